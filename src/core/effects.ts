@@ -1,0 +1,64 @@
+/**
+ * What the core wants done. The driver writes every `persist` of a turn in one transaction and
+ * performs the rest in order after the commit, so nothing is visible before it is durable. Two
+ * kinds do not wait: `signal`, `dial` and `hangUp` carry nothing that hangs on the disk.
+ */
+import type { JobId, NodeId, RequestId } from '../base/ids.ts';
+import type { MonoMs, WallMs } from '../base/instant.ts';
+import type { AttemptOutcome, JobStatus } from './job.ts';
+import type { Grant, MembershipMessage, Message } from './messages.ts';
+import type { Fence, JobRecord, RecordHeader } from './record.ts';
+
+export type Effect =
+  | { readonly kind: 'persist'; readonly write: Write }
+  | { readonly kind: 'send'; readonly to: NodeId; readonly message: Message }
+  | { readonly kind: 'signal'; readonly to: NodeId; readonly message: MembershipMessage }
+  | { readonly kind: 'dial'; readonly node: NodeId; readonly host: string; readonly port: number }
+  | { readonly kind: 'hangUp'; readonly node: NodeId; readonly reason: string }
+  | { readonly kind: 'start'; readonly attempt: AttemptOrder }
+  | { readonly kind: 'stop'; readonly job: JobId; readonly fence: Fence; readonly graceMs: number }
+  /** Read the record and answer with a `stored` input. */
+  | { readonly kind: 'load'; readonly job: JobId }
+  | { readonly kind: 'reply'; readonly request: RequestId; readonly reply: Reply }
+  | { readonly kind: 'event'; readonly event: MeshEvent }
+  /** Nothing is left to wait for: the node may close. */
+  | { readonly kind: 'drained' };
+
+/** One row to write. All writes of a turn share one transaction. */
+export type Write =
+  | ({ readonly kind: 'record' } & JobRecord)
+  /** The executor's word, before it starts, that this fence is used up. */
+  | { readonly kind: 'started'; readonly job: JobId; readonly fence: Fence; readonly grant: Grant; readonly at: WallMs }
+  /** The attempt is over: into the outbox, until the owner has acknowledged it. */
+  | { readonly kind: 'outcome'; readonly job: JobId; readonly rs: readonly NodeId[]; readonly outcome: AttemptOutcome }
+  | { readonly kind: 'acknowledged'; readonly job: JobId; readonly fence: Fence }
+  /** The lease is over and the outcome acknowledged: the fence need not be remembered. */
+  | { readonly kind: 'forgotten'; readonly job: JobId; readonly fence: Fence };
+
+/** All an executor adapter needs to run one attempt. */
+export interface AttemptOrder {
+  readonly job: JobId;
+  readonly fence: Fence;
+  readonly grant: Grant;
+}
+
+export type Reply =
+  | { readonly kind: 'submitted'; readonly record: JobRecord; readonly isRepeat: boolean }
+  | { readonly kind: 'keyConflict'; readonly job: JobId }
+  | { readonly kind: 'queueFull'; readonly limit: number }
+  | { readonly kind: 'notAccepting'; readonly reason: 'draining' | 'disk' }
+  | { readonly kind: 'cancelled'; readonly job: JobId }
+  /** The attempt is being ended; the job will be JOB_CANCELLED and nothing else. */
+  | { readonly kind: 'cancelling'; readonly job: JobId }
+  | { readonly kind: 'alreadyFinal'; readonly job: JobId; readonly status: JobStatus }
+  | { readonly kind: 'unknownJob'; readonly job: JobId }
+  | { readonly kind: 'notOwner'; readonly job: JobId; readonly owner: NodeId };
+
+/** For logs, followers and pages; nothing is decided on one. */
+export type MeshEvent =
+  | { readonly kind: 'jobChanged'; readonly job: JobId; readonly status: JobStatus; readonly header: RecordHeader; readonly note: string }
+  | { readonly kind: 'memberChanged'; readonly node: NodeId; readonly name: string; readonly state: string; readonly reason: string }
+  | { readonly kind: 'attemptStarted'; readonly job: JobId; readonly fence: Fence }
+  | { readonly kind: 'attemptEnded'; readonly job: JobId; readonly outcome: AttemptOutcome }
+  | { readonly kind: 'anomaly'; readonly note: string; readonly node?: NodeId | undefined }
+  | { readonly kind: 'stalled'; readonly lateMs: number; readonly at: MonoMs };

@@ -1,0 +1,79 @@
+/**
+ * All that can happen to a node, as data. Each input is handled to its end before the next one;
+ * the time comes with it.
+ */
+import type { Birth, BootId, JobId, NodeId, RequestId } from '../base/ids.ts';
+import type { Write } from './effects.ts';
+import type { NodeFacts } from './facts.ts';
+import type { AttemptEnd, AttemptOutcome, JobSpec, OutputTail } from './job.ts';
+import type { Grant, Message } from './messages.ts';
+import type { Fence, JobRecord } from './record.ts';
+import type { WallMs } from '../base/instant.ts';
+
+export type Input =
+  /** First of all, once: what the disk holds. */
+  | { readonly kind: 'restored'; readonly state: StoredState }
+  | { readonly kind: 'tick' }
+  /** These writes are on this node's disk, in this order. */
+  | { readonly kind: 'committed'; readonly writes: readonly Write[] }
+  /** Answers a `load`; undefined: this disk has no such record. */
+  | { readonly kind: 'stored'; readonly job: JobId; readonly record: JobRecord | undefined }
+  /** The disk refuses writes, or takes them again. */
+  | { readonly kind: 'storeChanged'; readonly isWorking: boolean }
+  /** An authenticated heartbeat: this node can probably be dialled there. */
+  | { readonly kind: 'hint'; readonly node: NodeId; readonly boot: BootId; readonly host: string; readonly port: number }
+  | { readonly kind: 'linkUp'; readonly node: NodeId; readonly boot: BootId; readonly facts: NodeFacts; readonly host: string }
+  | { readonly kind: 'linkDown'; readonly node: NodeId; readonly boot: BootId; readonly reason: string }
+  | { readonly kind: 'dialFailed'; readonly node: NodeId; readonly isRefused: boolean; readonly reason: string }
+  | { readonly kind: 'message'; readonly from: NodeId; readonly boot: BootId; readonly message: Message }
+  | { readonly kind: 'report'; readonly report: AttemptReport }
+  | { readonly kind: 'submit'; readonly request: RequestId; readonly submission: Submission }
+  | { readonly kind: 'cancel'; readonly request: RequestId; readonly job: JobId }
+  /** Take no new work; after `deadlineMs` give back what still runs. */
+  | { readonly kind: 'drain'; readonly deadlineMs: number };
+
+export interface Submission {
+  readonly job: JobId;
+  readonly birth: Birth;
+  readonly spec: JobSpec;
+  readonly contentHash: string;
+  /** The id is the client's choice, or made from its key: it may be there already. */
+  readonly isKeyed: boolean;
+}
+
+/** From the executor adapter, about an attempt it was told to start. */
+export type AttemptReport =
+  | { readonly kind: 'running'; readonly job: JobId; readonly fence: Fence; readonly startedAt: WallMs }
+  /** Exactly once, and last. `end` is never `timeout` or `cancelled`: why it was stopped is the core's knowledge. */
+  | {
+      readonly kind: 'ended';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly end: AttemptEnd;
+      readonly startedAt?: WallMs | undefined;
+      readonly finishedAt: WallMs;
+      readonly stdout: OutputTail;
+      readonly stderr: OutputTail;
+    };
+
+export interface StoredState {
+  /** Those that are not final. */
+  readonly records: readonly JobRecord[];
+  /** Fences used up here, with or without outcome. */
+  readonly started: readonly StartedRow[];
+  /** Outcomes that no owner has acknowledged. */
+  readonly outbox: readonly OutboxRow[];
+}
+
+export interface StartedRow {
+  readonly job: JobId;
+  readonly fence: Fence;
+  readonly grant: Grant;
+  readonly at: WallMs;
+}
+
+export interface OutboxRow {
+  readonly job: JobId;
+  readonly rs: readonly NodeId[];
+  readonly outcome: AttemptOutcome;
+}

@@ -1,0 +1,153 @@
+/**
+ * What the driver needs of the world. Each interface is implemented by one adapter folder and
+ * proven by one conformance suite (test/conformance); adapters never import each other.
+ * Every `start` and `stop` is idempotent, `stop` works before `start`, and settles once
+ * everything is released.
+ */
+import type { BootId, JobId, NodeId } from '../base/ids.ts';
+import type { Now, WallMs } from '../base/instant.ts';
+import type { AttemptOrder, Write } from '../core/effects.ts';
+import type { NodeFacts } from '../core/facts.ts';
+import type { AttemptReport, StoredState } from '../core/inputs.ts';
+import type { JobStatus } from '../core/job.ts';
+import type { Message } from '../core/messages.ts';
+import type { Fence, JobRecord } from '../core/record.ts';
+
+export interface Clock {
+  now(): Now;
+}
+
+// ---------------------------------------------------------------- store
+
+export interface Store {
+  /** What a node starts from. */
+  restore(): StoredState;
+  /**
+   * All writes in one transaction with fsync, or none.
+   * @throws MeshError DISK_FULL or DATA_FAILED; the same writes may be tried again.
+   */
+  commit(writes: readonly Write[]): void;
+  /** @throws MeshError DATA_CORRUPT when the row cannot be read. */
+  readRecord(job: JobId): JobRecord | undefined;
+  /** Newest first (created_at, then id, both descending). */
+  listRecords(query: RecordQuery): JobRecord[];
+  /** Unfinished and final jobs by recorded status. */
+  countByStatus(): Readonly<Record<string, number>>;
+  /** Remembered between runs, so that a mesh comes together again without discovery. */
+  readPeers(): RememberedPeer[];
+  writePeer(peer: PeerRow): void;
+  close(): void;
+}
+
+export interface RecordQuery {
+  /** 1 to 1,000. */
+  readonly limit: number;
+  /** Only older than this. */
+  readonly before?: { readonly createdAt: WallMs; readonly job: JobId } | undefined;
+  /** Recorded statuses (JOB_RUNNING is recorded as JOB_ASSIGNED); empty or undefined: all. */
+  readonly statuses?: readonly JobStatus[] | undefined;
+  readonly taskType?: string | undefined;
+  /** Executor of the newest grant, or pinned target. */
+  readonly node?: NodeId | undefined;
+}
+
+export interface RememberedPeer {
+  readonly node: NodeId;
+  readonly boot: BootId;
+  readonly hosts: readonly string[];
+  readonly linkPort: number;
+}
+
+/** A row of the table `worker_nodes`. */
+export interface PeerRow {
+  readonly facts: NodeFacts;
+  readonly boot: BootId;
+  /** Of S3: IDLE, BUSY, DRAINING, FAILED, UNKNOWN. */
+  readonly status: string;
+  readonly lastHeartbeat: WallMs;
+}
+
+// ---------------------------------------------------------------- links
+
+export interface Links {
+  /** Listens; settles with the port. @throws MeshError PORT_IN_USE */
+  start(handlers: LinkHandlers): Promise<{ port: number }>;
+  /** Ends in exactly one of onUp or onDialFailed for a node that is not linked; a linked one is left as it is. */
+  dial(node: NodeId, host: string, port: number): void;
+  /** Queued at once, in order; all of one callback go in one write. Dropped when there is no link. */
+  send(to: NodeId, messages: readonly Message[]): void;
+  /** A question outside the core (reads, forwarded commands); see node/queries.ts. */
+  request(to: NodeId, body: Uint8Array, options: { deadlineMs: number; signal?: AbortSignal }): Promise<Uint8Array>;
+  hangUp(node: NodeId, reason: string): void;
+  stop(): Promise<void>;
+}
+
+/** At most one link to a node is up at a time; onDown of the old one comes before onUp of the new. */
+export interface LinkHandlers {
+  onUp(peer: { node: NodeId; boot: BootId; facts: NodeFacts; host: string }): void;
+  onDown(peer: { node: NodeId; boot: BootId; reason: string }): void;
+  onDialFailed(failure: { node: NodeId; isRefused: boolean; reason: string }): void;
+  onMessages(from: { node: NodeId; boot: BootId }, messages: readonly Message[]): void;
+  /** The answer to a peer's request; a rejection reaches it as MeshError with the same code. */
+  onRequest(from: NodeId, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
+}
+
+// ---------------------------------------------------------------- discovery
+
+export interface Discovery {
+  /** @throws MeshError PORT_IN_USE when another program holds the port for itself. */
+  start(onHint: (hint: { node: NodeId; boot: BootId; host: string; port: number }) => void): Promise<void>;
+  /** Send the last heartbeat of this life: the peers may notice, nothing hangs on it. */
+  stop(): Promise<void>;
+  report(): DiscoveryReport;
+}
+
+/** For `mesh doctor`. */
+export interface DiscoveryReport {
+  readonly port: number;
+  readonly targets: readonly { readonly address: string; readonly sent: number; readonly lastError?: string }[];
+  /** Own broadcasts heard back: proof that broadcast works on this machine. */
+  readonly ownHeard: number;
+  readonly heard: number;
+  readonly dropped: Readonly<Record<string, number>>;
+  /** Key ids of other meshes on this network → datagrams. At most 32. */
+  readonly otherMeshes: Readonly<Record<string, number>>;
+}
+
+// ---------------------------------------------------------------- executors
+
+/** Runs attempts of one or more task types. */
+export interface Executor {
+  /** Ends what an earlier life of this node left running, before anything is started. */
+  start(report: (report: AttemptReport) => void): Promise<void>;
+  /** Never throws: a failure to start is an `ended` report. `running` comes at most once, `ended` exactly once. */
+  run(attempt: AttemptOrder): void;
+  /** SIGTERM to the whole group, SIGKILL after graceMs; 0: SIGKILL at once. Unknown attempts are ignored. */
+  end(job: JobId, fence: Fence, graceMs: number): void;
+  /** Ends all attempts at once; no reports come after it has settled. */
+  stop(): Promise<void>;
+}
+
+export type OutputStream = 'stdout' | 'stderr';
+
+/** The kept output of attempts that ran on this node. */
+export interface Outputs {
+  /**
+   * Bytes from `offset` on, at most `maxBytes`. `undefined` when nothing is kept for this attempt.
+   * With `waitMs` it waits that long for bytes beyond `offset` while the attempt runs.
+   */
+  read(
+    attempt: { job: JobId; fence: Fence },
+    stream: OutputStream,
+    range: { offset: number; maxBytes: number; waitMs?: number; signal?: AbortSignal },
+  ): Promise<OutputChunk | undefined>;
+}
+
+export interface OutputChunk {
+  readonly bytes: Uint8Array;
+  /** Where `bytes` begins in the stream. */
+  readonly offset: number;
+  /** Nothing will ever follow these bytes. */
+  readonly isEnd: boolean;
+  readonly isTruncated: boolean;
+}
