@@ -6,10 +6,10 @@
  */
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { Now, WallMs } from '../base/instant.ts';
+import type { Answer, Call, OutputChunk, OutputStream, RecordQuery } from '../core/calls.ts';
 import type { AttemptOrder, Write } from '../core/effects.ts';
 import type { NodeFacts } from '../core/facts.ts';
 import type { AttemptReport, StoredState } from '../core/inputs.ts';
-import type { JobStatus } from '../core/job.ts';
 import type { Message } from '../core/messages.ts';
 import type { Fence, JobRecord } from '../core/record.ts';
 
@@ -39,18 +39,6 @@ export interface Store {
   close(): void;
 }
 
-export interface RecordQuery {
-  /** 1 to 1,000. */
-  readonly limit: number;
-  /** Only older than this. */
-  readonly before?: { readonly createdAt: WallMs; readonly job: JobId } | undefined;
-  /** Recorded statuses (JOB_RUNNING is recorded as JOB_ASSIGNED); empty or undefined: all. */
-  readonly statuses?: readonly JobStatus[] | undefined;
-  readonly taskType?: string | undefined;
-  /** Executor of the newest grant, or pinned target. */
-  readonly node?: NodeId | undefined;
-}
-
 export interface RememberedPeer {
   readonly node: NodeId;
   readonly boot: BootId;
@@ -76,8 +64,8 @@ export interface Links {
   dial(node: NodeId, host: string, port: number): void;
   /** Queued at once, in order; all of one callback go in one write. Dropped when there is no link. */
   send(to: NodeId, messages: readonly Message[]): void;
-  /** A question outside the core (reads, forwarded commands); see node/queries.ts. */
-  request(to: NodeId, body: Uint8Array, options: { deadlineMs: number; signal?: AbortSignal }): Promise<Uint8Array>;
+  /** @throws MeshError NODE_UNREACHABLE without a link or an answer in time; else the error the peer answered with. */
+  call(to: NodeId, call: Call, options: { deadlineMs: number; signal?: AbortSignal }): Promise<Answer>;
   hangUp(node: NodeId, reason: string): void;
   stop(): Promise<void>;
 }
@@ -88,8 +76,8 @@ export interface LinkHandlers {
   onDown(peer: { node: NodeId; boot: BootId; reason: string }): void;
   onDialFailed(failure: { node: NodeId; isRefused: boolean; reason: string }): void;
   onMessages(from: { node: NodeId; boot: BootId }, messages: readonly Message[]): void;
-  /** The answer to a peer's request; a rejection reaches it as MeshError with the same code. */
-  onRequest(from: NodeId, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;
+  /** A rejection reaches the caller as a MeshError of the same code. `signal` is aborted when the link goes. */
+  onCall(from: NodeId, call: Call, signal: AbortSignal): Promise<Answer>;
 }
 
 // ---------------------------------------------------------------- discovery
@@ -128,8 +116,6 @@ export interface Executor {
   stop(): Promise<void>;
 }
 
-export type OutputStream = 'stdout' | 'stderr';
-
 /** The kept output of attempts that ran on this node. */
 export interface Outputs {
   /**
@@ -143,11 +129,3 @@ export interface Outputs {
   ): Promise<OutputChunk | undefined>;
 }
 
-export interface OutputChunk {
-  readonly bytes: Uint8Array;
-  /** Where `bytes` begins in the stream. */
-  readonly offset: number;
-  /** Nothing will ever follow these bytes. */
-  readonly isEnd: boolean;
-  readonly isTruncated: boolean;
-}

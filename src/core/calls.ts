@@ -1,0 +1,75 @@
+/**
+ * Questions from node to node that expect one answer: reads, and commands on their way to the
+ * node that decides. Nothing here decides anything; `node/` asks and answers them.
+ */
+import type { JobId, NodeId } from '../base/ids.ts';
+import type { WallMs } from '../base/instant.ts';
+import type { Reply } from './effects.ts';
+import type { Submission } from './inputs.ts';
+import type { JobStatus } from './job.ts';
+import type { Fence, JobRecord } from './record.ts';
+
+export type Call =
+  /** This node's own record of a job. */
+  | { readonly kind: 'lookUp'; readonly job: JobId }
+  /** This node's own records, newest first. */
+  | { readonly kind: 'list'; readonly query: RecordQuery }
+  | { readonly kind: 'submit'; readonly submission: Submission }
+  | { readonly kind: 'cancel'; readonly job: JobId }
+  | {
+      readonly kind: 'readOutput';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly stream: OutputStream;
+      readonly offset: number;
+      /** At most 256 KiB. */
+      readonly maxBytes: number;
+      /** Wait so long for bytes beyond `offset` while the attempt runs. */
+      readonly waitMs: number;
+    };
+
+export type Answer =
+  /** Undefined: there is no such record here. */
+  | { readonly kind: 'lookUp'; readonly found: LiveRecord | undefined }
+  | { readonly kind: 'list'; readonly records: readonly LiveRecord[] }
+  | { readonly kind: 'reply'; readonly reply: Reply }
+  /** Undefined: nothing is kept for this attempt here. */
+  | { readonly kind: 'output'; readonly chunk: OutputChunk | undefined };
+
+export interface RecordQuery {
+  /** 1 to 1,000. */
+  readonly limit: number;
+  /** Only older than this. */
+  readonly before?: { readonly createdAt: WallMs; readonly job: JobId } | undefined;
+  /** Recorded statuses (JOB_RUNNING is recorded as JOB_ASSIGNED); empty or undefined: all. */
+  readonly statuses?: readonly JobStatus[] | undefined;
+  readonly taskType?: string | undefined;
+  /** Executor of the newest grant, or pinned target. */
+  readonly node?: NodeId | undefined;
+}
+
+/** A record and what its owner knows beside it. */
+export interface LiveRecord {
+  readonly record: JobRecord;
+  /** JOB_RUNNING once the executor said so; else the recorded status. */
+  readonly status: JobStatus;
+  readonly startedAt?: WallMs | undefined;
+  /** While it waits: what each node says. Sorted by node. */
+  readonly waiting: readonly WaitingReason[];
+}
+
+export interface WaitingReason {
+  readonly node: NodeId;
+  readonly reason: string;
+}
+
+export type OutputStream = 'stdout' | 'stderr';
+
+export interface OutputChunk {
+  readonly bytes: Uint8Array;
+  /** Where `bytes` begins in the stream. */
+  readonly offset: number;
+  /** Nothing will ever follow these bytes. */
+  readonly isEnd: boolean;
+  readonly isTruncated: boolean;
+}

@@ -1,0 +1,1 @@
+export type MemberState = 'alive' | 'suspect' | 'dead' | 'left';
