@@ -5,37 +5,129 @@
  */
 
 export const ERROR_CODES = {
-  BAD_REQUEST: { status: 400, retryable: false, meaning: 'The request is not of the documented form.' },
+  BAD_REQUEST: {
+    status: 400,
+    retryable: false,
+    meaning: 'The request is not of the documented form.',
+  },
   BAD_JSON: { status: 400, retryable: false, meaning: 'The body is not JSON.' },
-  UNAUTHORIZED: { status: 401, retryable: false, meaning: 'A token is needed, or the one given is wrong.' },
+  UNAUTHORIZED: {
+    status: 401,
+    retryable: false,
+    meaning: 'A token is needed, or the one given is wrong.',
+  },
   FORBIDDEN: { status: 403, retryable: false, meaning: 'The token has not the role this needs.' },
-  CROSS_SITE: { status: 403, retryable: false, meaning: 'A web page of another origin asked; pages may not.' },
+  CROSS_SITE: {
+    status: 403,
+    retryable: false,
+    meaning: 'A web page of another origin asked; pages may not.',
+  },
   NOT_FOUND: { status: 404, retryable: false, meaning: 'There is no such route.' },
   JOB_NOT_FOUND: { status: 404, retryable: false, meaning: 'No reachable node knows this job.' },
-  NODE_NOT_FOUND: { status: 404, retryable: false, meaning: 'No node of this id or name is known here.' },
-  OUTPUT_GONE: { status: 410, retryable: false, meaning: 'The output was deleted by retention or its disk is gone.' },
-  METHOD_NOT_ALLOWED: { status: 405, retryable: false, meaning: 'The route exists, this method on it does not.' },
-  KEY_CONFLICT: { status: 409, retryable: false, meaning: 'This id or idempotency key names a job of other content.' },
-  ALREADY_FINAL: { status: 409, retryable: false, meaning: 'The job had ended before it could be cancelled.' },
+  NODE_NOT_FOUND: {
+    status: 404,
+    retryable: false,
+    meaning: 'No node of this id or name is known here.',
+  },
+  OUTPUT_GONE: {
+    status: 410,
+    retryable: false,
+    meaning: 'The output was deleted by retention or its disk is gone.',
+  },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    retryable: false,
+    meaning: 'The route exists, this method on it does not.',
+  },
+  KEY_CONFLICT: {
+    status: 409,
+    retryable: false,
+    meaning: 'This id or idempotency key names a job of other content.',
+  },
+  ALREADY_FINAL: {
+    status: 409,
+    retryable: false,
+    meaning: 'The job had ended before it could be cancelled.',
+  },
   BODY_TOO_LARGE: { status: 413, retryable: false, meaning: 'The body is over the limit.' },
-  NOT_JSON: { status: 415, retryable: false, meaning: 'The body must be sent as application/json.' },
-  WRONG_HOST: { status: 421, retryable: false, meaning: 'The Host header does not name this node.' },
-  QUEUE_FULL: { status: 429, retryable: true, meaning: 'This node owns as many unfinished jobs as it may.' },
-  TOO_MANY_FAILURES: { status: 429, retryable: true, meaning: 'Too many wrong tokens from this address.' },
-  INTERNAL: { status: 500, retryable: false, meaning: 'A fault of the program; the log has the details.' },
-  DRAINING: { status: 503, retryable: true, meaning: 'This node is shutting down and takes no new jobs.' },
-  OWNER_UNREACHABLE: { status: 503, retryable: true, meaning: 'The node that decides about this job cannot be reached now.' },
-  NOT_KNOWABLE: { status: 503, retryable: true, meaning: 'Some nodes could not be asked, so the answer is not known.' },
-  BUSY: { status: 503, retryable: true, meaning: 'More requests are waiting than this node keeps.' },
-  DISK_FULL: { status: 507, retryable: true, meaning: 'The disk of this node takes no writes; free some space.' },
+  NOT_JSON: {
+    status: 415,
+    retryable: false,
+    meaning: 'The body must be sent as application/json.',
+  },
+  WRONG_HOST: {
+    status: 421,
+    retryable: false,
+    meaning: 'The Host header does not name this node.',
+  },
+  QUEUE_FULL: {
+    status: 429,
+    retryable: true,
+    meaning: 'This node owns as many unfinished jobs as it may.',
+  },
+  TOO_MANY_FAILURES: {
+    status: 429,
+    retryable: true,
+    meaning: 'Too many wrong tokens from this address.',
+  },
+  INTERNAL: {
+    status: 500,
+    retryable: false,
+    meaning: 'A fault of the program; the log has the details.',
+  },
+  DRAINING: {
+    status: 503,
+    retryable: true,
+    meaning: 'This node is shutting down and takes no new jobs.',
+  },
+  OWNER_UNREACHABLE: {
+    status: 503,
+    retryable: true,
+    meaning: 'The node that decides about this job cannot be reached now.',
+  },
+  NOT_KNOWABLE: {
+    status: 503,
+    retryable: true,
+    meaning: 'Some nodes could not be asked, so the answer is not known.',
+  },
+  BUSY: {
+    status: 503,
+    retryable: true,
+    meaning: 'More requests are waiting than this node keeps.',
+  },
+  DISK_FULL: {
+    status: 507,
+    retryable: true,
+    meaning: 'The disk of this node takes no writes; free some space.',
+  },
 
-  BAD_SETTING: { status: 500, retryable: false, meaning: 'A setting is wrong or contradicts another one.' },
+  BAD_SETTING: {
+    status: 500,
+    retryable: false,
+    meaning: 'A setting is wrong or contradicts another one.',
+  },
   BAD_KEY: { status: 500, retryable: false, meaning: 'The mesh key cannot be used as it is.' },
-  PORT_IN_USE: { status: 500, retryable: false, meaning: 'Another program listens on a port this node needs.' },
-  DATA_LOCKED: { status: 500, retryable: false, meaning: 'Another running node uses this data folder.' },
+  PORT_IN_USE: {
+    status: 500,
+    retryable: false,
+    meaning: 'Another program listens on a port this node needs.',
+  },
+  DATA_LOCKED: {
+    status: 500,
+    retryable: false,
+    meaning: 'Another running node uses this data folder.',
+  },
   DATA_CORRUPT: { status: 500, retryable: false, meaning: 'The database file is damaged.' },
-  DATA_NEWER: { status: 500, retryable: false, meaning: 'The database was written by a newer version.' },
-  DATA_FAILED: { status: 500, retryable: true, meaning: 'The data folder or database cannot be read or written.' },
+  DATA_NEWER: {
+    status: 500,
+    retryable: false,
+    meaning: 'The database was written by a newer version.',
+  },
+  DATA_FAILED: {
+    status: 500,
+    retryable: true,
+    meaning: 'The data folder or database cannot be read or written.',
+  },
   NODE_UNREACHABLE: { status: 503, retryable: true, meaning: 'No node answers at this address.' },
 } as const satisfies Record<string, { status: number; retryable: boolean; meaning: string }>;
 

@@ -23,7 +23,13 @@ export const afterMono = (at: MonoMs, ms: number): MonoMs => (at + ms) as MonoMs
 export const NEVER: MonoMs = Number.POSITIVE_INFINITY as MonoMs;
 export const earliest = (a: MonoMs, b: MonoMs): MonoMs => (a < b ? a : b);
 
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const UNIT_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
 
 /** `500ms`, `5s`, `2m`, `1h`, `1d`, or a bare number of seconds; undefined when it is none of these. */
 export function parseDurationMs(text: string): number | undefined {

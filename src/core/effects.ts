@@ -6,17 +6,19 @@
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { MonoMs, WallMs } from '../base/instant.ts';
 import type { AttemptOutcome, JobStatus } from './job.ts';
-import type { Grant, MembershipMessage, Message } from './messages.ts';
+import type { Grant, Message, Signal } from './messages.ts';
 import type { Fence, JobRecord, RecordHeader } from './record.ts';
 
 export type Effect =
   | { readonly kind: 'persist'; readonly write: Write }
   | { readonly kind: 'send'; readonly to: NodeId; readonly message: Message }
-  | { readonly kind: 'signal'; readonly to: NodeId; readonly message: MembershipMessage }
+  | { readonly kind: 'signal'; readonly to: NodeId; readonly message: Signal }
   | { readonly kind: 'dial'; readonly node: NodeId; readonly host: string; readonly port: number }
   | { readonly kind: 'hangUp'; readonly node: NodeId; readonly reason: string }
   | { readonly kind: 'start'; readonly attempt: AttemptOrder }
   | { readonly kind: 'stop'; readonly job: JobId; readonly fence: Fence; readonly graceMs: number }
+  /** The disk refused the first write of this job and its client was told so: never write it. */
+  | { readonly kind: 'withdraw'; readonly job: JobId }
   /** Read the record and answer with a `stored` input. */
   | { readonly kind: 'load'; readonly job: JobId }
   | { readonly kind: 'reply'; readonly request: RequestId; readonly reply: Reply }
@@ -28,9 +30,20 @@ export type Effect =
 export type Write =
   | ({ readonly kind: 'record' } & JobRecord)
   /** The executor's word, before it starts, that this fence is used up. */
-  | { readonly kind: 'started'; readonly job: JobId; readonly fence: Fence; readonly grant: Grant; readonly at: WallMs }
+  | {
+      readonly kind: 'started';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly grant: Grant;
+      readonly at: WallMs;
+    }
   /** The attempt is over: into the outbox, until the owner has acknowledged it. */
-  | { readonly kind: 'outcome'; readonly job: JobId; readonly rs: readonly NodeId[]; readonly outcome: AttemptOutcome }
+  | {
+      readonly kind: 'outcome';
+      readonly job: JobId;
+      readonly rs: readonly NodeId[];
+      readonly outcome: AttemptOutcome;
+    }
   | { readonly kind: 'acknowledged'; readonly job: JobId; readonly fence: Fence }
   /** The lease is over and the outcome acknowledged: the fence need not be remembered. */
   | { readonly kind: 'forgotten'; readonly job: JobId; readonly fence: Fence };
@@ -56,8 +69,20 @@ export type Reply =
 
 /** For logs, followers and pages; nothing is decided on one. */
 export type MeshEvent =
-  | { readonly kind: 'jobChanged'; readonly job: JobId; readonly status: JobStatus; readonly header: RecordHeader; readonly note: string }
-  | { readonly kind: 'memberChanged'; readonly node: NodeId; readonly name: string; readonly state: string; readonly reason: string }
+  | {
+      readonly kind: 'jobChanged';
+      readonly job: JobId;
+      readonly status: JobStatus;
+      readonly header: RecordHeader;
+      readonly note: string;
+    }
+  | {
+      readonly kind: 'memberChanged';
+      readonly node: NodeId;
+      readonly name: string;
+      readonly state: string;
+      readonly reason: string;
+    }
   | { readonly kind: 'attemptStarted'; readonly job: JobId; readonly fence: Fence }
   | { readonly kind: 'attemptEnded'; readonly job: JobId; readonly outcome: AttemptOutcome }
   | { readonly kind: 'anomaly'; readonly note: string; readonly node?: NodeId | undefined }

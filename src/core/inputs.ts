@@ -3,12 +3,12 @@
  * the time comes with it.
  */
 import type { Birth, BootId, JobId, NodeId, RequestId } from '../base/ids.ts';
+import type { WallMs } from '../base/instant.ts';
 import type { Write } from './effects.ts';
 import type { NodeFacts } from './facts.ts';
 import type { AttemptEnd, AttemptOutcome, JobSpec, OutputTail } from './job.ts';
 import type { Grant, Message } from './messages.ts';
 import type { Fence, JobRecord } from './record.ts';
-import type { WallMs } from '../base/instant.ts';
 
 export type Input =
   /** First of all, once: what the disk holds. */
@@ -21,11 +21,38 @@ export type Input =
   /** The disk refuses writes, or takes them again. */
   | { readonly kind: 'storeChanged'; readonly isWorking: boolean }
   /** An authenticated heartbeat: this node can probably be dialled there. */
-  | { readonly kind: 'hint'; readonly node: NodeId; readonly boot: BootId; readonly host: string; readonly port: number }
-  | { readonly kind: 'linkUp'; readonly node: NodeId; readonly boot: BootId; readonly facts: NodeFacts; readonly host: string }
-  | { readonly kind: 'linkDown'; readonly node: NodeId; readonly boot: BootId; readonly reason: string }
-  | { readonly kind: 'dialFailed'; readonly node: NodeId; readonly isRefused: boolean; readonly reason: string }
-  | { readonly kind: 'message'; readonly from: NodeId; readonly boot: BootId; readonly message: Message }
+  | {
+      readonly kind: 'hint';
+      readonly node: NodeId;
+      readonly boot: BootId;
+      readonly host: string;
+      readonly port: number;
+    }
+  | {
+      readonly kind: 'linkUp';
+      readonly node: NodeId;
+      readonly boot: BootId;
+      readonly facts: NodeFacts;
+      readonly host: string;
+    }
+  | {
+      readonly kind: 'linkDown';
+      readonly node: NodeId;
+      readonly boot: BootId;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: 'dialFailed';
+      readonly node: NodeId;
+      readonly isRefused: boolean;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: 'message';
+      readonly from: NodeId;
+      readonly boot: BootId;
+      readonly message: Message;
+    }
   | { readonly kind: 'report'; readonly report: AttemptReport }
   | { readonly kind: 'submit'; readonly request: RequestId; readonly submission: Submission }
   | { readonly kind: 'cancel'; readonly request: RequestId; readonly job: JobId }
@@ -43,7 +70,12 @@ export interface Submission {
 
 /** From the executor adapter, about an attempt it was told to start. */
 export type AttemptReport =
-  | { readonly kind: 'running'; readonly job: JobId; readonly fence: Fence; readonly startedAt: WallMs }
+  | {
+      readonly kind: 'running';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly startedAt: WallMs;
+    }
   /** Exactly once, and last. `end` is never `timeout` or `cancelled`: why it was stopped is the core's knowledge. */
   | {
       readonly kind: 'ended';
@@ -70,6 +102,8 @@ export interface StartedRow {
   readonly fence: Fence;
   readonly grant: Grant;
   readonly at: WallMs;
+  /** Its outcome was acknowledged; only the fence is remembered. */
+  readonly isOver: boolean;
 }
 
 export interface OutboxRow {

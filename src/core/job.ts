@@ -70,7 +70,12 @@ export type JobState =
       /** A cancel that was decided: from then on no other final state than JOB_CANCELLED is possible. */
       readonly cancelAt?: WallMs | undefined;
     }
-  | { readonly tag: 'revoked'; readonly grant: GrantNote; readonly reason: string; readonly cancelAt?: WallMs | undefined }
+  | {
+      readonly tag: 'revoked';
+      readonly grant: GrantNote;
+      readonly reason: string;
+      readonly cancelAt?: WallMs | undefined;
+    }
   | { readonly tag: 'final'; readonly final: FinalState };
 
 /** To whom and how an attempt was given. */
@@ -80,6 +85,8 @@ export interface GrantNote {
   readonly executorBoot: BootId;
   readonly nonce: Nonce;
   readonly at: WallMs;
+  /** Why this node, as a phrase: `own free slot`, `less loaded of 2 out of 5`, `asked for work`. */
+  readonly why: string;
 }
 
 export type FinalStatus =
@@ -135,7 +142,11 @@ export interface OutputTail {
 }
 
 export const MAX_TAIL_BYTES = 32 * 1024;
-export const NO_OUTPUT: OutputTail = { bytes: new Uint8Array(0), totalBytes: 0, isTruncated: false };
+export const NO_OUTPUT: OutputTail = {
+  bytes: new Uint8Array(0),
+  totalBytes: 0,
+  isTruncated: false,
+};
 
 export interface PastAttempt {
   readonly fence: Fence;

@@ -9,6 +9,12 @@ import type { Fence } from './record.ts';
 
 export type Message = MembershipMessage | JobMessage;
 
+/**
+ * What promises nothing and so does not wait for the disk: an executor whose disk is full must
+ * still be able to keep the leases of what it runs.
+ */
+export type Signal = MembershipMessage | Extract<JobMessage, { kind: 'renew' | 'renewed' }>;
+
 /** Signs of life and tables of members: sent even while the disk takes no writes. */
 export type MembershipMessage =
   | { readonly kind: 'ping'; readonly serial: number; readonly load: Load }
@@ -31,16 +37,36 @@ export interface MemberEntry {
 
 export type JobMessage =
   /** Owner → candidate: would you run this? */
-  | { readonly kind: 'offer'; readonly job: JobId; readonly taskType: string; readonly needs: Needs }
+  | {
+      readonly kind: 'offer';
+      readonly job: JobId;
+      readonly taskType: string;
+      readonly needs: Needs;
+    }
   /** Executor → owner: a slot is held for this job, or (job undefined) for any that fits. */
-  | { readonly kind: 'claim'; readonly nonce: Nonce; readonly job?: JobId | undefined; readonly load: Load }
+  | {
+      readonly kind: 'claim';
+      readonly nonce: Nonce;
+      readonly job?: JobId | undefined;
+      readonly load: Load;
+    }
   /** Executor → owner: not here, and why. */
-  | { readonly kind: 'refuse'; readonly job: JobId; readonly reason: RefusalReason; readonly load: Load }
+  | {
+      readonly kind: 'refuse';
+      readonly job: JobId;
+      readonly reason: RefusalReason;
+      readonly load: Load;
+    }
   /** Owner → executor: nothing for this claim, free the slot. */
   | { readonly kind: 'decline'; readonly nonce: Nonce }
   | { readonly kind: 'grant'; readonly grant: Grant }
   /** Executor → owner: the attempt runs. */
-  | { readonly kind: 'started'; readonly job: JobId; readonly fence: Fence; readonly startedAt: number }
+  | {
+      readonly kind: 'started';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly startedAt: number;
+    }
   /** Executor → owner: this very fence has not started here and never will. */
   | { readonly kind: 'reject'; readonly job: JobId; readonly fence: Fence; readonly reason: string }
   /** Executor → each of rs: may these run on? `sentAt` is the sender's own clock, echoed. */

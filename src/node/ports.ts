@@ -65,7 +65,11 @@ export interface Links {
   /** Queued at once, in order; all of one callback go in one write. Dropped when there is no link. */
   send(to: NodeId, messages: readonly Message[]): void;
   /** @throws MeshError NODE_UNREACHABLE without a link or an answer in time; else the error the peer answered with. */
-  call(to: NodeId, call: Call, options: { deadlineMs: number; signal?: AbortSignal }): Promise<Answer>;
+  call(
+    to: NodeId,
+    call: Call,
+    options: { deadlineMs: number; signal?: AbortSignal },
+  ): Promise<Answer>;
   hangUp(node: NodeId, reason: string): void;
   stop(): Promise<void>;
 }
@@ -84,7 +88,9 @@ export interface LinkHandlers {
 
 export interface Discovery {
   /** @throws MeshError PORT_IN_USE when another program holds the port for itself. */
-  start(onHint: (hint: { node: NodeId; boot: BootId; host: string; port: number }) => void): Promise<void>;
+  start(
+    onHint: (hint: { node: NodeId; boot: BootId; host: string; port: number }) => void,
+  ): Promise<void>;
   /** Send the last heartbeat of this life: the peers may notice, nothing hangs on it. */
   stop(): Promise<void>;
   report(): DiscoveryReport;
@@ -93,7 +99,11 @@ export interface Discovery {
 /** For `mesh doctor`. */
 export interface DiscoveryReport {
   readonly port: number;
-  readonly targets: readonly { readonly address: string; readonly sent: number; readonly lastError?: string }[];
+  readonly targets: readonly {
+    readonly address: string;
+    readonly sent: number;
+    readonly lastError?: string;
+  }[];
   /** Own broadcasts heard back: proof that broadcast works on this machine. */
   readonly ownHeard: number;
   readonly heard: number;
@@ -128,4 +138,3 @@ export interface Outputs {
     range: { offset: number; maxBytes: number; waitMs?: number; signal?: AbortSignal },
   ): Promise<OutputChunk | undefined>;
 }
-

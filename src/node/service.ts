@@ -8,7 +8,7 @@ import type { LiveRecord, OutputChunk, OutputStream, RecordQuery } from '../core
 import type { MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
 import type { JobSpec } from '../core/job.ts';
-import type { MemberState } from '../core/membership.ts';
+import type { MemberState } from '../core/member.ts';
 import type { Fence } from '../core/record.ts';
 import type { DiscoveryReport } from './ports.ts';
 
@@ -29,7 +29,9 @@ export interface MeshService {
   /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE (some node could not be asked) */
   getJob(job: JobId): Promise<LiveRecord>;
   /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OWNER_UNREACHABLE */
-  cancelJob(job: JobId): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>>;
+  cancelJob(
+    job: JobId,
+  ): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>>;
   listJobs(query: RecordQuery, scope: 'node' | 'mesh'): Promise<JobPage>;
   /**
    * Output of the job's newest attempt, from wherever it is kept; waits up to `waitMs` for more.
@@ -38,7 +40,13 @@ export interface MeshService {
   readOutput(
     job: JobId,
     stream: OutputStream,
-    range: { offset: number; maxBytes: number; waitMs?: number; fence?: Fence; signal?: AbortSignal },
+    range: {
+      offset: number;
+      maxBytes: number;
+      waitMs?: number;
+      fence?: Fence;
+      signal?: AbortSignal;
+    },
   ): Promise<OutputPart>;
   /** Starts to drain and returns; the node leaves when it is done or the deadline is over. */
   drain(deadlineMs: number): void;
@@ -69,8 +77,23 @@ export interface SubmitRequest {
 }
 
 export type SubmitResult =
-  | { readonly kind: 'accepted'; readonly live: LiveRecord; readonly isRepeat: boolean; readonly durability: 'local' | 'replicated' }
-  | { readonly kind: 'refused'; readonly code: 'KEY_CONFLICT' | 'QUEUE_FULL' | 'DRAINING' | 'DISK_FULL' | 'OWNER_UNREACHABLE' | 'BUSY'; readonly message: string };
+  | {
+      readonly kind: 'accepted';
+      readonly live: LiveRecord;
+      readonly isRepeat: boolean;
+      readonly durability: 'local' | 'replicated';
+    }
+  | {
+      readonly kind: 'refused';
+      readonly code:
+        | 'KEY_CONFLICT'
+        | 'QUEUE_FULL'
+        | 'DRAINING'
+        | 'DISK_FULL'
+        | 'OWNER_UNREACHABLE'
+        | 'BUSY';
+      readonly message: string;
+    };
 
 export interface JobPage {
   /** Newest first. */

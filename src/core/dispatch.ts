@@ -1,0 +1,231 @@
+/**
+ * Where waiting jobs go. The queue stays with the owner and work binds late: a job is offered to
+ * one elected node, and only the claim of a slot that is really free is answered with a grant. A
+ * node that was asked in vain asks back when a slot falls free, so no load has to be polled.
+ */
+import type { BootId, JobId, NodeId } from '../base/ids.ts';
+import { compareText } from '../base/ids.ts';
+import { afterMono } from '../base/instant.ts';
+import type { Assignments } from './assignments.ts';
+import type { WaitingReason } from './calls.ts';
+import { type Candidate, chooseTarget, refusalOf } from './election.ts';
+import type { JobMessage } from './messages.ts';
+import type { Outgoing } from './outgoing.ts';
+import type { OwnedJob, Ownership } from './ownership.ts';
+import { JobQueue, type Lane } from './queue.ts';
+
+const OFFER_TIMEOUT_MS = 1000;
+
+export interface DispatchParts {
+  readonly out: Outgoing;
+  readonly ownership: Ownership;
+  readonly assignments: () => Assignments;
+  /** All members and the own node, by node id. */
+  readonly nodes: () => readonly NodeView[];
+}
+
+export type NodeView = Omit<Candidate, 'inFlight'>;
+
+export class Dispatch {
+  private readonly parts: DispatchParts;
+  private readonly queue = new JobQueue();
+  /** Offers without an answer yet, by job. */
+  private readonly offered = new Set<OwnedJob>();
+  private readonly inFlight = new Map<NodeId, number>();
+  private isDirty = false;
+  isPaused = false;
+
+  constructor(parts: DispatchParts) {
+    this.parts = parts;
+  }
+
+  get queued(): number {
+    return this.queue.size + this.offered.size;
+  }
+
+  enqueue(owned: OwnedJob, isReturn = false): void {
+    if (owned.record.job.state.tag !== 'pending') return;
+    const { job } = owned.record.header;
+    this.parts.ownership.setStage(owned, { tag: 'queued' });
+    if (isReturn) this.queue.putBack(job, owned.record.job.spec);
+    else this.queue.add(job, owned.record.job.spec);
+    this.isDirty = true;
+  }
+
+  dequeue(job: JobId): void {
+    this.queue.remove(job);
+    const owned = this.parts.ownership.get(job);
+    if (owned?.stage.tag === 'offered') this.endOffer(owned, owned.stage.to);
+  }
+
+  /** Slots may have fallen free, or members changed. */
+  markChanged(): void {
+    this.isDirty = true;
+  }
+
+  // -------------------------------------------------------------- offering
+
+  /** Offers what can be offered now; called once at the end of each input. */
+  run(): void {
+    if (!this.isDirty || this.isPaused) return;
+    this.isDirty = false;
+    if (this.queue.size === 0) return;
+    const nodes = this.candidates();
+    for (const lane of this.queue.byUrgency()) this.serveLane(lane, nodes);
+  }
+
+  private serveLane(lane: Lane, nodes: Map<NodeId, Candidate>): void {
+    const { out, ownership } = this.parts;
+    const { needs, taskType } = lane.spec;
+    const skipped: OwnedJob[] = [];
+    while (lane.count > 0) {
+      const fitting = [...nodes.values()].filter(
+        (node) => refusalOf(needs, taskType, node) === undefined,
+      );
+      if (fitting.length === 0) break;
+      const job = this.queue.take(lane);
+      const owned = job && ownership.get(job);
+      if (!owned) continue;
+      const avoided =
+        owned.refusedBy && owned.refusedBy.until > out.now.mono ? owned.refusedBy.node : undefined;
+      const choice = chooseTarget(
+        fitting.filter((node) => node.facts.node !== avoided),
+        out.self,
+        out.random,
+      );
+      if (choice) this.offer(owned, choice.node, choice.why, nodes);
+      else skipped.push(owned);
+      if (skipped.length >= 16) break;
+    }
+    for (const owned of skipped.reverse()) this.enqueue(owned, true);
+  }
+
+  private offer(owned: OwnedJob, to: NodeId, why: string, nodes: Map<NodeId, Candidate>): void {
+    const { out, ownership } = this.parts;
+    const { header, job } = owned.record;
+    ownership.setStage(owned, { tag: 'offered', to, at: out.now.mono, why });
+    this.offered.add(owned);
+    const count = (this.inFlight.get(to) ?? 0) + 1;
+    this.inFlight.set(to, count);
+    const node = nodes.get(to);
+    if (node) nodes.set(to, { ...node, inFlight: count });
+    out.send(to, {
+      kind: 'offer',
+      job: header.job,
+      taskType: job.spec.taskType,
+      needs: job.spec.needs,
+    });
+  }
+
+  private endOffer(owned: OwnedJob, to: NodeId): void {
+    if (!this.offered.delete(owned)) return;
+    const count = (this.inFlight.get(to) ?? 1) - 1;
+    if (count > 0) this.inFlight.set(to, count);
+    else this.inFlight.delete(to);
+  }
+
+  private candidates(): Map<NodeId, Candidate> {
+    const views = this.parts.nodes();
+    return new Map(
+      views.map((node) => [
+        node.facts.node,
+        { ...node, inFlight: this.inFlight.get(node.facts.node) ?? 0 },
+      ]),
+    );
+  }
+
+  // -------------------------------------------------------------- answers
+
+  /** The first claim for a job gets it; a claim for any job gets the most urgent one that fits. */
+  onClaim(from: NodeId, boot: BootId, claim: Extract<JobMessage, { kind: 'claim' }>): void {
+    const owned = this.isPaused
+      ? undefined
+      : claim.job
+        ? this.claimed(claim.job, from)
+        : this.bestFor(from);
+    if (!owned) {
+      this.parts.out.send(from, { kind: 'decline', nonce: claim.nonce });
+      return;
+    }
+    const why =
+      owned.stage.tag === 'offered' && owned.stage.to === from ? owned.stage.why : 'asked for work';
+    this.dequeue(owned.record.header.job);
+    this.parts.assignments().grant(owned, { node: from, boot, nonce: claim.nonce }, why);
+  }
+
+  private claimed(job: JobId, from: NodeId): OwnedJob | undefined {
+    const owned = this.parts.ownership.get(job);
+    const isOpen = owned?.stage.tag === 'offered' || owned?.stage.tag === 'queued';
+    return isOpen && this.isAlive(from) ? owned : undefined;
+  }
+
+  private bestFor(node: NodeId): OwnedJob | undefined {
+    const view = this.candidates().get(node);
+    if (!view) return undefined;
+    const willing: Candidate = {
+      ...view,
+      inFlight: 0,
+      load: { ...view.load, running: 0, claimed: 0 },
+    };
+    for (const lane of this.queue.byUrgency()) {
+      if (refusalOf(lane.spec.needs, lane.spec.taskType, willing)) continue;
+      const job = this.queue.take(lane);
+      const owned = job && this.parts.ownership.get(job);
+      if (owned) return owned;
+    }
+    return undefined;
+  }
+
+  private isAlive(node: NodeId): boolean {
+    return this.parts.nodes().some((view) => view.facts.node === node && view.state === 'alive');
+  }
+
+  onRefuse(from: NodeId, refusal: Extract<JobMessage, { kind: 'refuse' }>): void {
+    const owned = this.parts.ownership.get(refusal.job);
+    if (owned?.stage.tag !== 'offered' || owned.stage.to !== from) return;
+    this.endOffer(owned, from);
+    // Without a free slot it asks back by itself; any other reason holds for a while.
+    if (refusal.reason !== 'no free slot') this.avoid(owned, from);
+    this.enqueue(owned, true);
+  }
+
+  onNodeGone(node: NodeId): void {
+    for (const owned of [...this.offered]) {
+      if (owned.stage.tag === 'offered' && owned.stage.to === node) {
+        this.endOffer(owned, node);
+        this.enqueue(owned, true);
+      }
+    }
+    this.isDirty = true;
+  }
+
+  onTick(): void {
+    const { mono } = this.parts.out.now;
+    for (const owned of [...this.offered]) {
+      if (owned.stage.tag !== 'offered' || mono - owned.stage.at < OFFER_TIMEOUT_MS) continue;
+      this.avoid(owned, owned.stage.to);
+      this.endOffer(owned, owned.stage.to);
+      this.enqueue(owned, true);
+    }
+    // What was avoided may be asked again, and loads told by pings may have changed.
+    if (this.queue.size > 0) this.isDirty = true;
+  }
+
+  private avoid(owned: OwnedJob, node: NodeId): void {
+    owned.refusedBy = { node, until: afterMono(this.parts.out.now.mono, OFFER_TIMEOUT_MS) };
+  }
+
+  // -------------------------------------------------------------- explaining
+
+  /** Why the job waits: what each node's answer would be now, sorted by node. */
+  explain(owned: OwnedJob): WaitingReason[] {
+    const { needs, taskType } = owned.record.job.spec;
+    const reasons: WaitingReason[] = [];
+    for (const [node, view] of this.candidates()) {
+      const avoided = owned.refusedBy?.node === node ? 'just refused' : undefined;
+      const reason = refusalOf(needs, taskType, view) ?? avoided ?? 'asked, not answered yet';
+      reasons.push({ node, reason });
+    }
+    return reasons.sort((a, b) => compareText(a.node, b.node));
+  }
+}

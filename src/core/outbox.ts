@@ -1,0 +1,116 @@
+/**
+ * Outcomes that no owner has acknowledged, and fences that may not be started again. An outcome
+ * goes to all of the job's replica set until one of them has acknowledged it; its fence is kept
+ * after that until the lease is over, because a grant of it may still be on its way.
+ */
+import type { JobId, NodeId } from '../base/ids.ts';
+import { asMono, type MonoMs } from '../base/instant.ts';
+import type { OutboxRow } from './inputs.ts';
+import type { Outgoing } from './outgoing.ts';
+import { attemptKey, type Fence } from './record.ts';
+
+const REPEAT_MS = 2000;
+/** Outcomes told again in one tick; the rest follows in the next ones. */
+const MAX_REPEATS = 500;
+
+interface Entry {
+  readonly row: OutboxRow;
+  readonly leaseUntil: MonoMs;
+  sentAt: MonoMs;
+}
+
+interface UsedFence {
+  readonly job: JobId;
+  readonly fence: Fence;
+  readonly leaseUntil: MonoMs;
+}
+
+export class Outbox {
+  private readonly out: Outgoing;
+  /** In the order of the last telling. */
+  private readonly entries = new Map<string, Entry>();
+  /** Acknowledged. */
+  private readonly used = new Map<string, UsedFence>();
+
+  constructor(out: Outgoing) {
+    this.out = out;
+  }
+
+  get size(): number {
+    return this.entries.size;
+  }
+
+  /** Written with this turn, told after its commit. */
+  add(row: OutboxRow, leaseUntil: MonoMs): void {
+    this.out.persist({ kind: 'outcome', ...row });
+    this.tell(attemptKey(row.job, row.outcome.fence), {
+      row,
+      leaseUntil,
+      sentAt: this.out.now.mono,
+    });
+  }
+
+  /** Was on disk already. */
+  restore(row: OutboxRow, leaseUntil: MonoMs): void {
+    const sentAt = asMono(Number.NEGATIVE_INFINITY);
+    this.entries.set(attemptKey(row.job, row.outcome.fence), { row, leaseUntil, sentAt });
+  }
+
+  /** An acknowledged fence of an earlier life. */
+  remember(ref: { job: JobId; fence: Fence }, leaseUntil: MonoMs): void {
+    this.used.set(attemptKey(ref.job, ref.fence), { job: ref.job, fence: ref.fence, leaseUntil });
+  }
+
+  /** Tells the outcome of this attempt again; false: it is not here. */
+  repeat(key: string): boolean {
+    const entry = this.entries.get(key);
+    if (entry) this.tell(key, entry);
+    return entry !== undefined;
+  }
+
+  isUsed(key: string): boolean {
+    return this.used.has(key);
+  }
+
+  onAcknowledge(from: NodeId, job: JobId, fence: Fence): void {
+    const key = attemptKey(job, fence);
+    const entry = this.entries.get(key);
+    if (!entry?.row.rs.includes(from)) return;
+    this.entries.delete(key);
+    this.used.set(key, { job, fence, leaseUntil: entry.leaseUntil });
+    this.out.persist({ kind: 'acknowledged', job, fence });
+  }
+
+  onPeerUp(node: NodeId): void {
+    let told = 0;
+    for (const [key, entry] of [...this.entries]) {
+      if (told >= MAX_REPEATS) return;
+      if (!entry.row.rs.includes(node)) continue;
+      this.tell(key, entry);
+      told++;
+    }
+  }
+
+  onTick(): void {
+    const { mono } = this.out.now;
+    let told = 0;
+    for (const [key, entry] of this.entries) {
+      if (mono - entry.sentAt < REPEAT_MS || ++told > MAX_REPEATS) break;
+      this.tell(key, entry);
+    }
+    for (const [key, used] of this.used) {
+      if (mono < used.leaseUntil) continue;
+      this.used.delete(key);
+      this.out.persist({ kind: 'forgotten', job: used.job, fence: used.fence });
+    }
+  }
+
+  private tell(key: string, entry: Entry): void {
+    entry.sentAt = this.out.now.mono;
+    this.entries.delete(key);
+    this.entries.set(key, entry);
+    for (const replica of entry.row.rs) {
+      this.out.send(replica, { kind: 'result', job: entry.row.job, outcome: entry.row.outcome });
+    }
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * The driver's turn is the heart of safety and of speed: take all inputs that are waiting, run the
+ * core over them, write everything they changed in one transaction, and only then let anything be
+ * seen: replies, messages, starts. Durable-before-visible holds by construction, and a hundred
+ * concurrent submits share one fsync.
+ *
+ * When the commit fails nothing of the turn is released. Its writes and effects are kept, later
+ * turns are added to them, and the whole is tried again each second; meanwhile the core takes no
+ * new jobs, and signs of life go on, because they promise nothing.
+ */
+import type { JobId, RequestId } from '../base/ids.ts';
+import { messageOf } from '../base/errors.ts';
+import { asRequestId } from '../base/ids.ts';
+import type { Core } from '../core/core.ts';
+import type { Effect, MeshEvent, Reply, Write } from '../core/effects.ts';
+import type { Input } from '../core/inputs.ts';
+import type { Message } from '../core/messages.ts';
+import type { JobRecord } from '../core/record.ts';
+import type { Clock, Executor, Links, Store } from './ports.ts';
+
+/** Inputs of one turn; the rest waits for the next. */
+const MAX_INPUTS = 4096;
+/** Turns in a row before the event loop gets its chance. */
+const MAX_TURNS = 16;
+const STORE_RETRY_MS = 1000;
+
+/** When things run; the simulator brings its own. */
+export interface Timers {
+  /** Soon, after what is running now and before any timer. */
+  soon(act: () => void): void;
+  /** Returns the way to call it off. */
+  after(ms: number, act: () => void): () => void;
+}
+
+export interface DriverParts {
+  readonly core: Core;
+  readonly store: Pick<Store, 'commit' | 'readRecord'>;
+  readonly links: Pick<Links, 'send' | 'dial' | 'hangUp'>;
+  readonly executor: Pick<Executor, 'run' | 'end'>;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly onEvent: (event: MeshEvent) => void;
+  readonly onDrained: () => void;
+  /** The disk refused a commit; called once until it works again. */
+  readonly onStoreFailure: (failure: unknown) => void;
+}
+
+interface Held {
+  writes: Write[];
+  effects: Effect[];
+}
+
+export class Driver {
+  private readonly parts: DriverParts;
+  private inputs: Input[] = [];
+  private held: Held | undefined;
+  private isScheduled = false;
+  private isStopped = false;
+  private cancelTick: () => void = () => {};
+  private cancelRetry: () => void = () => {};
+  private requests = 0;
+  private readonly replies = new Map<RequestId, (reply: Reply) => void>();
+
+  constructor(parts: DriverParts) {
+    this.parts = parts;
+  }
+
+  /** The disk refuses writes now. */
+  get isStoreFailing(): boolean {
+    return this.held !== undefined;
+  }
+
+  push(...inputs: readonly Input[]): void {
+    if (this.isStopped) return;
+    for (const input of inputs) this.inputs.push(input);
+    this.schedule();
+  }
+
+  /** Puts a command to the core; settles with its reply, which may have to wait for other nodes. */
+  ask(toInput: (request: RequestId) => Input): Promise<Reply> {
+    const request = asRequestId(`r${++this.requests}`);
+    return new Promise((resolve) => {
+      this.replies.set(request, resolve);
+      this.push(toInput(request));
+    });
+  }
+
+  /** Nothing happens any more; effects that are held are lost, as they would be in a crash. */
+  stop(): void {
+    this.isStopped = true;
+    this.cancelTick();
+    this.cancelRetry();
+    this.inputs = [];
+  }
+
+  private schedule(): void {
+    if (this.isScheduled) return;
+    this.isScheduled = true;
+    this.parts.timers.soon(() => {
+      this.isScheduled = false;
+      this.runTurns();
+    });
+  }
+
+  private runTurns(): void {
+    for (let i = 0; i < MAX_TURNS && this.inputs.length > 0 && !this.isStopped; i++) this.turn();
+    if (this.isStopped) return;
+    if (this.inputs.length > 0) this.schedule();
+    this.armTick();
+  }
+
+  private armTick(): void {
+    const { core, clock, timers } = this.parts;
+    this.cancelTick();
+    const delayMs = Math.max(0, core.nextWakeAt() - clock.now().mono);
+    this.cancelTick = timers.after(delayMs, () => this.push({ kind: 'tick' }));
+  }
+
+  // -------------------------------------------------------------- one turn
+
+  private turn(): void {
+    const inputs = this.inputs.length > MAX_INPUTS ? this.inputs.splice(0, MAX_INPUTS) : this.inputs;
+    if (inputs === this.inputs) this.inputs = [];
+    const turn: Held = { writes: [], effects: [] };
+    const now = this.parts.clock.now();
+    for (const input of inputs) {
+      for (const effect of this.parts.core.handle(input, now)) this.sort(effect, turn);
+    }
+    if (this.held) {
+      this.held.writes.push(...turn.writes);
+      this.held.effects.push(...turn.effects);
+    } else if (turn.writes.length === 0 || this.commit(turn)) {
+      this.perform(turn);
+    }
+  }
+
+  /** Does at once what promises nothing; the rest waits for the commit. */
+  private sort(effect: Effect, turn: Held): void {
+    switch (effect.kind) {
+      case 'persist':
+        turn.writes.push(effect.write);
+        return;
+      case 'signal':
+        this.parts.links.send(effect.to, [effect.message]);
+        return;
+      case 'dial':
+        this.parts.links.dial(effect.node, effect.host, effect.port);
+        return;
+      case 'hangUp':
+        this.parts.links.hangUp(effect.node, effect.reason);
+        return;
+      case 'withdraw':
+        this.withdraw(effect.job, turn);
+        return;
+      case 'reply':
+        if (isRefusal(effect.reply)) this.settle(effect.request, effect.reply);
+        else turn.effects.push(effect);
+        return;
+      default:
+        turn.effects.push(effect);
+    }
+  }
+
+  private withdraw(job: JobId, turn: Held): void {
+    const isOther = (write: Write): boolean => write.kind !== 'record' || write.header.job !== job;
+    turn.writes = turn.writes.filter(isOther);
+    if (this.held) this.held.writes = this.held.writes.filter(isOther);
+  }
+
+  private commit(turn: Held): boolean {
+    try {
+      this.parts.store.commit(turn.writes);
+    } catch (failure) {
+      this.held = turn;
+      this.parts.onStoreFailure(failure);
+      this.inputs.push({ kind: 'storeChanged', isWorking: false });
+      this.armRetry();
+      return false;
+    }
+    this.inputs.unshift({ kind: 'committed', writes: turn.writes });
+    return true;
+  }
+
+  private armRetry(): void {
+    this.cancelRetry = this.parts.timers.after(STORE_RETRY_MS, () => this.retry());
+  }
+
+  private retry(): void {
+    const turn = this.held;
+    if (!turn || this.isStopped) return;
+    try {
+      this.parts.store.commit(turn.writes);
+    } catch {
+      // Told once, when it began; it still fails.
+      this.armRetry();
+      return;
+    }
+    this.held = undefined;
+    this.inputs.unshift({ kind: 'committed', writes: turn.writes });
+    this.inputs.push({ kind: 'storeChanged', isWorking: true });
+    this.perform(turn);
+    this.schedule();
+  }
+
+  // -------------------------------------------------------------- effects
+
+  private perform(turn: Held): void {
+    const outbound = new Map<Parameters<Links['send']>[0], Message[]>();
+    for (const effect of turn.effects) {
+      if (effect.kind !== 'send') {
+        this.performOne(effect);
+        continue;
+      }
+      const messages = outbound.get(effect.to);
+      if (messages) messages.push(effect.message);
+      else outbound.set(effect.to, [effect.message]);
+    }
+    for (const [to, messages] of outbound) this.parts.links.send(to, messages);
+  }
+
+  private performOne(effect: Effect): void {
+    switch (effect.kind) {
+      case 'start':
+        this.parts.executor.run(effect.attempt);
+        return;
+      case 'stop':
+        this.parts.executor.end(effect.job, effect.fence, effect.graceMs);
+        return;
+      case 'load':
+        this.push({ kind: 'stored', job: effect.job, record: this.read(effect.job) });
+        return;
+      case 'reply':
+        this.settle(effect.request, effect.reply);
+        return;
+      case 'event':
+        this.parts.onEvent(effect.event);
+        return;
+      case 'drained':
+        this.parts.onDrained();
+        return;
+    }
+  }
+
+  /** A record that cannot be read is named and not trusted: to the core it is not there. */
+  private read(job: JobId): JobRecord | undefined {
+    try {
+      return this.parts.store.readRecord(job);
+    } catch (failure) {
+      const note = `the record of job ${job} cannot be read: ${messageOf(failure)}`;
+      this.parts.onEvent({ kind: 'anomaly', note });
+      return undefined;
+    }
+  }
+
+  private settle(request: RequestId, reply: Reply): void {
+    this.replies.get(request)?.(reply);
+    this.replies.delete(request);
+  }
+}
+
+/** Such an answer says only that nothing was taken, so it need not wait for a disk that fails. */
+const isRefusal = (reply: Reply): boolean => reply.kind === 'notAccepting' || reply.kind === 'queueFull';
+
+export const realTimers: Timers = {
+  soon: (act) => void setImmediate(act),
+  after(ms, act) {
+    const timer = setTimeout(act, ms);
+    return () => clearTimeout(timer);
+  },
+};

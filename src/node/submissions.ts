@@ -1,0 +1,45 @@
+/**
+ * From a request to a submission: ids are made here, at the edge, because the core has no
+ * randomness. A client's own id or idempotency key is a key: it goes to its home, the first living
+ * node in the key's rendezvous order, so that two submits of one key meet at one node.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { customAlphabet } from 'nanoid';
+import { asBirth, asJobId, type JobId, type NodeId } from '../base/ids.ts';
+import type { Submission } from '../core/inputs.ts';
+import type { JobSpec } from '../core/job.ts';
+import { rendezvousOrder } from '../core/placement.ts';
+import type { SubmitRequest } from './service.ts';
+
+/** 32 letters and digits that cannot be mistaken for each other, 100 bits. */
+const newId = customAlphabet('0123456789abcdefghjkmnpqrstvwxyz', 20);
+
+export function toSubmission(request: SubmitRequest): Submission {
+  const { spec, key } = request;
+  return {
+    job: key ? keyedId(key) : asJobId(`job-${newId()}`),
+    birth: asBirth(randomBytes(8).toString('hex')),
+    spec,
+    contentHash: hashOf(spec),
+    isKeyed: key !== undefined,
+  };
+}
+
+export function homeOf(job: JobId, living: readonly NodeId[]): NodeId | undefined {
+  return rendezvousOrder(job, living)[0];
+}
+
+function keyedId(key: NonNullable<SubmitRequest['key']>): JobId {
+  if (key.kind === 'id') return asJobId(key.text);
+  return asJobId(`key-${createHash('sha256').update(key.text).digest('hex').slice(0, 32)}`);
+}
+
+/** Equal content in any order of names has an equal hash. */
+function hashOf(spec: JobSpec): string {
+  const sorted = JSON.stringify(spec, (_name, value: unknown) =>
+    value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  );
+  return createHash('sha256').update(sorted).digest('hex').slice(0, 32);
+}
