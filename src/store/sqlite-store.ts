@@ -1,0 +1,117 @@
+/** The port over one open database. Nothing here waits: SQLite is synchronous, and so is a turn. */
+import { MeshError } from '../base/errors.ts';
+import type { JobId } from '../base/ids.ts';
+import type { RecordQuery } from '../core/calls.ts';
+import type { Write } from '../core/effects.ts';
+import type { StoredState } from '../core/inputs.ts';
+import type { JobRecord } from '../core/record.ts';
+import type { PeerRow, RememberedPeer, Store } from '../node/ports.ts';
+import { applyWrites } from './apply-writes.ts';
+import type { Client, Queries } from './database.ts';
+import { type Attempted, asStoreFailure } from './failures.ts';
+import { toRecord } from './job-row.ts';
+import { listJobs } from './list-jobs.ts';
+import { toPeer, toPeerRow } from './peer-row.ts';
+import { type QuarantinedRow, restoreState } from './restore.ts';
+import { prepareStatements, type Statements } from './statements.ts';
+
+/** Who was away longer is not looked for any more; so the table stays bounded. */
+const PEER_MEMORY_MS = 30 * 86_400_000;
+
+export interface StoreParts {
+  readonly client: Client;
+  readonly queries: Queries;
+  /** For messages. */
+  readonly file: string;
+  readonly release: () => void;
+}
+
+export class SqliteStore implements Store {
+  private readonly parts: StoreParts;
+  private readonly statements: Statements;
+  private readonly writeAll: (writes: readonly Write[]) => void;
+  private rows: readonly QuarantinedRow[] = [];
+
+  constructor(parts: StoreParts) {
+    this.parts = parts;
+    this.statements = prepareStatements(parts.queries);
+    const { statements } = this;
+    const transaction = parts.client.transaction((writes: readonly Write[]) =>
+      applyWrites(statements, writes, Date.now()),
+    );
+    this.writeAll = transaction.immediate;
+  }
+
+  /** Rows that `restore` found unreadable: kept in the file, marked, and not trusted. */
+  get quarantined(): readonly QuarantinedRow[] {
+    return this.rows;
+  }
+
+  restore(): StoredState {
+    return this.attempt('read', () => {
+      const { state, quarantined } = restoreState(this.parts.client, this.statements);
+      this.rows = quarantined;
+      this.statements.deletePeersBefore.run({ beforeMs: Date.now() - PEER_MEMORY_MS });
+      return state;
+    });
+  }
+
+  commit(writes: readonly Write[]): void {
+    if (writes.length > 0) this.attempt('write', () => this.writeAll(writes));
+  }
+
+  readRecord(job: JobId): JobRecord | undefined {
+    return this.attempt('read', () => {
+      const row = this.statements.readJob.get({ jobId: job });
+      if (row === undefined) return undefined;
+      const record = toRecord(row);
+      if (record !== undefined) return record;
+      throw new MeshError(
+        'DATA_CORRUPT',
+        `The row of job ${job} in ${this.parts.file} cannot be read; it is kept as it is.`,
+      );
+    });
+  }
+
+  listRecords(query: RecordQuery): JobRecord[] {
+    return this.attempt('read', () => listJobs(this.parts.queries, query));
+  }
+
+  countByStatus(): Readonly<Record<string, number>> {
+    return this.attempt('read', () =>
+      Object.fromEntries(
+        this.statements.countByStatus.all().map(({ status, count }) => [status, count]),
+      ),
+    );
+  }
+
+  readPeers(): RememberedPeer[] {
+    return this.attempt('read', () => this.statements.newestPeers.all().flatMap(toPeer));
+  }
+
+  /**
+   * A disk that takes no writes is not reported from here: the row only helps to find the mesh
+   * again after a restart, it is written anew at the next change, and the commits tell of the disk.
+   */
+  writePeer(peer: PeerRow): void {
+    try {
+      this.attempt('write', () => this.statements.upsertPeer.run(toPeerRow(peer, Date.now())));
+    } catch (thrown) {
+      if (!(thrown instanceof MeshError)) throw thrown;
+    }
+  }
+
+  close(): void {
+    if (!this.parts.client.open) return;
+    this.parts.client.close();
+    this.parts.release();
+  }
+
+  private attempt<Result>(attempted: Attempted, act: () => Result): Result {
+    try {
+      return act();
+    } catch (thrown) {
+      throw asStoreFailure(thrown, attempted, this.parts.file) ?? thrown;
+    }
+  }
+}
