@@ -1,0 +1,33 @@
+/** The right to run an attempt. `encodeGrant` is also what an executor keeps on its disk. */
+import type { Grant } from '../core/messages.ts';
+import * as field from './fields.ts';
+import { parseFence, parseReplicas, toFence } from './records.ts';
+import { mesh } from './schema.ts';
+import { parseSpec, toSpec } from './specs.ts';
+
+export const encodeGrant = (grant: Grant): Uint8Array => mesh.Grant.encode(toGrant(grant)).finish();
+
+/** @returns undefined when malformed */
+export const parseGrant = (bytes: Uint8Array): Grant | undefined =>
+  field.parsed(() => fromGrant(mesh.Grant.decode(bytes)));
+
+export const toGrant = (grant: Grant): mesh.Grant.$Properties => ({
+  jobId: grant.job,
+  fence: toFence(grant.fence),
+  nonce: grant.nonce,
+  rs: [...grant.rs],
+  leaseMs: field.wholeMs(grant.leaseMs),
+  job: toSpec(grant.spec),
+});
+
+export function fromGrant(wire: mesh.Grant.$Properties | null | undefined): Grant {
+  const grant = field.required(wire);
+  return {
+    job: field.jobId(grant.jobId),
+    fence: parseFence(grant.fence),
+    nonce: field.nonce(grant.nonce),
+    rs: parseReplicas(grant.rs),
+    leaseMs: field.count(grant.leaseMs),
+    spec: parseSpec(grant.job),
+  };
+}

@@ -1,0 +1,159 @@
+/**
+ * The body of a record. It has an encoding of its own and travels as bytes beside the header, so
+ * that a replica can keep and pass on a body that it cannot read.
+ */
+import type { FinalState, GrantNote, Job, JobState, PastAttempt } from '../core/job.ts';
+import { isFinal } from '../core/outcome.ts';
+import * as field from './fields.ts';
+import { MAX_HISTORY_ENTRIES, MAX_SENTENCE_CHARS } from './limits.ts';
+import { parseBoot, toBoot } from './nodes.ts';
+import { fromOutcome, toOutcome } from './outcomes.ts';
+import { parseFence, toFence } from './records.ts';
+import { mesh } from './schema.ts';
+import { parseSpec, toSpec } from './specs.ts';
+
+type Maybe<T> = T | null | undefined;
+
+export const encodeJob = (job: Job): Uint8Array => mesh.JobBody.encode(toJob(job)).finish();
+
+/** @returns undefined when malformed */
+export const parseJob = (bytes: Uint8Array): Job | undefined =>
+  field.parsed(() => fromJob(mesh.JobBody.decode(bytes)));
+
+const toJob = (job: Job): mesh.JobBody.$Properties => ({
+  job: {
+    ...toSpec(job.spec),
+    createdAt: toTimestamp(job.createdAt),
+    createdByNode: job.createdBy,
+  },
+  contentHash: job.contentHash,
+  attempts: job.attempts,
+  losses: job.losses,
+  history: job.history.map(toPastAttempt),
+  ...toState(job.state),
+});
+
+function fromJob(body: mesh.JobBody.$Properties): Job {
+  return {
+    spec: parseSpec(body.job),
+    createdAt: fromTimestamp(body.job?.createdAt),
+    createdBy: field.nodeId(body.job?.createdByNode),
+    contentHash: field.identifier(body.contentHash),
+    state: fromState(body),
+    attempts: field.count(body.attempts),
+    losses: field.count(body.losses),
+    history: field.list(body.history, MAX_HISTORY_ENTRIES, fromPastAttempt),
+  };
+}
+
+function toState(state: JobState): mesh.JobBody.$Properties {
+  switch (state.tag) {
+    case 'pending':
+      return { pending: {} };
+    case 'granted':
+      return { granted: { grant: toGrantNote(state.grant), cancelAtMs: toCancelAt(state) } };
+    case 'revoked':
+      return {
+        revoked: {
+          grant: toGrantNote(state.grant),
+          reason: field.sayable(state.reason),
+          cancelAtMs: toCancelAt(state),
+        },
+      };
+    case 'final':
+      return { final: toFinal(state.final) };
+  }
+}
+
+const toCancelAt = (state: { cancelAt?: number | undefined }): number | null =>
+  state.cancelAt === undefined ? null : field.wholeMs(state.cancelAt);
+
+function fromState(body: mesh.JobBody.$Properties): JobState {
+  switch (body.state) {
+    case 'pending':
+      return { tag: 'pending' };
+    case 'granted': {
+      const cancelAt = field.optionalWall(body.granted?.cancelAtMs);
+      const grant = fromGrantNote(body.granted?.grant);
+      return { tag: 'granted', grant, ...(cancelAt !== undefined && { cancelAt }) };
+    }
+    case 'revoked': {
+      const cancelAt = field.optionalWall(body.revoked?.cancelAtMs);
+      const grant = fromGrantNote(body.revoked?.grant);
+      const reason = field.text(body.revoked?.reason, MAX_SENTENCE_CHARS);
+      return { tag: 'revoked', grant, reason, ...(cancelAt !== undefined && { cancelAt }) };
+    }
+    case 'final':
+      return { tag: 'final', final: fromFinal(body.final) };
+    default:
+      throw new field.Malformed('a job without a state');
+  }
+}
+
+const toFinal = (final: FinalState): mesh.FinalState.$Properties => ({
+  status: mesh.JobStatus[final.status],
+  atMs: field.wholeMs(final.at),
+  reason: field.sayable(final.reason),
+  outcome: final.outcome ? toOutcome(final.outcome) : null,
+});
+
+function fromFinal(wire: Maybe<mesh.FinalState.$Properties>): FinalState {
+  const final = field.required(wire);
+  const status = mesh.JobStatus[final.status ?? 0] ?? '';
+  if (!isFinal(status)) throw new field.Malformed('not a final status');
+  return {
+    status,
+    at: field.wall(final.atMs),
+    reason: field.text(final.reason, MAX_SENTENCE_CHARS),
+    ...(final.outcome && { outcome: fromOutcome(final.outcome) }),
+  };
+}
+
+const toGrantNote = (note: GrantNote): mesh.GrantNote.$Properties => ({
+  fence: toFence(note.fence),
+  executorNodeId: note.executor,
+  executorBoot: toBoot(note.executorBoot),
+  nonce: note.nonce,
+  atMs: field.wholeMs(note.at),
+  why: field.sayable(note.why),
+});
+
+function fromGrantNote(wire: Maybe<mesh.GrantNote.$Properties>): GrantNote {
+  const note = field.required(wire);
+  return {
+    fence: parseFence(note.fence),
+    executor: field.nodeId(note.executorNodeId),
+    executorBoot: parseBoot(note.executorBoot),
+    nonce: field.nonce(note.nonce),
+    at: field.wall(note.atMs),
+    why: field.text(note.why, MAX_SENTENCE_CHARS),
+  };
+}
+
+const toPastAttempt = (past: PastAttempt): mesh.PastAttempt.$Properties => ({
+  fence: toFence(past.fence),
+  executorNodeId: past.executor,
+  atMs: field.wholeMs(past.at),
+  note: field.sayable(past.note),
+  isSuperseded: past.isSuperseded,
+});
+
+const fromPastAttempt = (wire: mesh.PastAttempt.$Properties): PastAttempt => ({
+  fence: parseFence(wire.fence),
+  executor: field.nodeId(wire.executorNodeId),
+  at: field.wall(wire.atMs),
+  note: field.text(wire.note, MAX_SENTENCE_CHARS),
+  isSuperseded: wire.isSuperseded === true,
+});
+
+function toTimestamp(ms: number): { seconds: number; nanos: number } {
+  const whole = field.wholeMs(ms);
+  const seconds = Math.floor(whole / 1000);
+  return { seconds, nanos: (whole - seconds * 1000) * 1_000_000 };
+}
+
+function fromTimestamp(wire: Maybe<{ seconds?: number | null; nanos?: number | null }>) {
+  const { seconds, nanos } = field.required(wire);
+  const ms = field.integer(seconds) * 1000 + Math.floor(field.count(nanos, 999_999_999) / 1e6);
+  return field.wall(ms);
+}

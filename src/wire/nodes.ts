@@ -1,0 +1,93 @@
+/** What nodes tell of themselves. */
+import type { BootId } from '../base/ids.ts';
+import type { Load, NodeFacts } from '../core/facts.ts';
+import type { MemberEntry } from '../core/messages.ts';
+import * as field from './fields.ts';
+import { MAX_HOSTS, MAX_TASK_TYPES } from './limits.ts';
+import type { mesh } from './schema.ts';
+
+const SALT = /^[0-9a-f]{16}$/;
+const MAX_PORT = 65_535;
+
+export const toBoot = (boot: BootId): mesh.Boot.$Properties => ({
+  counter: boot.counter,
+  salt: boot.salt,
+});
+
+export function parseBoot(wire: mesh.Boot.$Properties | null | undefined): BootId {
+  const { counter, salt } = field.required(wire);
+  if (!SALT.test(salt ?? '')) throw new field.Malformed('not a salt');
+  return { counter: field.count(counter), salt: salt ?? '' };
+}
+
+export const toLoad = (load: Load): mesh.Load.$Properties => ({
+  running: load.running,
+  claimed: load.claimed,
+  slots: load.slots,
+  queued: load.queued,
+  draining: load.draining,
+  notAccepting: !load.accepting,
+});
+
+export function parseLoad(wire: mesh.Load.$Properties | null | undefined): Load {
+  const load = field.required(wire);
+  return {
+    running: field.count(load.running),
+    claimed: field.count(load.claimed),
+    slots: field.count(load.slots),
+    queued: field.count(load.queued),
+    draining: load.draining === true,
+    accepting: load.notAccepting !== true,
+  };
+}
+
+export const toFacts = (facts: NodeFacts): mesh.NodeFacts.$Properties => ({
+  nodeId: facts.node,
+  name: field.sayable(facts.name),
+  hostname: field.sayable(facts.hostname),
+  platform: facts.platform,
+  version: facts.version,
+  pid: facts.pid,
+  hosts: [...facts.hosts],
+  linkPort: facts.linkPort,
+  apiUrl: facts.apiUrl,
+  slots: facts.slots,
+  taskTypes: [...facts.taskTypes],
+  labels: field.sayableMap(facts.labels),
+  capabilities: field.sayableMap(facts.capabilities),
+});
+
+export function parseFacts(wire: mesh.NodeFacts.$Properties | null | undefined): NodeFacts {
+  const facts = field.required(wire);
+  return {
+    node: field.nodeId(facts.nodeId),
+    name: field.name(facts.name),
+    hostname: field.name(facts.hostname),
+    platform: field.name(facts.platform),
+    version: field.name(facts.version),
+    pid: field.count(facts.pid),
+    hosts: field.list(facts.hosts, MAX_HOSTS, field.name),
+    linkPort: field.count(facts.linkPort, MAX_PORT),
+    apiUrl: field.name(facts.apiUrl),
+    slots: field.count(facts.slots),
+    taskTypes: field.list(facts.taskTypes, MAX_TASK_TYPES, field.name),
+    labels: field.map(facts.labels),
+    capabilities: field.map(facts.capabilities),
+  };
+}
+
+export const toMemberEntry = (entry: MemberEntry): mesh.MemberEntry.$Properties => ({
+  nodeId: entry.node,
+  boot: toBoot(entry.boot),
+  hosts: [...entry.hosts],
+  linkPort: entry.linkPort,
+});
+
+export const parseMemberEntry = (wire: mesh.MemberEntry.$Properties): MemberEntry => ({
+  node: field.nodeId(wire.nodeId),
+  boot: parseBoot(wire.boot),
+  hosts: field.list(wire.hosts, MAX_HOSTS, field.name),
+  linkPort: field.count(wire.linkPort, MAX_PORT),
+});
+
+export const parsePort = (value: number | null | undefined): number => field.count(value, MAX_PORT);
