@@ -6,7 +6,8 @@
 import type { JobId } from '../base/ids.ts';
 import type { Write } from '../core/effects.ts';
 import { fenceText, type JobRecord } from '../core/record.ts';
-import { encodeGrant, encodeOutcome } from './body-codec.ts';
+import { encodeGrant } from '../wire/grants.ts';
+import { encodeOutcome } from '../wire/outcomes.ts';
 import { nodesText, toBuffer, toJobRow } from './job-row.ts';
 import type { Statements } from './statements.ts';
 

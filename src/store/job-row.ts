@@ -5,7 +5,7 @@
 import { asBirth, asJobId, asNodeId, type BootId, bootText, type NodeId } from '../base/ids.ts';
 import { type AttemptOutcome, type Job, type OutputTail, recordedStatus } from '../core/job.ts';
 import type { JobRecord, RecordHeader } from '../core/record.ts';
-import { encodeJob, parseJob } from './body-codec.ts';
+import { encodeJob, parseJob } from '../wire/jobs.ts';
 import { jobs } from './schema.ts';
 
 /** What is read of a row to make a record of it again. */
