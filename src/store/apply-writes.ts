@@ -14,7 +14,7 @@ import type { Statements } from './statements.ts';
 export function applyWrites(statements: Statements, writes: readonly Write[], nowMs: number): void {
   for (const record of newestRecords(writes)) writeRecord(statements, record, nowMs);
   for (const write of writes) if (write.kind !== 'record') writeAttempt(statements, write);
-  statements.raiseCommits.run();
+  statements.raiseCommits({});
 }
 
 /** A job that moved several times in one turn is written once, as it is in the end. */
@@ -25,15 +25,14 @@ function newestRecords(writes: readonly Write[]): Iterable<JobRecord> {
 }
 
 function writeRecord(statements: Statements, record: JobRecord, nowMs: number): void {
-  const { changes } = statements.upsertJob.run(toJobRow(record, nowMs));
-  if (changes === 1) return;
+  if (statements.upsertJob(toJobRow(record, nowMs)) === 1) return;
   throw new Error(`job ${record.header.job}: the disk has a later promise or version`);
 }
 
 function writeAttempt(statements: Statements, write: Exclude<Write, { kind: 'record' }>): void {
   switch (write.kind) {
     case 'started':
-      statements.insertStarted.run({
+      statements.insertStarted({
         jobId: write.job,
         fence: fenceText(write.fence),
         startedMs: write.at,
@@ -43,7 +42,7 @@ function writeAttempt(statements: Statements, write: Exclude<Write, { kind: 'rec
       });
       return;
     case 'outcome':
-      statements.insertOutcome.run({
+      statements.insertOutcome({
         jobId: write.job,
         fence: fenceText(write.outcome.fence),
         rs: nodesText(write.rs),
@@ -53,11 +52,11 @@ function writeAttempt(statements: Statements, write: Exclude<Write, { kind: 'rec
       return;
     case 'acknowledged': {
       const key = { jobId: write.job, fence: fenceText(write.fence) };
-      statements.deleteOutcome.run(key);
-      statements.endStarted.run(key);
+      statements.deleteOutcome(key);
+      statements.endStarted(key);
       return;
     }
     case 'forgotten':
-      statements.deleteStarted.run({ jobId: write.job, fence: fenceText(write.fence) });
+      statements.deleteStarted({ jobId: write.job, fence: fenceText(write.fence) });
   }
 }

@@ -46,7 +46,7 @@ function restoreRecords(statements: Statements, quarantined: QuarantinedRow[]): 
     if (record !== undefined) records.push(record);
     else quarantined.push({ table: 'jobs', job: row.jobId, reason: REASON });
     const reason = record === undefined ? REASON : null;
-    if (reason !== row.unreadable) statements.markJob.run({ jobId: row.jobId, reason });
+    if (reason !== row.unreadable) statements.markJob({ jobId: row.jobId, reason });
   }
   return records;
 }
@@ -65,7 +65,7 @@ function restoreStarted(statements: Statements, quarantined: QuarantinedRow[]): 
       quarantined.push({ table: 'started', job: row.jobId, fence: row.fence, reason: REASON });
     }
     const reason = isWhole ? null : REASON;
-    if (reason !== row.unreadable) statements.markStarted.run({ ...key, reason });
+    if (reason !== row.unreadable) statements.markStarted({ ...key, reason });
   }
   return rows;
 }
@@ -79,7 +79,7 @@ function restoreOutbox(statements: Statements, quarantined: QuarantinedRow[]): O
     if (isWhole) rows.push({ job: asJobId(row.jobId), rs: parseNodes(row.rs), outcome });
     else quarantined.push({ table: 'outbox', job: row.jobId, fence: row.fence, reason: REASON });
     const reason = isWhole ? null : REASON;
-    if (reason !== row.unreadable) statements.markOutcome.run({ ...key, reason });
+    if (reason !== row.unreadable) statements.markOutcome({ ...key, reason });
   }
   return rows;
 }

@@ -34,7 +34,7 @@ export class SqliteStore implements Store {
 
   constructor(parts: StoreParts) {
     this.parts = parts;
-    this.statements = prepareStatements(parts.queries);
+    this.statements = prepareStatements(parts.client, parts.queries);
     const { statements } = this;
     const transaction = parts.client.transaction((writes: readonly Write[]) =>
       applyWrites(statements, writes, Date.now()),
@@ -51,7 +51,7 @@ export class SqliteStore implements Store {
     return this.attempt('read', () => {
       const { state, quarantined } = restoreState(this.parts.client, this.statements);
       this.rows = quarantined;
-      this.statements.deletePeersBefore.run({ beforeMs: Date.now() - PEER_MEMORY_MS });
+      this.statements.deletePeersBefore({ beforeMs: Date.now() - PEER_MEMORY_MS });
       return state;
     });
   }
@@ -95,7 +95,7 @@ export class SqliteStore implements Store {
    */
   writePeer(peer: PeerRow): void {
     try {
-      this.attempt('write', () => this.statements.upsertPeer.run(toPeerRow(peer, Date.now())));
+      this.attempt('write', () => this.statements.upsertPeer(toPeerRow(peer, Date.now())));
     } catch (thrown) {
       if (!(thrown instanceof MeshError)) throw thrown;
     }
