@@ -24,6 +24,7 @@ endif
 NPM_QUIET := --ignore-scripts --no-audit --no-fund --loglevel=error
 SOURCES := $(shell find src -type f ! -path 'src/wire/gen/*' 2>/dev/null)
 SEEDS ?= 200
+FROM ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench sim format clean setup
@@ -65,8 +66,8 @@ gen: node_modules/.installed ## Generate protobuf code and SQL migrations
 	@npm run -s gen:proto
 	@npm run -s gen:sql
 
-sim: setup ## Simulation: SEEDS=200 seeds of faults against the whole mesh
-	@node --import tsx test/sim/main.ts --seeds $(SEEDS)
+sim: setup ## Simulation: SEEDS=200 seeds of faults, FROM=1 on, against the whole mesh
+	@node --import tsx test/sim/main.ts --seeds $(SEEDS) --from $(FROM)
 
 bench: dist/mesh ## Measure this machine
 	@node --import tsx test/bench/main.ts
