@@ -44,7 +44,8 @@ export class Checker {
   }
 
   violate(what: string): void {
-    if (this.violations.length < MAX_VIOLATIONS) this.violations.push(`t=${Math.round(this.now())} ${what}`);
+    if (this.violations.length < MAX_VIOLATIONS)
+      this.violations.push(`t=${Math.round(this.now())} ${what}`);
   }
 
   // -------------------------------------------------------------- hooks
@@ -56,21 +57,26 @@ export class Checker {
 
   onReply(reply: Reply): void {
     if (reply.kind === 'submitted') this.acknowledged.add(reply.record.header.job);
-    else if (reply.kind === 'cancelled' || reply.kind === 'cancelling') this.cancelled.add(reply.job);
+    else if (reply.kind === 'cancelled' || reply.kind === 'cancelling')
+      this.cancelled.add(reply.job);
   }
 
   onCommit(node: NodeId, writes: readonly Write[]): void {
     for (const write of writes) {
-      if (write.kind === 'record' && write.job.state.tag === 'final') this.onFinal(write.header.job, write.job.state.final);
-      else if (write.kind === 'outcome') this.outboxes.add(`${node} ${attemptKey(write.job, write.outcome.fence)}`);
+      if (write.kind === 'record' && write.job.state.tag === 'final')
+        this.onFinal(write.header.job, write.job.state.final);
+      else if (write.kind === 'outcome')
+        this.outboxes.add(`${node} ${attemptKey(write.job, write.outcome.fence)}`);
     }
   }
 
   private onFinal(job: JobId, final: FinalState): void {
     const first = this.finals.get(job);
     if (!first) this.finals.set(job, final);
-    else if (finalText(first) !== finalText(final)) this.violate(`I2 ${job} was ${finalText(first)}, became ${finalText(final)}`);
-    if (this.cancelled.has(job) && final.status !== 'JOB_CANCELLED') this.violate(`I11 ${job} is ${final.status} after its cancel`);
+    else if (finalText(first) !== finalText(final))
+      this.violate(`I2 ${job} was ${finalText(first)}, became ${finalText(final)}`);
+    if (this.cancelled.has(job) && final.status !== 'JOB_CANCELLED')
+      this.violate(`I11 ${job} is ${final.status} after its cancel`);
   }
 
   onStart(node: NodeId, order: AttemptOrder, running: number): void {
@@ -80,11 +86,14 @@ export class Checker {
     this.usedFences.add(key);
     this.executions.set(order.job, (this.executions.get(order.job) ?? 0) + 1);
     const { facts } = this.slots().get(node) ?? {};
-    if (facts && running > facts.slots) this.violate(`I10 ${node} runs ${running} on ${facts.slots} slots`);
-    if (!facts?.taskTypes.includes(order.grant.spec.taskType)) this.violate(`I10 ${node} runs a ${order.grant.spec.taskType}`);
+    if (facts && running > facts.slots)
+      this.violate(`I10 ${node} runs ${running} on ${facts.slots} slots`);
+    if (!facts?.taskTypes.includes(order.grant.spec.taskType))
+      this.violate(`I10 ${node} runs a ${order.grant.spec.taskType}`);
     const others = this.live.get(order.job) ?? [];
     for (const other of others) {
-      if (!other.wasFrozen) this.violate(`I7 ${order.job} runs at ${other.node} and starts at ${node}`);
+      if (!other.wasFrozen)
+        this.violate(`I7 ${order.job} runs at ${other.node} and starts at ${node}`);
     }
     this.live.set(order.job, [...others, { node, order, wasFrozen: false }]);
   }
@@ -96,7 +105,8 @@ export class Checker {
   }
 
   onFrozen(order: AttemptOrder): void {
-    for (const live of this.live.get(order.job) ?? []) if (live.order === order) live.wasFrozen = true;
+    for (const live of this.live.get(order.job) ?? [])
+      if (live.order === order) live.wasFrozen = true;
   }
 
   onEvent(_node: NodeId, event: MeshEvent): void {
@@ -116,11 +126,16 @@ export class Checker {
       if (left > 0) this.violate(`I12 ${node.id} still has ${left} outcomes in its outbox`);
       const fences = node.disk.tables.started.size;
       if (fences > 0) this.violate(`I12 ${node.id} still remembers ${fences} fences`);
-      const peers = node.view()?.peers().filter((peer) => peer.state === 'alive').length;
-      if (peers !== nodes.length - 1) this.violate(`I14 ${node.id} sees ${peers} of ${nodes.length - 1} peers`);
+      const peers = node
+        .view()
+        ?.peers()
+        .filter((peer) => peer.state === 'alive').length;
+      if (peers !== nodes.length - 1)
+        this.violate(`I14 ${node.id} sees ${peers} of ${nodes.length - 1} peers`);
     }
     if (!isFaultless) return;
-    for (const [job, count] of this.executions) if (count !== 1) this.violate(`I8 ${job} was executed ${count} times without faults`);
+    for (const [job, count] of this.executions)
+      if (count !== 1) this.violate(`I8 ${job} was executed ${count} times without faults`);
     if (this.deaths > 0) this.violate(`I8 ${this.deaths} deaths were declared without faults`);
   }
 

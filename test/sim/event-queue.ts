@@ -60,4 +60,5 @@ export class EventQueue {
   }
 }
 
-const isBefore = (a: Entry, b: Entry): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
+const isBefore = (a: Entry, b: Entry): boolean =>
+  a.at < b.at || (a.at === b.at && a.order < b.order);

@@ -2,10 +2,12 @@
  * `make sim SEEDS=1000 FROM=1`: runs so many seeds and prints what they found. A failing seed is
  * printed with the one command that repeats it.
  */
+import { parseArgs } from 'node:util';
 import { type RunResult, simulate } from './simulate.ts';
 
-const seeds = Number(process.env.SEEDS ?? 1000);
-const from = Number(process.env.FROM ?? 1);
+const { values } = parseArgs({ options: { seeds: { type: 'string' }, from: { type: 'string' } } });
+const seeds = Number(values.seeds ?? 1000);
+const from = Number(values.from ?? 1);
 if (!Number.isInteger(seeds) || !Number.isInteger(from) || seeds < 1) {
   process.stderr.write('SEEDS and FROM must be whole numbers: make sim SEEDS=1000 FROM=1\n');
   process.exit(2);
@@ -19,7 +21,9 @@ for (let seed = from; seed < from + seeds; seed++) {
   for (const name of Object.keys(totals) as (keyof typeof totals)[]) totals[name] += result[name];
   if (result.violations.length > 0) {
     failed.push(result);
-    process.stdout.write(`seed ${seed}: ${result.violations.join('; ')}\n  again: make sim SEEDS=1 FROM=${seed}\n`);
+    process.stdout.write(
+      `seed ${seed}: ${result.violations.join('; ')}\n  again: make sim SEEDS=1 FROM=${seed}\n`,
+    );
     if (failed.length >= 10) break;
   }
 }

@@ -65,7 +65,13 @@ export class Network {
     const life = from.life;
     const fail = (ms: number, isRefused: boolean): void =>
       this.events.after(ms, () => {
-        if (from.life === life) from.push({ kind: 'dialFailed', node: to, isRefused, reason: isRefused ? 'refused' : 'timeout' });
+        if (from.life === life)
+          from.push({
+            kind: 'dialFailed',
+            node: to,
+            isRefused,
+            reason: isRefused ? 'refused' : 'timeout',
+          });
       });
     if (!target || !this.isOpenBothWays(from, target)) fail(CONNECT_TIMEOUT_MS, false);
     else if (!target.isUp) fail(this.delay(), true);
@@ -76,7 +82,12 @@ export class Network {
   private connect(from: SimNode, life: number, target: SimNode): void {
     if (from.life !== life || !from.isUp) return;
     if (!target.isUp || !this.isOpenBothWays(from, target)) {
-      from.push({ kind: 'dialFailed', node: target.id, isRefused: !target.isUp, reason: 'not there' });
+      from.push({
+        kind: 'dialFailed',
+        node: target.id,
+        isRefused: !target.isUp,
+        reason: 'not there',
+      });
       return;
     }
     const linked = from.links.get(target.id);
@@ -127,7 +138,8 @@ export class Network {
       if (target === from || this.random() < this.faults.hintLoss) continue;
       const { id, boot } = from;
       this.events.after(this.delay(), () => {
-        if (this.isOpen(from, target)) target.push({ kind: 'hint', node: id, boot, host: id, port: 1 });
+        if (this.isOpen(from, target))
+          target.push({ kind: 'hint', node: id, boot, host: id, port: 1 });
       });
     }
   }

@@ -127,7 +127,10 @@ export class SimNode {
     };
     return new Driver({
       core,
-      store: { commit: (writes) => this.commit(store, writes), readRecord: (job) => store.readRecord(job) },
+      store: {
+        commit: (writes) => this.commit(store, writes),
+        readRecord: (job) => store.readRecord(job),
+      },
       links: {
         send: (to, messages) => isNow() && this.network?.send(this, to, messages),
         dial: (node) => isNow() && this.network?.dial(this, node),
@@ -142,7 +145,10 @@ export class SimNode {
         soon: (act) => events.after(0.05, guarded(act)),
         after: (ms, act) => {
           let isOff = false;
-          events.after(ms / this.rate, guarded(() => isOff || act()));
+          events.after(
+            ms / this.rate,
+            guarded(() => isOff || act()),
+          );
           return () => {
             isOff = true;
           };
@@ -262,7 +268,10 @@ export class SimNode {
     const { life } = this;
     events.after(random() * 5, () => {
       if (process.isOver || this.life !== life) return;
-      this.push({ kind: 'report', report: { kind: 'running', job: order.job, fence: order.fence, startedAt: this.now().wall } });
+      this.push({
+        kind: 'report',
+        report: { kind: 'running', job: order.job, fence: order.fence, startedAt: this.now().wall },
+      });
     });
     events.after(5 + duration, () => this.ended(process, { tag: 'exited', code }));
   }
@@ -276,13 +285,19 @@ export class SimNode {
     events.after(delay, () => this.ended(process, { tag: 'signalled', signal: 'SIGTERM' }));
   }
 
-  private ended(process: Process, end: { tag: 'exited'; code: number } | { tag: 'signalled'; signal: string }): void {
+  private ended(
+    process: Process,
+    end: { tag: 'exited'; code: number } | { tag: 'signalled'; signal: string },
+  ): void {
     if (process.isOver) return;
     const { job, fence } = process.order;
     this.finish(process);
     if (!this.processes.delete(attemptKey(job, fence))) return;
     const finishedAt = this.now().wall;
-    this.push({ kind: 'report', report: { kind: 'ended', job, fence, end, finishedAt, stdout: NO_OUTPUT, stderr: NO_OUTPUT } });
+    this.push({
+      kind: 'report',
+      report: { kind: 'ended', job, fence, end, finishedAt, stdout: NO_OUTPUT, stderr: NO_OUTPUT },
+    });
   }
 
   private finish(process: Process): void {

@@ -61,7 +61,10 @@ export function profileOf(seed: number): Profile {
   };
 }
 
-export async function simulate(seed: number, profile: Profile = profileOf(seed)): Promise<RunResult> {
+export async function simulate(
+  seed: number,
+  profile: Profile = profileOf(seed),
+): Promise<RunResult> {
   const world = new World(seed, profile);
   await world.run();
   return world.result();
@@ -82,24 +85,34 @@ class World {
     this.profile = profile;
     this.random = seededRandom(seed);
     const { events, random } = this;
-    this.checker = new Checker({ nodes: () => new Map(this.nodes.map((node) => [node.id, node])), now: () => events.now });
+    this.checker = new Checker({
+      nodes: () => new Map(this.nodes.map((node) => [node.id, node])),
+      now: () => events.now,
+    });
     for (let index = 0; index < profile.nodes; index++) {
       // The first node serves every type, so no job waits for ever.
       const taskTypes = index === 0 || random() < 0.6 ? ['convert', 'shell'] : ['shell'];
       const slots = 1 + randomBelow(random, 3);
-      this.nodes.push(new SimNode({ index, slots, taskTypes, events, random, checker: this.checker }));
+      this.nodes.push(
+        new SimNode({ index, slots, taskTypes, events, random, checker: this.checker }),
+      );
     }
     this.network = new Network(events, random, this.nodes);
   }
 
   async run(): Promise<void> {
     const { profile, network, events } = this;
-    network.faults = { loss: profile.loss, duplication: profile.duplication, hintLoss: profile.loss };
+    network.faults = {
+      loss: profile.loss,
+      duplication: profile.duplication,
+      hintLoss: profile.loss,
+    };
     for (const node of this.nodes) {
       node.crashAtCommit = profile.crashAtCommit;
       events.after(randomBelow(this.random, 2000), () => node.start(network));
     }
-    for (let i = 0; i < profile.jobs; i++) events.after(1000 + this.random() * FAULTS_MS * 0.8, () => this.submit());
+    for (let i = 0; i < profile.jobs; i++)
+      events.after(1000 + this.random() * FAULTS_MS * 0.8, () => this.submit());
     this.startNemesis();
     await this.advance(FAULTS_MS);
     this.endFaults();
@@ -126,7 +139,13 @@ class World {
     const job = asJobId(isKeyed ? `key-${randomBelow(this.random, 5)}` : `job-${++this.submitted}`);
     // Keys of different nodes are different jobs here: their home is chosen above the core.
     const id = isKeyed ? asJobId(`${job}-${node.id}`) : job;
-    const submission = { job: id, birth: asBirth(`b${this.events.now}`), spec, contentHash: 'same', isKeyed };
+    const submission = {
+      job: id,
+      birth: asBirth(`b${this.events.now}`),
+      spec,
+      contentHash: 'same',
+      isKeyed,
+    };
     node.ask(
       (request) => ({ kind: 'submit', request, submission }),
       (reply) => this.checker.onReply(reply),
@@ -150,7 +169,15 @@ class World {
     const timeoutMs = this.random() < 0.1 ? 500 : 60_000;
     const priority = 1 + randomBelow(this.random, 10);
     const command = `${Math.round(duration)} ${code}`;
-    return { taskType, command, params: '{}', env: {}, timeoutMs, priority, needs: { target, labels: {}, capabilities: {} } };
+    return {
+      taskType,
+      command,
+      params: '{}',
+      env: {},
+      timeoutMs,
+      priority,
+      needs: { target, labels: {}, capabilities: {} },
+    };
   }
 
   private anyNode(): SimNode | undefined {
@@ -163,7 +190,9 @@ class World {
   private startNemesis(): void {
     const { profile } = this;
     this.every(profile.crashEveryMs, () => this.anyNode()?.crash());
-    this.every(profile.crashEveryMs ?? (profile.crashAtCommit > 0 ? 4000 : undefined), () => this.restartOne());
+    this.every(profile.crashEveryMs ?? (profile.crashAtCommit > 0 ? 4000 : undefined), () =>
+      this.restartOne(),
+    );
     this.every(profile.partitionEveryMs, () => this.partition());
     this.every(profile.freezeEveryMs, () => this.anyNode()?.freeze(200 + this.random() * 9000));
     this.every(profile.fullDiskEveryMs, () => this.fillDisk());
@@ -212,7 +241,8 @@ class World {
 
   result(): RunResult {
     const { checker, events, seed } = this;
-    const count = (counts: Iterable<number>): number => [...counts].reduce((sum, one) => sum + one, 0);
+    const count = (counts: Iterable<number>): number =>
+      [...counts].reduce((sum, one) => sum + one, 0);
     return {
       seed,
       violations: checker.violations,
