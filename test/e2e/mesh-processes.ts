@@ -2,12 +2,13 @@
  * Real nodes in real processes, for tests: each mesh has its own key, discovery port and folder,
  * so meshes of parallel tests never meet. What is asked of a node is asked over its REST API.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 const BUNDLE = new URL('../../dist/mesh.mjs', import.meta.url).pathname;
 const POLL_MS = 50;
@@ -159,25 +160,35 @@ export class NodeProcess {
 
   // -------------------------------------------------------------- asking
 
-  async get<Body = Json>(path: string): Promise<Answer<Body>> {
-    return toAnswer<Body>(await fetch(this.url + path));
+  get<Body = Json>(path: string): Promise<Answer<Body>> {
+    return this.request<Body>(path, {});
   }
 
-  async post<Body = Json>(
+  post<Body = Json>(
     path: string,
     body: unknown,
     headers: Record<string, string> = {},
   ): Promise<Answer<Body>> {
-    const init = {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...headers },
-      body: JSON.stringify(body),
-    };
-    return toAnswer<Body>(await fetch(this.url + path, init));
+    const json = { 'content-type': 'application/json', ...headers };
+    return this.request<Body>(path, { method: 'POST', headers: json, body: JSON.stringify(body) });
   }
 
-  async delete<Body = Json>(path: string): Promise<Answer<Body>> {
-    return toAnswer<Body>(await fetch(this.url + path, { method: 'DELETE' }));
+  delete<Body = Json>(path: string): Promise<Answer<Body>> {
+    return this.request<Body>(path, { method: 'DELETE' });
+  }
+
+  /** A node behind a prefix is asked from there: its API listens on that loopback only. */
+  private async request<Body>(path: string, init: PlainInit): Promise<Answer<Body>> {
+    if (this.prefix.length === 0) return toAnswer<Body>(await fetch(this.url + path, init));
+    const [command = '', ...rest] = this.prefix;
+    const asked = [...rest, process.execPath, '-e', ASK, this.url + path, JSON.stringify(init)];
+    const { stdout } = await run(command, asked, { timeout: 20_000 });
+    const { status, headers, text } = JSON.parse(stdout) as {
+      status: number;
+      headers: [string, string][];
+      text: string;
+    };
+    return toAnswer<Body>(new Response(text, { status, headers }));
   }
 
   async submit(command: string, more: Json = {}): Promise<string> {
@@ -243,6 +254,18 @@ export class NodeProcess {
     this.child.kill(signal);
   }
 }
+
+type PlainInit = { method?: string; headers?: Record<string, string>; body?: string };
+
+const run = promisify(execFile);
+
+/** Run by `node -e` behind a prefix: asks and prints the answer as JSON. */
+const ASK = `
+  const [url, init] = process.argv.slice(1);
+  const response = await fetch(url, JSON.parse(init));
+  const headers = [...response.headers].filter(([name]) => name === 'content-type' || name === 'x-node-id');
+  console.log(JSON.stringify({ status: response.status, headers, text: await response.text() }));
+`;
 
 export const FINAL = ['JOB_COMPLETED', 'JOB_FAILED', 'JOB_TIMEOUT', 'JOB_CANCELLED', 'JOB_LOST'];
 

@@ -8,11 +8,11 @@ import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../base/errors.ts';
-import { isFinal } from '../../core/outcome.ts';
 import { type DemoNode, DemoNodes } from '../demo/demo-nodes.ts';
 import { type JobRow, JobTable } from '../demo/job-table.ts';
 import { DEMO_JOBS } from '../demo/jobs.ts';
 
+const UNFINISHED = ['JOB_PENDING', 'JOB_ASSIGNED', 'JOB_RUNNING'];
 const NAMES = ['node1', 'node2', 'node3'];
 const FIND_DEADLINE_MS = 15_000;
 const JOBS_DEADLINE_MS = 50_000;
@@ -128,7 +128,7 @@ function toRow(
   const status = seen?.status ?? 'JOB_PENDING';
   const node = seen?.target_node_id ? (names.get(seen.target_node_id) ?? '?') : undefined;
   const output = (seen?.stdout || seen?.stderr || '').trim().split('\n')[0] ?? '';
-  return { job, status, node, exitCode: seen?.exit_code ?? null, output, isFinal: isFinal(status) };
+  return { job, status, node, exitCode: seen?.exit_code ?? null, output, isFinal: !UNFINISHED.includes(status) };
 }
 
 function summarize(rows: readonly JobRow[], nodes: readonly DemoNode[], took: string): number {

@@ -1,12 +1,13 @@
 /** The jobs of the demo: small things a shell can do, each with the end it must come to. */
-import type { FinalStatus } from '../../core/job.ts';
+/** How the demo's jobs can end. */
+export type DemoEnd = 'JOB_COMPLETED' | 'JOB_FAILED' | 'JOB_TIMEOUT';
 
 export interface DemoJob {
   readonly title: string;
   readonly command: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly timeoutSeconds?: number;
-  readonly expect: FinalStatus;
+  readonly expect: DemoEnd;
 }
 
 const job = (title: string, command: string, more: Partial<DemoJob> = {}): DemoJob => ({
