@@ -11,6 +11,7 @@ import { fromOutcome, toOutcome } from './outcomes.ts';
 import { parseFence, toFence } from './records.ts';
 import { mesh } from './schema.ts';
 import { parseSpec, toSpec } from './specs.ts';
+import { fromTimestamp, toTimestamp } from './timestamps.ts';
 
 type Maybe<T> = T | null | undefined;
 
@@ -145,15 +146,3 @@ const fromPastAttempt = (wire: mesh.PastAttempt.$Properties): PastAttempt => ({
   note: field.text(wire.note, MAX_SENTENCE_CHARS),
   isSuperseded: wire.isSuperseded === true,
 });
-
-function toTimestamp(ms: number): { seconds: number; nanos: number } {
-  const whole = field.wholeMs(ms);
-  const seconds = Math.floor(whole / 1000);
-  return { seconds, nanos: (whole - seconds * 1000) * 1_000_000 };
-}
-
-function fromTimestamp(wire: Maybe<{ seconds?: number | null; nanos?: number | null }>) {
-  const { seconds, nanos } = field.required(wire);
-  const ms = field.integer(seconds) * 1000 + Math.floor(field.count(nanos, 999_999_999) / 1e6);
-  return field.wall(ms);
-}

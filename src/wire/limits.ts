@@ -30,7 +30,8 @@ export const MAX_MAP_ENTRIES = 1024;
 export const MAX_HOSTS = 64;
 export const MAX_TASK_TYPES = 1024;
 export const MAX_MEMBER_ENTRIES = 256;
-export const MAX_ATTEMPT_REFS = 1000;
+/** In one renewal: more than a node has slots. */
+export const MAX_ATTEMPT_REFS = 8192;
 export const MAX_HISTORY_ENTRIES = 64;
 export const MAX_LISTED_RECORDS = 1000;
 /** Nodes that say why they don't run a job. */

@@ -1,4 +1,7 @@
 /** The only door to the code that is generated from proto/mesh.proto. The order is important. */
 import './plain-numbers.ts';
+import protobuf from 'protobufjs/minimal.js';
 
 export { mesh } from './gen/mesh.js';
+
+export const { Writer } = protobuf;

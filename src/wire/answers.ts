@@ -1,0 +1,175 @@
+/** Answers to questions. One may be larger than a frame, so it is encoded by itself. */
+import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
+import type { Answer, LiveRecord, OutputChunk } from '../core/calls.ts';
+import type { Reply } from '../core/effects.ts';
+import type { JobRecord } from '../core/record.ts';
+import { fromStatus, toStatus } from './calls.ts';
+import * as field from './fields.ts';
+import { encodeJob, parseJob } from './jobs.ts';
+import {
+  MAX_BODY_BYTES,
+  MAX_CHUNK_BYTES,
+  MAX_LISTED_RECORDS,
+  MAX_SENTENCE_CHARS,
+  MAX_WAITING_REASONS,
+} from './limits.ts';
+import { parseHeader, toHeader } from './records.ts';
+import { mesh } from './schema.ts';
+
+type Maybe<T> = T | null | undefined;
+
+/** The peer could not answer, and says why. */
+export interface AnswerError {
+  readonly kind: 'error';
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+export const encodeAnswer = (answer: Answer | AnswerError): Uint8Array =>
+  mesh.Answer.encode(toAnswer(answer)).finish();
+
+/** @returns undefined when malformed */
+export const parseAnswer = (bytes: Uint8Array): Answer | AnswerError | undefined =>
+  field.parsed(() => fromAnswer(mesh.Answer.decode(bytes)));
+
+function toAnswer(answer: Answer | AnswerError): mesh.Answer.$Properties {
+  switch (answer.kind) {
+    case 'error':
+      return { error: { code: answer.code, message: field.sayable(answer.message) } };
+    case 'lookUp':
+      return { lookUp: { found: answer.found ? toLive(answer.found) : null } };
+    case 'list':
+      return { list: { records: answer.records.map(toLive) } };
+    case 'reply':
+      return { reply: toReply(answer.reply) };
+    case 'output':
+      return { output: { chunk: answer.chunk ?? null } };
+  }
+}
+
+function fromAnswer(wire: mesh.Answer.$Properties): Answer | AnswerError {
+  switch (wire.kind) {
+    case 'error':
+      return {
+        kind: 'error',
+        code: fromCode(wire.error?.code),
+        message: field.text(wire.error?.message, MAX_SENTENCE_CHARS),
+      };
+    case 'lookUp': {
+      const found = wire.lookUp?.found;
+      return { kind: 'lookUp', found: found ? fromLive(found) : undefined };
+    }
+    case 'list':
+      return {
+        kind: 'list',
+        records: field.list(wire.list?.records, MAX_LISTED_RECORDS, fromLive),
+      };
+    case 'reply':
+      return { kind: 'reply', reply: fromReply(field.required(wire.reply)) };
+    case 'output': {
+      const chunk = wire.output?.chunk;
+      return { kind: 'output', chunk: chunk ? fromChunk(chunk) : undefined };
+    }
+    default:
+      throw new field.Malformed('an unknown answer');
+  }
+}
+
+/** A code of a newer version is only known to be a failure. */
+const fromCode = (code: Maybe<string>): ErrorCode =>
+  code && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'INTERNAL';
+
+const toRecord = (record: JobRecord): mesh.Record.$Properties => ({
+  header: toHeader(record.header),
+  body: encodeJob(record.job),
+});
+
+function fromRecord(wire: Maybe<mesh.Record.$Properties>): JobRecord {
+  const { header, body } = field.required(wire);
+  if (!body || body.length > MAX_BODY_BYTES) throw new field.Malformed('no body, or too large');
+  return { header: parseHeader(header), job: field.required(parseJob(body)) };
+}
+
+const toLive = (live: LiveRecord): mesh.LiveRecord.$Properties => ({
+  record: toRecord(live.record),
+  status: toStatus(live.status),
+  startedAtMs: live.startedAt === undefined ? null : field.wholeMs(live.startedAt),
+  waiting: live.waiting.map(({ node, reason }) => ({
+    nodeId: node,
+    reason: field.sayable(reason),
+  })),
+});
+
+function fromLive(wire: mesh.LiveRecord.$Properties): LiveRecord {
+  const startedAt = field.optionalWall(wire.startedAtMs);
+  return {
+    record: fromRecord(wire.record),
+    status: fromStatus(wire.status),
+    ...(startedAt !== undefined && { startedAt }),
+    waiting: field.list(wire.waiting, MAX_WAITING_REASONS, ({ nodeId, reason }) => ({
+      node: field.nodeId(nodeId),
+      reason: field.text(reason, MAX_SENTENCE_CHARS),
+    })),
+  };
+}
+
+const fromChunk = (wire: mesh.OutputChunk.$Properties): OutputChunk => ({
+  bytes: field.bytes(wire.bytes, MAX_CHUNK_BYTES),
+  offset: field.count(wire.offset),
+  isEnd: wire.isEnd === true,
+  isTruncated: wire.isTruncated === true,
+});
+
+function toReply(reply: Reply): mesh.Reply.$Properties {
+  switch (reply.kind) {
+    case 'submitted':
+      return { submitted: { record: toRecord(reply.record), isRepeat: reply.isRepeat } };
+    case 'keyConflict':
+    case 'cancelled':
+    case 'cancelling':
+    case 'unknownJob':
+      return { [reply.kind]: { jobId: reply.job } };
+    case 'queueFull':
+      return { queueFull: { limit: reply.limit } };
+    case 'notAccepting':
+      return { notAccepting: { reason: reply.reason === 'draining' ? 1 : 2 } };
+    case 'alreadyFinal':
+      return { alreadyFinal: { jobId: reply.job, status: toStatus(reply.status) } };
+    case 'notOwner':
+      return { notOwner: { jobId: reply.job, ownerNodeId: reply.owner } };
+  }
+}
+
+function fromReply(wire: mesh.Reply.$Properties): Reply {
+  switch (wire.kind) {
+    case 'submitted': {
+      const { record, isRepeat } = field.required(wire.submitted);
+      return { kind: 'submitted', record: fromRecord(record), isRepeat: isRepeat === true };
+    }
+    case 'keyConflict':
+    case 'cancelled':
+    case 'cancelling':
+    case 'unknownJob':
+      return { kind: wire.kind, job: field.jobId(wire[wire.kind]?.jobId) };
+    case 'queueFull':
+      return { kind: 'queueFull', limit: field.count(wire.queueFull?.limit) };
+    case 'notAccepting':
+      return { kind: 'notAccepting', reason: fromNotAccepting(wire.notAccepting?.reason) };
+    case 'alreadyFinal': {
+      const { jobId, status } = field.required(wire.alreadyFinal);
+      return { kind: 'alreadyFinal', job: field.jobId(jobId), status: fromStatus(status) };
+    }
+    case 'notOwner': {
+      const { jobId, ownerNodeId } = field.required(wire.notOwner);
+      return { kind: 'notOwner', job: field.jobId(jobId), owner: field.nodeId(ownerNodeId) };
+    }
+    default:
+      throw new field.Malformed('an unknown reply');
+  }
+}
+
+function fromNotAccepting(wire: Maybe<number>): 'draining' | 'disk' {
+  if (wire === 1) return 'draining';
+  if (wire === 2) return 'disk';
+  throw new field.Malformed('an unknown reason');
+}
