@@ -61,6 +61,7 @@ check: dist/mesh ## The whole gate: format, lint, types, tests, a short simulati
 	@$(MAKE) --no-print-directory sim
 
 build: dist/mesh ## Bundle into dist/, with the launcher dist/mesh
+	@echo 'dist/mesh is up to date.'
 
 gen: node_modules/.installed ## Generate protobuf code and SQL migrations
 	@npm run -s gen:proto
@@ -80,21 +81,26 @@ clean: ## Remove what was built and the data of run-node1 to 3; keeps the runtim
 
 setup: node_modules/.installed src/wire/gen/mesh.js
 
+# Several makes at once, as from three terminals after a clone, take turns, and each looks again
+# whether its step is still to be done. (macOS has no flock: there, start one make first.)
+LOCK := $(shell command -v flock >/dev/null && mkdir -p .runtime && echo flock .runtime/lock)
+
 $(RUNTIME_BIN)/node:
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js with npm (any version), this fetches a current one with it.' >&2; exit 1; }
-	@echo 'Fetching Node $(NODE_VERSION) for $(OS)-$(ARCH) into .runtime …'
 	@mkdir -p $(RUNTIME_DIR)
-	@npm install --prefix $(RUNTIME_DIR) --no-save --no-package-lock $(NPM_QUIET) $(RUNTIME_PACKAGE)@$(NODE_VERSION)
+	@$(LOCK) sh -c 'test -x $@ || { echo "Fetching Node $(NODE_VERSION) for $(OS)-$(ARCH) into .runtime …"; \
+	  npm install --prefix $(RUNTIME_DIR) --no-save --no-package-lock $(NPM_QUIET) $(RUNTIME_PACKAGE)@$(NODE_VERSION); }'
 	@touch $@
 
 # npm ci empties node_modules first, so the mark is only there when it has run to its end.
 node_modules/.installed: package-lock.json $(NEEDS_NODE)
-	@echo 'Installing packages …'
-	@npm ci $(NPM_QUIET)
+	@$(LOCK) sh -c 'test $@ -nt package-lock.json || { echo "Installing packages …"; npm ci $(NPM_QUIET) && touch $@; }'
 	@touch $@
 
 src/wire/gen/mesh.js: proto/mesh.proto node_modules/.installed
-	@npm run -s gen:proto
+	@$(LOCK) sh -c 'test $@ -nt proto/mesh.proto || npm run -s gen:proto'
+	@touch $@
 
 dist/mesh: $(SOURCES) src/wire/gen/mesh.js package.json node_modules/.installed
-	@npm run -s build
+	@$(LOCK) sh -c 'test -e $@ && test -z "$$(find src package.json -newer $@)" || npm run -s build'
+	@touch $@
