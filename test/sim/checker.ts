@@ -116,6 +116,13 @@ export class Checker {
 
   // -------------------------------------------------------------- the end
 
+  /** Nothing is left to wait for. */
+  isSettled(nodes: readonly SimNode[]): boolean {
+    const isOpen = (node: SimNode): boolean =>
+      node.disk.tables.outbox.size + node.disk.tables.started.size > 0;
+    return [...this.acknowledged].every((job) => this.finals.has(job)) && !nodes.some(isOpen);
+  }
+
   /** After all faults are over and time enough has passed. */
   checkEnd(nodes: readonly SimNode[], isFaultless: boolean): void {
     for (const job of this.acknowledged) {

@@ -38,7 +38,9 @@ export interface RunResult {
 
 const FAULTS_MS = 60_000;
 /** Leases, retries and redials are over after this, whatever happened. */
-const QUIET_MS = 90_000;
+const QUIET_MS = 60_000;
+/** A single slot may have had a long queue to work off: so much longer is waited, if need be. */
+const PATIENCE_MS = 900_000;
 
 /** One seed in eight has no faults at all; the others each have a mixture of their own. */
 export function profileOf(seed: number): Profile {
@@ -117,6 +119,10 @@ class World {
     await this.advance(FAULTS_MS);
     this.endFaults();
     await this.advance(FAULTS_MS + QUIET_MS);
+    while (!this.checker.isSettled(this.nodes) && this.events.now < FAULTS_MS + PATIENCE_MS) {
+      await this.advance(this.events.now + 5000);
+      if (this.checker.violations.length > 0) break;
+    }
     this.checker.checkEnd(this.nodes, isFaultless(profile));
   }
 
