@@ -1,17 +1,19 @@
 /** What SQLite and the file system throw, as errors whose sentence says what to do. */
-import { type ErrorCode, MeshError, messageOf } from '../base/errors.ts';
+import { type ErrorCode, MeshError } from '../base/errors.ts';
 
 /** What was tried: opening and reading fail for other reasons than writing. */
 export type Attempted = 'open' | 'read' | 'write';
 
-const FULL = /^(SQLITE_FULL|ENOSPC|EDQUOT|SQLITE_IOERR.*)$/;
+const FULL = /^(SQLITE_FULL|ENOSPC|EDQUOT|SQLITE_IOERR_(WRITE|FSYNC|DIR_FSYNC|TRUNCATE|SHM\w+))$/;
 const DAMAGED = /^(SQLITE_CORRUPT.*|SQLITE_NOTADB)$/;
 const FORBIDDEN = /^(EACCES|EPERM|EROFS|SQLITE_READONLY.*|SQLITE_CANTOPEN.*|SQLITE_PERM)$/;
+/** Wrong SQL, a broken rule of a table, a misused statement. */
+const OWN_FAULT = /^SQLITE_(ERROR|CONSTRAINT.*|MISMATCH|MISUSE|RANGE|TOOBIG)$/;
 const TAKEN = /^(SQLITE_BUSY.*|SQLITE_LOCKED.*)$/;
 
 /**
  * Undefined: this is no failure of a disk but a fault of the program, to be thrown on as it is.
- * An IOERR on a write counts as a full disk: the same things are to be done, and it is retried.
+ * Any IOERR of a write counts as a full disk: the same is to be done, and it is tried again.
  */
 export function asStoreFailure(
   thrown: unknown,
@@ -19,12 +21,20 @@ export function asStoreFailure(
   file: string,
 ): MeshError | undefined {
   if (thrown instanceof MeshError) return thrown;
-  const code = (thrown as { code?: unknown } | undefined)?.code;
-  if (typeof code !== 'string' || code === 'SQLITE_ERROR') return undefined;
-  const known = describe(code, attempted, file);
+  const failure = withCode(thrown);
+  const known = failure && describe(failure.code, attempted, file);
   if (known === undefined) return undefined;
-  const cause = `${code}: ${messageOf(thrown)}`;
+  const cause = `${failure?.code}: ${failure?.message}`;
   return new MeshError(known.code, `${known.what} (${cause}). ${known.next}`, { cause: thrown });
+}
+
+/** Drizzle wraps what the driver throws in the statements of a migration. */
+function withCode(thrown: unknown): { code: string; message: string } | undefined {
+  for (let error = thrown; error instanceof Error; error = error.cause) {
+    const code = (error as { code?: unknown }).code;
+    if (typeof code === 'string') return { code, message: error.message };
+  }
+  return undefined;
 }
 
 interface Description {
@@ -35,7 +45,8 @@ interface Description {
 
 function describe(code: string, attempted: Attempted, file: string): Description | undefined {
   if (DAMAGED.test(code)) return { code: 'DATA_CORRUPT', ...damaged(file) };
-  if (FULL.test(code) && (attempted === 'write' || !code.startsWith('SQLITE_IOERR'))) {
+  const isWriteError = attempted === 'write' && code.startsWith('SQLITE_IOERR');
+  if (FULL.test(code) || isWriteError) {
     return {
       code: 'DISK_FULL',
       what: `The disk takes no writes to ${file}`,
@@ -56,7 +67,7 @@ function describe(code: string, attempted: Attempted, file: string): Description
       next: 'End its transaction; reading is always possible.',
     };
   }
-  if (!/^(SQLITE_|E[A-Z]+$)/.test(code) || code.startsWith('SQLITE_CONSTRAINT')) return undefined;
+  if (!/^(SQLITE_|E[A-Z]+$)/.test(code) || OWN_FAULT.test(code)) return undefined;
   return {
     code: 'DATA_FAILED',
     what: `The database file ${file} cannot be ${attempted === 'write' ? 'written' : 'read'}`,
@@ -64,8 +75,7 @@ function describe(code: string, attempted: Attempted, file: string): Description
   };
 }
 
-/** The sentence about a damaged file, also where no exception told of it. */
-export const damaged = (file: string): { what: string; next: string } => ({
+const damaged = (file: string): { what: string; next: string } => ({
   what: `The database file ${file} is damaged`,
   next: `Move it away with its -wal and -shm files to start without its jobs; \`sqlite3 ${file} .recover\` saves what is readable.`,
 });

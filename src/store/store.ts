@@ -8,9 +8,12 @@
  *   another thread would let inputs in between the decision and the disk.
  * - drizzle gives the schema, the migrations (generated into `drizzle/`, applied at each start)
  *   and the queries; each hot one is prepared once.
+ * - Nothing is checked in advance at a start: a check of all pages takes 5 s per gigabyte. Damage is
+ *   found where it is read, which for all that is unfinished is before the node does anything.
  * - One process per folder (folder-lock.ts). What fails becomes a sentence (failures.ts). A commit
  *   that failed has written nothing and may be tried again.
  */
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BootId, NodeId } from '../base/ids.ts';
 import type { Store } from '../node/ports.ts';
@@ -33,6 +36,11 @@ export interface OpenedStore {
   readonly file: string;
   /** Rows that `restore` could not read; empty before it. */
   readonly quarantined: () => readonly QuarantinedRow[];
+  /**
+   * Databases of other identities in the same folder: a node that has lost its key starts anew
+   * beside its old jobs, and nobody serves those. For the log.
+   */
+  readonly otherFiles: readonly string[];
 }
 
 /** @throws MeshError DATA_LOCKED, DATA_CORRUPT, DATA_NEWER, DATA_FAILED, DISK_FULL */
@@ -47,10 +55,17 @@ export function openStore({ folder, node }: StoreOptions): OpenedStore {
     client = opened.client;
     const boot = raiseBoot(opened.queries);
     const store = new SqliteStore({ ...opened, file, release });
-    return { store, boot, file, quarantined: () => store.quarantined };
+    const otherFiles = findDatabases(folder).filter((other) => other !== file);
+    return { store, boot, file, otherFiles, quarantined: () => store.quarantined };
   } catch (thrown) {
     client?.close();
     release();
     throw asStoreFailure(thrown, 'open', file) ?? thrown;
   }
 }
+
+const findDatabases = (folder: string): string[] =>
+  readdirSync(folder)
+    .filter((name) => /^worker_.*\.db$/.test(name))
+    .sort()
+    .map((name) => join(folder, name));

@@ -113,6 +113,8 @@ function fillAndFree(folder: string, store: Store): void {
     { name: 'MeshError', code: 'DISK_FULL', message: /Free some space/ },
   );
   assert.throws(commitNext, { code: 'DISK_FULL' });
+  const elsewhere = join(folder, 'new');
+  assert.throws(() => openStore({ folder: elsewhere, node: NODE_A }), { code: 'DISK_FULL' });
   assert.equal(store.readRecord(jobId(serial)), undefined);
   assert.equal(store.countByStatus().JOB_PENDING, serial);
   rmSync(ballast);

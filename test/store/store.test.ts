@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import Database from 'better-sqlite3';
 import { asWall } from '../../src/base/instant.ts';
+import { openDatabase } from '../../src/store/database.ts';
 import { type OpenedStore, openStore } from '../../src/store/store.ts';
 import {
   completed,
@@ -156,6 +157,14 @@ describe('the database file', () => {
     }
   });
 
+  test('is opened so that a commit survives the loss of power', (t) => {
+    const { client } = openDatabase(join(makeFolder(t), 'worker.db'));
+    t.after(() => client.close());
+    const value = (pragma: string): unknown => client.pragma(pragma, { simple: true });
+    assert.equal(value('journal_mode'), 'wal');
+    assert.equal(value('synchronous'), 2, 'FULL');
+  });
+
   test('forgets peers that were away for more than a month', (t) => {
     const folder = makeFolder(t);
     const first = open(t, folder);
@@ -251,6 +260,16 @@ describe('openStore', () => {
     assert.deepEqual(open(t, folder).store.readRecord(jobId(1)), record(1));
   });
 
+  test('names databases of other identities in the folder', (t) => {
+    const folder = makeFolder(t);
+    const first = open(t, folder);
+    assert.deepEqual(first.otherFiles, []);
+    first.store.close();
+    const second = openStore({ folder, node: NODE_B });
+    t.after(() => second.store.close());
+    assert.deepEqual(second.otherFiles, [first.file]);
+  });
+
   test('says what is wrong with a folder it may not use', (t) => {
     const folder = makeFolder(t);
     writeFileSync(join(folder, 'file'), '');
@@ -262,6 +281,36 @@ describe('openStore', () => {
     mkdirSync(closed);
     chmodSync(closed, 0o500);
     assert.match(refusal(closed).message, /permission.*--data-dir/);
+  });
+});
+
+describe("somebody else's transaction", () => {
+  test('of reading hinders no commit', (t) => {
+    const { store, file } = open(t);
+    store.commit([put(record(1))]);
+    const reader = new Database(file, { readonly: true });
+    t.after(() => reader.close());
+    reader.exec('BEGIN');
+    const count = reader.prepare('SELECT count(*) FROM jobs').pluck();
+    assert.equal(count.get(), 1);
+    store.commit([put(record(2))]);
+    assert.equal(count.get(), 1);
+    reader.exec('COMMIT');
+    assert.equal(count.get(), 2);
+  });
+
+  test('of writing makes a commit fail with a sentence, and it succeeds afterwards', (t) => {
+    const { store, file } = open(t);
+    const writer = new Database(file);
+    t.after(() => writer.close());
+    writer.exec('BEGIN IMMEDIATE');
+    assert.throws(() => store.commit([put(record(1))]), {
+      code: 'DATA_FAILED',
+      message: /Another program keeps .* End its transaction/,
+    });
+    writer.exec('COMMIT');
+    store.commit([put(record(1))]);
+    assert.deepEqual(store.readRecord(jobId(1)), record(1));
   });
 });
 
