@@ -57,7 +57,8 @@ export class Slots {
     if (!claim || claim.owner !== owner || (claim.job !== undefined && claim.job !== job))
       return undefined;
     this.claims.delete(nonce);
-    if (claim.job === undefined) this.rememberAsker(owner);
+    // It may have more: it is asked as soon as a slot falls free.
+    this.rememberAsker(owner);
     return claim;
   }
 
