@@ -1,0 +1,46 @@
+/** Why an attempt could not be run, as a sentence for the one who submitted it. */
+import { messageOf } from '../base/errors.ts';
+import type { JobSpec } from '../core/job.ts';
+
+/** Of the working folder and the output files of an attempt. */
+export function folderFailure(thrown: unknown): string {
+  const what = 'The output files or the working folder of the attempt could not be made';
+  switch (codeOf(thrown)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return `${what}: the disk of the node is full. Free some space there and submit the job again.`;
+    case 'EMFILE':
+    case 'ENFILE':
+      return `${what}: the node has as many files open as it may. Lower its slots or raise the limit (ulimit -n).`;
+    default:
+      return `${what} on the node (${messageOf(thrown)}).`;
+  }
+}
+
+/** Of the start of a process. */
+export function spawnFailure(thrown: unknown, spec: JobSpec): string {
+  switch (codeOf(thrown)) {
+    case 'E2BIG':
+      return `The command (${Buffer.byteLength(spec.command)} bytes) and its environment are longer than the node's system can start. Put the script into a file, or the data into one.`;
+    case 'ERR_INVALID_ARG_VALUE':
+      return 'The command or a variable of its environment holds a zero byte, which no program can be given.';
+    case 'EAGAIN':
+    case 'ENOMEM':
+      return 'The node could not start a process: its limit of processes or its memory is used up. Lower its slots.';
+    case 'EMFILE':
+    case 'ENFILE':
+      return 'The node could not start a process: it has as many files open as it may. Lower its slots or raise the limit (ulimit -n).';
+    case 'EACCES':
+      return 'The node could not start the process: it may not enter the working folder or run /bin/sh.';
+    default:
+      return `The node could not start the process (${messageOf(thrown)}).`;
+  }
+}
+
+export const NOT_LISTED =
+  'The process could not be put on the list of running groups, and so was not started: the disk of the node is full, or its data folder is gone.';
+
+export const ENDED_BEFORE_START = 'The attempt was ended before it had started.';
+
+const codeOf = (thrown: unknown): string | undefined =>
+  (thrown as { code?: string } | undefined)?.code;

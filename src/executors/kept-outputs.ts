@@ -1,0 +1,182 @@
+/**
+ * The outputs kept on this node's disk. All that a reader needs is in the files, so outputs of
+ * earlier lives are read like those of this one; beside them only the attempts that run are known,
+ * to tell "nothing more now" from "nothing more ever".
+ */
+
+import { type FileHandle, open } from 'node:fs/promises';
+import type { JobId } from '../base/ids.ts';
+import type { WallMs } from '../base/instant.ts';
+import type { OutputChunk, OutputStream } from '../core/calls.ts';
+import type { AttemptRef } from '../core/messages.ts';
+import { attemptKey, type Fence } from '../core/record.ts';
+import type { Outputs } from '../node/ports.ts';
+import { isNameable, outputFolder, outputPath } from './layout.ts';
+import { LiveOutput } from './live-output.ts';
+import { readCut, settleOutputFile } from './output-file.ts';
+import { Retention } from './retention.ts';
+
+/** Of a single read, whatever was asked for. */
+export const MAX_READ_BYTES = 256 * 1024;
+/** How often a waiting reader looks: soon at first, for who watches, then with patience. */
+const FIRST_LOOK_MS = 10;
+const LAST_LOOK_MS = 100;
+const MAX_WAIT_MS = 3_600_000;
+
+/** How often running attempts are held to their limit: while output grows, and while it rests. */
+const LIMIT_BUSY_MS = 100;
+const LIMIT_IDLE_MS = 250;
+
+export interface KeptOutputsOptions {
+  readonly folder: string;
+  /** Of each stream of an attempt. */
+  readonly limitBytes: number;
+}
+
+export interface ReadRange {
+  readonly offset: number;
+  readonly maxBytes: number;
+  readonly waitMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export class KeptOutputs implements Outputs {
+  private readonly options: KeptOutputsOptions;
+  private readonly live = new Map<string, LiveOutput>();
+  private readonly retention: Retention;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(options: KeptOutputsOptions) {
+    this.options = options;
+    const isLive = (attempt: AttemptRef): boolean => this.live.has(keyOf(attempt));
+    this.retention = new Retention(options.folder, isLive);
+  }
+
+  async read(
+    attempt: { job: JobId; fence: Fence },
+    stream: OutputStream,
+    range: ReadRange,
+  ): Promise<OutputChunk | undefined> {
+    if (!isNameable(attempt)) return undefined;
+    const path = outputPath(this.options.folder, attempt, stream);
+    const from = { offset: wholeNumber(range.offset), maxBytes: wholeNumber(range.maxBytes) };
+    const deadline = performance.now() + Math.min(wholeNumber(range.waitMs ?? 0), MAX_WAIT_MS);
+    for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(pauseMs * 1.5, LAST_LOOK_MS)) {
+      // Asked before the file: what is written after the answer cannot be taken for the end.
+      const live = this.live.get(keyOf(attempt));
+      if (!live) return readKept(path, from);
+      const chunk = await readLive(path, from, this.options.limitBytes);
+      const leftMs = deadline - performance.now();
+      if (chunk.bytes.length > 0 || leftMs <= 0 || range.signal?.aborted) {
+        return { ...chunk, isEnd: false, isTruncated: live.isCut(stream) };
+      }
+      await live.change(Math.min(pauseMs, leftMs), range.signal);
+    }
+  }
+
+  /**
+   * Deletes outputs whose last byte is older than `olderThanMs`. Looks at `maxCount` jobs at most
+   * and goes on where the last call stopped; call again while it `isComplete` is false.
+   */
+  prune(request: {
+    readonly olderThanMs: number;
+    readonly now: WallMs;
+    readonly maxCount?: number;
+  }): Promise<{ deletedCount: number; isComplete: boolean }> {
+    return this.retention.prune(request);
+  }
+
+  // -------------------------------------------------------------- for the executors
+
+  /** The attempt will print: readers may wait. */
+  announce(attempt: AttemptRef): LiveOutput {
+    const key = keyOf(attempt);
+    const { folder, limitBytes } = this.options;
+    const output = new LiveOutput({
+      folder: outputFolder(folder, attempt),
+      stdoutPath: outputPath(folder, attempt, 'stdout'),
+      stderrPath: outputPath(folder, attempt, 'stderr'),
+      limitBytes,
+      onClosed: () => this.live.delete(key),
+    });
+    this.live.set(key, output);
+    this.timer ??= setTimeout(() => void this.holdToLimit(), LIMIT_BUSY_MS);
+    return output;
+  }
+
+  /** Of an attempt that this node's last life did not see end. */
+  async settle(attempt: AttemptRef): Promise<void> {
+    const { folder, limitBytes } = this.options;
+    for (const stream of ['stdout', 'stderr'] as const) {
+      await settleOutputFile(outputPath(folder, attempt, stream), limitBytes);
+    }
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.timer);
+    await this.retention.close();
+  }
+
+  private async holdToLimit(): Promise<void> {
+    const looks = await Promise.all([...this.live.values()].map((output) => output.look()));
+    const pauseMs = looks.includes(true) ? LIMIT_BUSY_MS : LIMIT_IDLE_MS;
+    const isNeeded = this.live.size > 0;
+    this.timer = isNeeded ? setTimeout(() => void this.holdToLimit(), pauseMs) : undefined;
+  }
+}
+
+/** What is there now of a running attempt, and within the limit. */
+async function readLive(
+  path: string,
+  range: Range,
+  limitBytes: number,
+): Promise<Pick<OutputChunk, 'bytes' | 'offset'>> {
+  const part = await readPart(path, { ...range, endBytes: limitBytes });
+  return { bytes: part?.bytes ?? NOTHING, offset: range.offset };
+}
+
+/** Of an attempt that is over. Undefined: it was never here, or retention has deleted it. */
+async function readKept(path: string, range: Range): Promise<OutputChunk | undefined> {
+  const part = await readPart(path, { ...range, endBytes: Number.POSITIVE_INFINITY });
+  if (!part) return undefined;
+  const isTruncated = (await readCut(path)) !== undefined;
+  const isEnd = range.offset + part.bytes.length >= part.totalBytes;
+  return { bytes: part.bytes, offset: range.offset, isEnd, isTruncated };
+}
+
+interface Range {
+  readonly offset: number;
+  readonly maxBytes: number;
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** Undefined: there is no such file. Opened for each read: an idle reader costs no descriptor. */
+async function readPart(
+  path: string,
+  { offset, maxBytes, endBytes }: Range & { endBytes: number },
+): Promise<{ bytes: Uint8Array; totalBytes: number } | undefined> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, 'r');
+  } catch (thrown) {
+    if ((thrown as { code?: string }).code === 'ENOENT') return undefined;
+    throw thrown;
+  }
+  try {
+    const { size } = await handle.stat();
+    const totalBytes = Math.min(size, endBytes);
+    const length = Math.max(0, Math.min(maxBytes, MAX_READ_BYTES, totalBytes - offset));
+    if (length === 0) return { bytes: NOTHING, totalBytes };
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, offset);
+    return { bytes: new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead), totalBytes };
+  } finally {
+    await handle.close();
+  }
+}
+
+const keyOf = ({ job, fence }: AttemptRef): string => attemptKey(job, fence);
+
+/** Numbers come from other nodes: anything but a whole number from 0 on is 0. */
+const wholeNumber = (value: number): number =>
+  Number.isSafeInteger(value) && value > 0 ? value : 0;

@@ -1,0 +1,98 @@
+/** The two output files of an attempt that is not over yet, and who waits for more of them. */
+import { mkdir } from 'node:fs/promises';
+import type { OutputStream } from '../core/calls.ts';
+import { NO_OUTPUT, type OutputTail } from '../core/job.ts';
+import { OutputFile } from './output-file.ts';
+
+export interface LiveOutputParts {
+  /** Of the job; made when missing. */
+  readonly folder: string;
+  readonly stdoutPath: string;
+  readonly stderrPath: string;
+  readonly limitBytes: number;
+  /** The files have their final form. */
+  readonly onClosed: () => void;
+}
+
+export interface Tails {
+  readonly stdout: OutputTail;
+  readonly stderr: OutputTail;
+}
+
+export class LiveOutput {
+  private readonly parts: LiveOutputParts;
+  private readonly files: Partial<Record<OutputStream, OutputFile>> = {};
+  private readonly waiting = new Set<() => void>();
+  private isClosing = false;
+
+  constructor(parts: LiveOutputParts) {
+    this.parts = parts;
+  }
+
+  /** Settles with file descriptors. Rejects with what the file system says; `close` is due then, too. */
+  async open(): Promise<Record<OutputStream, number>> {
+    const { folder, stdoutPath, stderrPath } = this.parts;
+    for (let tries = 3; ; tries--) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      const opened = await Promise.allSettled([
+        this.create('stdout', stdoutPath),
+        this.create('stderr', stderrPath),
+      ]);
+      const failed = opened.find((result) => result.status === 'rejected');
+      const { stdout, stderr } = this.files;
+      if (stdout && stderr) return { stdout: stdout.descriptor, stderr: stderr.descriptor };
+      // Retention may remove a job's empty folder in just this moment.
+      if (tries === 1 || failed?.reason.code !== 'ENOENT') throw failed?.reason;
+    }
+  }
+
+  private async create(stream: OutputStream, path: string): Promise<void> {
+    this.files[stream] ??= await OutputFile.create(path, this.parts.limitBytes);
+  }
+
+  isCut(stream: OutputStream): boolean {
+    return this.files[stream]?.isCut ?? false;
+  }
+
+  /** Holds both files to the limit; says whether one has grown. */
+  async look(): Promise<boolean> {
+    if (this.isClosing) return false;
+    const looks = Object.values(this.files).map((file) =>
+      // The disk is full or broken: the job is told by its own writes, and the next look comes.
+      file.look().catch(() => true),
+    );
+    return (await Promise.all(looks)).includes(true);
+  }
+
+  /** Settles when the attempt is over, or at the end of the pause. */
+  change(pauseMs: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const settle = (): void => {
+        clearTimeout(timer);
+        this.waiting.delete(settle);
+        signal?.removeEventListener('abort', settle);
+        resolve();
+      };
+      const timer = setTimeout(settle, pauseMs);
+      this.waiting.add(settle);
+      signal?.addEventListener('abort', settle, { once: true });
+    });
+  }
+
+  /** After the last write of the attempt. Never rejects: how a job ended is known without it. */
+  async close(): Promise<Tails> {
+    this.isClosing = true;
+    const [stdout, stderr] = await Promise.all([
+      closeFile(this.files.stdout),
+      closeFile(this.files.stderr),
+    ]);
+    this.parts.onClosed();
+    for (const settle of this.waiting) settle();
+    return { stdout, stderr };
+  }
+}
+
+async function closeFile(file: OutputFile | undefined): Promise<OutputTail> {
+  // A disk that broke under the file leaves a tail that is empty.
+  return (await file?.close().catch(() => undefined)) ?? NO_OUTPUT;
+}

@@ -1,0 +1,77 @@
+/** What the system says of processes that are not this one's children. */
+import { execFile } from 'node:child_process';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+/** Node's way to say "no such file" is an exception; here it is an answer. */
+const textOf = (path: string): Promise<string> => readFile(path, 'utf8').catch(() => '');
+
+/** Fields of /proc/PID/stat from the third on; the second may contain anything, also `)`. */
+const fieldsOf = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+
+/**
+ * Equal at two times when process ids of then still mean the same processes now: same boot of the
+ * machine, same pid namespace (a container started again has another). Empty when unknown.
+ */
+export async function hostIdentity(): Promise<string> {
+  const boot = (await textOf('/proc/sys/kernel/random/boot_id')).trim();
+  if (boot) return `${boot} ${await readlink('/proc/self/ns/pid').catch(() => '')}`;
+  const asked = await run('sysctl', ['-n', 'kern.boottime']).catch(() => ({ stdout: '' }));
+  return asked.stdout.trim();
+}
+
+/** Undefined: no such process. Text to be compared with what the process itself listed. */
+export async function startTimeOf(pid: number): Promise<string | undefined> {
+  const stat = await textOf(`/proc/${pid}/stat`);
+  if (stat) return fieldsOf(stat)[19];
+  if (await textOf('/proc/self/stat')) return undefined;
+  const env = { LC_ALL: 'C', TZ: 'UTC0' };
+  const asked = await run('/bin/ps', ['-o', 'lstart=', '-p', String(pid)], { env }).catch(() => ({
+    stdout: '',
+  }));
+  return asked.stdout.trim().split(/\s+/).join(' ') || undefined;
+}
+
+/** Whether a process of the group was started with these `NAME=value` in its environment. */
+export async function hasMember(groupId: number, variables: readonly string[]): Promise<boolean> {
+  for (const { pid, fields } of await allProcesses()) {
+    if (Number(fields[2]) !== groupId) continue;
+    const environment = (await textOf(`/proc/${pid}/environ`)).split('\0');
+    if (variables.every((variable) => environment.includes(variable))) return true;
+  }
+  return false;
+}
+
+/**
+ * False: nothing of this group can act any more. A killed orphan stays in the process table until
+ * the system's first process fetches its status, which may take seconds or for ever (a container
+ * whose first process is no init); so what is in the table is asked whether it is more than that.
+ */
+export async function isGroupAlive(groupId: number): Promise<boolean> {
+  if (!signalGroup(groupId, 0)) return false;
+  const processes = await allProcesses();
+  if (processes.length === 0) return true;
+  return processes.some(
+    ({ fields: [state, , group] }) => Number(group) === groupId && state !== 'Z',
+  );
+}
+
+/** False: no process of this group was there. */
+export function signalGroup(groupId: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(-groupId, signal);
+    return true;
+  } catch (thrown) {
+    return (thrown as { code?: string }).code !== 'ESRCH';
+  }
+}
+
+/** Empty where the system has no /proc. */
+async function allProcesses(): Promise<{ pid: string; fields: string[] }[]> {
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  return Promise.all(
+    pids.map(async (pid) => ({ pid, fields: fieldsOf(await textOf(`/proc/${pid}/stat`)) })),
+  );
+}

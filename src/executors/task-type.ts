@@ -1,0 +1,32 @@
+/** What a task type is to the executors: the way an attempt of it is started. */
+import type { AttemptOrder } from '../core/effects.ts';
+import type { AttemptEnd } from '../core/job.ts';
+
+export interface TaskType {
+  /** As in `JobSpec.taskType`. */
+  readonly name: string;
+  /** Never rejects for a mistake in the job: that is a `failed` result. */
+  launch(attempt: Launch): Promise<Launched>;
+}
+
+/** An attempt whose folders and output files are ready. */
+export interface Launch {
+  readonly order: AttemptOrder;
+  /**
+   * Starts a program as the attempt's process group: stdin is empty, stdout and stderr are the
+   * attempt's output files, folder and environment its own. @param program file and arguments
+   */
+  startGroup(program: readonly string[]): Promise<Launched>;
+}
+
+export type Launched =
+  | { readonly tag: 'started'; readonly running: Running }
+  /** `reason` is a sentence for the user. */
+  | { readonly tag: 'failed'; readonly reason: string };
+
+export interface Running {
+  /** Settles once nothing of the attempt is alive; never rejects. */
+  readonly ended: Promise<AttemptEnd>;
+  /** Asks it to end, forces it after `graceMs`. May be called again with less grace. */
+  end(graceMs: number): void;
+}
