@@ -55,8 +55,8 @@ test: dist/mesh ## All tests
 	@$(WATCHDOG) npm run -s test
 
 check: dist/mesh ## The whole gate: format, lint, types, tests, a short simulation
-	@biome check --error-on-warnings src test package.json tsconfig.json biome.json
-	@tsc -p .
+	@npm run -s lint
+	@npm run -s types
 	@$(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory sim
 
@@ -74,7 +74,7 @@ bench: dist/mesh ## Measure this machine
 	@node --import tsx test/bench/main.ts
 
 format: node_modules/.installed ## Format the code
-	@biome check --write src test package.json tsconfig.json biome.json
+	@npm run -s format
 
 clean: ## Remove what was built and the data of run-node1 to 3; keeps the runtime and the packages
 	@rm -rf dist src/wire/gen .data coverage
