@@ -1,7 +1,8 @@
 /**
  * What the core wants done. The driver writes every `persist` of a turn in one transaction and
- * performs the rest in order after the commit, so nothing is visible before it is durable. Two
- * kinds do not wait: `signal`, `dial` and `hangUp` carry nothing that hangs on the disk.
+ * performs the rest in order after the commit, so nothing is visible before it is durable. What
+ * hangs on nothing that this turn writes does not wait: `signal`, `dial`, `hangUp`, `start` (its
+ * fence was committed before) and `stop` (a lease ends with a full disk too).
  */
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { MonoMs, WallMs } from '../base/instant.ts';

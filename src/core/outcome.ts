@@ -32,7 +32,7 @@ export function judgeOutcome(job: Job, outcome: AttemptOutcome, at: WallMs): Ver
   const { state } = job;
   switch (state.tag) {
     case 'final':
-      return isKnown(job, outcome.fence) ? { kind: 'known' } : superseded(job, outcome, at);
+      return isToldBefore(job, outcome) ? { kind: 'known' } : superseded(job, outcome, at);
     case 'pending':
       return judgeStray(job, outcome, at);
     case 'granted':
@@ -125,9 +125,9 @@ function judgeStray(job: Job, outcome: AttemptOutcome, at: WallMs): Verdict {
   const { state } = job;
   const isCancelled =
     (state.tag === 'granted' || state.tag === 'revoked') && state.cancelAt !== undefined;
-  if (isKnown(job, outcome.fence) && !isSuccess(outcome.end)) return { kind: 'known' };
   if (isSuccess(outcome.end) && !isCancelled)
     return final(job, { status: 'JOB_COMPLETED', at, reason: '', outcome });
+  if (isToldBefore(job, outcome)) return { kind: 'known' };
   return superseded(job, outcome, at);
 }
 
@@ -166,6 +166,15 @@ function isKnown(job: Job, fence: Fence): boolean {
   if (decided && isSameFence(decided, fence)) return true;
   return job.history.some((past) => past.isSuperseded && isSameFence(past.fence, fence));
 }
+
+const isToldBefore = (job: Job, { fence, end }: AttemptOutcome): boolean =>
+  isKnown(job, fence) || (isWithoutOutcome(end) && isPast(job, fence));
+
+/** It says no more than that the attempt is over, which the history may know already. */
+const isWithoutOutcome = (end: AttemptEnd): boolean => end.tag === 'lost' || end.tag === 'returned';
+
+const isPast = (job: Job, fence: Fence): boolean =>
+  job.history.some((past) => isSameFence(past.fence, fence));
 
 const remember = (job: Job, past: PastAttempt): PastAttempt[] =>
   [...job.history, past].slice(-MAX_HISTORY);

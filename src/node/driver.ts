@@ -8,8 +8,9 @@
  * turns are added to them, and the whole is tried again each second; meanwhile the core takes no
  * new jobs, and signs of life go on, because they promise nothing.
  */
-import type { JobId, RequestId } from '../base/ids.ts';
+
 import { messageOf } from '../base/errors.ts';
+import type { JobId, RequestId } from '../base/ids.ts';
 import { asRequestId } from '../base/ids.ts';
 import type { Core } from '../core/core.ts';
 import type { Effect, MeshEvent, Reply, Write } from '../core/effects.ts';
@@ -119,7 +120,8 @@ export class Driver {
   // -------------------------------------------------------------- one turn
 
   private turn(): void {
-    const inputs = this.inputs.length > MAX_INPUTS ? this.inputs.splice(0, MAX_INPUTS) : this.inputs;
+    const inputs =
+      this.inputs.length > MAX_INPUTS ? this.inputs.splice(0, MAX_INPUTS) : this.inputs;
     if (inputs === this.inputs) this.inputs = [];
     const turn: Held = { writes: [], effects: [] };
     const now = this.parts.clock.now();
@@ -134,7 +136,11 @@ export class Driver {
     }
   }
 
-  /** Does at once what promises nothing; the rest waits for the commit. */
+  /**
+   * Does at once what promises nothing, and the rest after the commit. A stop must not wait: the
+   * end of a lease holds with a full disk too. A start need not: the core asks for it only when
+   * its fence has been committed, and held back it could come after its own lease.
+   */
   private sort(effect: Effect, turn: Held): void {
     switch (effect.kind) {
       case 'persist':
@@ -148,6 +154,12 @@ export class Driver {
         return;
       case 'hangUp':
         this.parts.links.hangUp(effect.node, effect.reason);
+        return;
+      case 'start':
+        this.parts.executor.run(effect.attempt);
+        return;
+      case 'stop':
+        this.parts.executor.end(effect.job, effect.fence, effect.graceMs);
         return;
       case 'withdraw':
         this.withdraw(effect.job, turn);
@@ -220,12 +232,6 @@ export class Driver {
 
   private performOne(effect: Effect): void {
     switch (effect.kind) {
-      case 'start':
-        this.parts.executor.run(effect.attempt);
-        return;
-      case 'stop':
-        this.parts.executor.end(effect.job, effect.fence, effect.graceMs);
-        return;
       case 'load':
         this.push({ kind: 'stored', job: effect.job, record: this.read(effect.job) });
         return;
@@ -259,7 +265,8 @@ export class Driver {
 }
 
 /** Such an answer says only that nothing was taken, so it need not wait for a disk that fails. */
-const isRefusal = (reply: Reply): boolean => reply.kind === 'notAccepting' || reply.kind === 'queueFull';
+const isRefusal = (reply: Reply): boolean =>
+  reply.kind === 'notAccepting' || reply.kind === 'queueFull';
 
 export const realTimers: Timers = {
   soon: (act) => void setImmediate(act),

@@ -11,10 +11,26 @@ import type { MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
 import type { Member } from '../core/member.ts';
 import { Driver, realTimers } from './driver.ts';
-import { OutputReader, type OutputRange } from './output-reader.ts';
-import type { Clock, Discovery, DiscoveryReport, Executor, Links, Outputs, Store } from './ports.ts';
+import { type OutputRange, OutputReader } from './output-reader.ts';
+import type {
+  Clock,
+  Discovery,
+  DiscoveryReport,
+  Executor,
+  Links,
+  Outputs,
+  Store,
+} from './ports.ts';
 import { COMMAND_DEADLINE_MS, Queries } from './queries.ts';
-import type { Health, JobPage, MeshService, OutputPart, PeerView, SubmitRequest, SubmitResult } from './service.ts';
+import type {
+  Health,
+  JobPage,
+  MeshService,
+  OutputPart,
+  PeerView,
+  SubmitRequest,
+  SubmitResult,
+} from './service.ts';
 import { homeOf, toSubmission } from './submissions.ts';
 
 export interface MeshNodeParts {
@@ -77,8 +93,21 @@ export class MeshNode implements MeshService {
       onStoreFailure: (failure) => this.onStoreFailure(failure),
     });
     const self = parts.facts.node;
-    this.queries = new Queries({ self, core: this.core, driver: this.driver, store, links, outputs });
-    this.reader = new OutputReader({ self, queries: this.queries, links, outputs, subscribe: (listener) => this.subscribe(listener) });
+    this.queries = new Queries({
+      self,
+      core: this.core,
+      driver: this.driver,
+      store,
+      links,
+      outputs,
+    });
+    this.reader = new OutputReader({
+      self,
+      queries: this.queries,
+      links,
+      outputs,
+      subscribe: (listener) => this.subscribe(listener),
+    });
   }
 
   // -------------------------------------------------------------- lifecycle
@@ -95,7 +124,9 @@ export class MeshNode implements MeshService {
       onDown: (peer) => this.driver.push({ kind: 'linkDown', ...peer }),
       onDialFailed: (failure) => this.driver.push({ kind: 'dialFailed', ...failure }),
       onMessages: ({ node, boot }, messages) => {
-        this.driver.push(...messages.map((message) => ({ kind: 'message', from: node, boot, message }) as const));
+        this.driver.push(
+          ...messages.map((message) => ({ kind: 'message', from: node, boot, message }) as const),
+        );
       },
       onCall: (_from, call, signal) => this.queries.answer(call, signal),
     });
@@ -108,7 +139,13 @@ export class MeshNode implements MeshService {
     for (const peer of this.parts.store.readPeers()) {
       const [host] = peer.hosts;
       if (host === undefined || peer.node === this.facts.node) continue;
-      this.driver.push({ kind: 'hint', node: peer.node, boot: peer.boot, host, port: peer.linkPort });
+      this.driver.push({
+        kind: 'hint',
+        node: peer.node,
+        boot: peer.boot,
+        host,
+        port: peer.linkPort,
+      });
     }
     await this.parts.discovery?.start((hint) => this.driver.push({ kind: 'hint', ...hint }));
   }
@@ -119,7 +156,9 @@ export class MeshNode implements MeshService {
 
   /** Settles when a drain is over. */
   drained(): Promise<void> {
-    return this.isDrained ? Promise.resolve() : new Promise((resolve) => this.whenDrained.push(resolve));
+    return this.isDrained
+      ? Promise.resolve()
+      : new Promise((resolve) => this.whenDrained.push(resolve));
   }
 
   private onDrained(): void {
@@ -149,7 +188,9 @@ export class MeshNode implements MeshService {
   }
 
   health(): Health {
-    const problems = this.storeFailure ? [this.storeFailure, ...this.anomalies] : [...this.anomalies];
+    const problems = this.storeFailure
+      ? [this.storeFailure, ...this.anomalies]
+      : [...this.anomalies];
     return { isHealthy: this.storeFailure === undefined, problems };
   }
 
@@ -166,7 +207,9 @@ export class MeshNode implements MeshService {
     const exact = all.find((facts) => facts.node === idOrName);
     if (exact) return exact.node;
     const isPrefix = /^node-[0-9a-f]{6,}$/.test(idOrName);
-    const named = all.filter((facts) => facts.name === idOrName || (isPrefix && facts.node.startsWith(idOrName)));
+    const named = all.filter(
+      (facts) => facts.name === idOrName || (isPrefix && facts.node.startsWith(idOrName)),
+    );
     return named.length === 1 ? named[0]?.node : undefined;
   }
 
@@ -189,7 +232,11 @@ export class MeshNode implements MeshService {
       return this.toResult(await withDeadline(asked, SUBMIT_DEADLINE_MS));
     }
     try {
-      const answer = await this.parts.links.call(home, { kind: 'submit', submission }, { deadlineMs: COMMAND_DEADLINE_MS });
+      const answer = await this.parts.links.call(
+        home,
+        { kind: 'submit', submission },
+        { deadlineMs: COMMAND_DEADLINE_MS },
+      );
       return this.toResult(answer.kind === 'reply' ? answer.reply : undefined);
     } catch {
       const message = `Node ${home} keeps the ids of this key and does not answer. The job may have been taken: submit it again with the same key.`;
@@ -198,24 +245,52 @@ export class MeshNode implements MeshService {
   }
 
   private living(): NodeId[] {
-    const alive = this.core.peers().filter((member) => member.state === 'alive' && member.isLinked && !member.load.draining);
+    const alive = this.core
+      .peers()
+      .filter((member) => member.state === 'alive' && member.isLinked && !member.load.draining);
     return [this.facts.node, ...alive.map((member) => member.facts.node)];
   }
 
   private toResult(reply: Reply | undefined): SubmitResult {
     switch (reply?.kind) {
       case 'submitted':
-        return { kind: 'accepted', live: this.core.enliven(reply.record), isRepeat: reply.isRepeat, durability: 'local' };
+        return {
+          kind: 'accepted',
+          live: this.core.enliven(reply.record),
+          isRepeat: reply.isRepeat,
+          durability: 'local',
+        };
       case 'keyConflict':
-        return { kind: 'refused', code: 'KEY_CONFLICT', message: `${reply.job} is taken by a job of other content.` };
+        return {
+          kind: 'refused',
+          code: 'KEY_CONFLICT',
+          message: `${reply.job} is taken by a job of other content.`,
+        };
       case 'queueFull':
-        return { kind: 'refused', code: 'QUEUE_FULL', message: `This node already owns ${reply.limit} unfinished jobs. Try again later, or another node.` };
+        return {
+          kind: 'refused',
+          code: 'QUEUE_FULL',
+          message: `This node already owns ${reply.limit} unfinished jobs. Try again later, or another node.`,
+        };
       case 'notAccepting':
         return reply.reason === 'draining'
-          ? { kind: 'refused', code: 'DRAINING', message: 'This node is shutting down. Submit to another one.' }
-          : { kind: 'refused', code: 'DISK_FULL', message: this.storeFailure ?? 'The disk takes no writes.' };
+          ? {
+              kind: 'refused',
+              code: 'DRAINING',
+              message: 'This node is shutting down. Submit to another one.',
+            }
+          : {
+              kind: 'refused',
+              code: 'DISK_FULL',
+              message: this.storeFailure ?? 'The disk takes no writes.',
+            };
       default:
-        return { kind: 'refused', code: 'BUSY', message: 'The node did not decide in time; the job may still be taken. Look for it before you submit again.' };
+        return {
+          kind: 'refused',
+          code: 'BUSY',
+          message:
+            'The node did not decide in time; the job may still be taken. Look for it before you submit again.',
+        };
     }
   }
 
@@ -227,12 +302,22 @@ export class MeshNode implements MeshService {
     return this.queries.list(query, scope);
   }
 
-  async cancelJob(job: JobId): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>> {
+  async cancelJob(
+    job: JobId,
+  ): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>> {
     const live = await this.queries.find(job);
     const answer = await this.queries.command(live, { kind: 'cancel', job });
     const reply = answer.kind === 'reply' ? answer.reply : undefined;
-    if (reply?.kind === 'cancelled' || reply?.kind === 'cancelling' || reply?.kind === 'alreadyFinal') return reply;
-    throw new MeshError('OWNER_UNREACHABLE', `No node decides about job ${job} now; nothing was changed. Try again.`);
+    if (
+      reply?.kind === 'cancelled' ||
+      reply?.kind === 'cancelling' ||
+      reply?.kind === 'alreadyFinal'
+    )
+      return reply;
+    throw new MeshError(
+      'OWNER_UNREACHABLE',
+      `No node decides about job ${job} now; nothing was changed. Try again.`,
+    );
   }
 
   readOutput(job: JobId, stream: OutputStream, range: OutputRange): Promise<OutputPart> {
@@ -261,7 +346,12 @@ export class MeshNode implements MeshService {
     try {
       const { facts, boot, heardWall } = member;
       const hosts = [member.host, ...facts.hosts.filter((host) => host !== member.host)];
-      this.parts.store.writePeer({ facts: { ...facts, hosts }, boot, status: statusOf(member), lastHeartbeat: heardWall });
+      this.parts.store.writePeer({
+        facts: { ...facts, hosts },
+        boot,
+        status: statusOf(member),
+        lastHeartbeat: heardWall,
+      });
     } catch (failure) {
       this.onStoreFailure(failure);
     }
@@ -282,7 +372,14 @@ export class MeshNode implements MeshService {
 
 const MAX_ANOMALIES = 50;
 
-const NO_DISCOVERY: DiscoveryReport = { port: 0, targets: [], ownHeard: 0, heard: 0, dropped: {}, otherMeshes: {} };
+const NO_DISCOVERY: DiscoveryReport = {
+  port: 0,
+  targets: [],
+  ownHeard: 0,
+  heard: 0,
+  dropped: {},
+  otherMeshes: {},
+};
 
 const toPeerView = (member: Member): PeerView => ({
   facts: member.facts,
@@ -311,4 +408,3 @@ async function withDeadline<T>(work: Promise<T>, deadlineMs: number): Promise<T 
     clearTimeout(timer);
   }
 }
-

@@ -52,30 +52,63 @@ export class OutputReader {
     const isFinal = live.record.job.state.tag === 'final';
     if (!source) {
       if (!isFinal && range.waitMs) await this.change(job, range.waitMs, range.signal);
-      return { bytes: new Uint8Array(0), offset: range.offset, isEnd: isFinal, isTruncated: false, fence: undefined };
+      return {
+        bytes: new Uint8Array(0),
+        offset: range.offset,
+        isEnd: isFinal,
+        isTruncated: false,
+        fence: undefined,
+      };
     }
-    const chunk = (await this.fromDisk(job, stream, source, range)) ?? fromTail(source, stream, range);
+    const chunk =
+      (await this.fromDisk(job, stream, source, range)) ?? fromTail(source, stream, range);
     if (chunk) {
       const totalBytes = source.outcome?.[stream].totalBytes;
       return { ...chunk, fence: source.fence, totalBytes };
     }
     if (!isFinal) {
-      if (range.waitMs) await this.change(job, Math.min(range.waitMs, LOOK_AGAIN_MS * 2), range.signal);
-      return { bytes: new Uint8Array(0), offset: range.offset, isEnd: false, isTruncated: false, fence: source.fence };
+      if (range.waitMs)
+        await this.change(job, Math.min(range.waitMs, LOOK_AGAIN_MS * 2), range.signal);
+      return {
+        bytes: new Uint8Array(0),
+        offset: range.offset,
+        isEnd: false,
+        isTruncated: false,
+        fence: source.fence,
+      };
     }
-    throw new MeshError('OUTPUT_GONE', `The output of ${job} is no longer kept by ${source.executor}, which ran it.`);
+    throw new MeshError(
+      'OUTPUT_GONE',
+      `The output of ${job} is no longer kept by ${source.executor}, which ran it.`,
+    );
   }
 
-  private async fromDisk(job: JobId, stream: OutputStream, source: Source, range: OutputRange): Promise<OutputChunk | undefined> {
+  private async fromDisk(
+    job: JobId,
+    stream: OutputStream,
+    source: Source,
+    range: OutputRange,
+  ): Promise<OutputChunk | undefined> {
     const { offset, maxBytes, waitMs = 0, signal } = range;
     const options = { offset, maxBytes, waitMs, ...(signal && { signal }) };
     if (source.executor === this.parts.self) {
       return this.parts.outputs.read({ job, fence: source.fence }, stream, options);
     }
     try {
-      const call = { kind: 'readOutput', job, fence: source.fence, stream, offset, maxBytes, waitMs } as const;
+      const call = {
+        kind: 'readOutput',
+        job,
+        fence: source.fence,
+        stream,
+        offset,
+        maxBytes,
+        waitMs,
+      } as const;
       const deadlineMs = waitMs + CALL_MARGIN_MS;
-      const answer = await this.parts.links.call(source.executor, call, { deadlineMs, ...(signal && { signal }) });
+      const answer = await this.parts.links.call(source.executor, call, {
+        deadlineMs,
+        ...(signal && { signal }),
+      });
       return answer.kind === 'output' ? answer.chunk : undefined;
     } catch {
       // Its disk cannot be asked now; what travelled with the outcome may do.
@@ -104,7 +137,11 @@ export class OutputReader {
 /** The attempt whose output is asked for: the given one, else the newest. */
 function sourceOf({ record }: LiveRecord, fence: Fence | undefined): Source | undefined {
   const { state, history } = record.job;
-  const sources: Source[] = history.map((past) => ({ fence: past.fence, executor: past.executor, outcome: undefined }));
+  const sources: Source[] = history.map((past) => ({
+    fence: past.fence,
+    executor: past.executor,
+    outcome: undefined,
+  }));
   if (state.tag === 'granted' || state.tag === 'revoked') {
     sources.push({ fence: state.grant.fence, executor: state.grant.executor, outcome: undefined });
   } else if (state.tag === 'final' && state.final.outcome) {
@@ -114,11 +151,20 @@ function sourceOf({ record }: LiveRecord, fence: Fence | undefined): Source | un
   return fence ? sources.findLast((source) => isSameFence(source.fence, fence)) : sources.at(-1);
 }
 
-function fromTail(source: Source, stream: OutputStream, range: OutputRange): OutputChunk | undefined {
+function fromTail(
+  source: Source,
+  stream: OutputStream,
+  range: OutputRange,
+): OutputChunk | undefined {
   const tail = source.outcome?.[stream];
   if (!tail) return undefined;
   const start = tail.totalBytes - tail.bytes.length;
   const offset = Math.max(range.offset, start);
   const bytes = tail.bytes.subarray(offset - start, offset - start + range.maxBytes);
-  return { bytes, offset, isEnd: offset + bytes.length >= tail.totalBytes, isTruncated: tail.isTruncated || start > range.offset };
+  return {
+    bytes,
+    offset,
+    isEnd: offset + bytes.length >= tail.totalBytes,
+    isTruncated: tail.isTruncated || start > range.offset,
+  };
 }

@@ -46,12 +46,19 @@ export class Queries {
         return { kind: 'list', records: this.listHere(call.query) };
       case 'submit': {
         const { submission } = call;
-        const reply = await this.parts.driver.ask((request) => ({ kind: 'submit', request, submission }));
+        const reply = await this.parts.driver.ask((request) => ({
+          kind: 'submit',
+          request,
+          submission,
+        }));
         return { kind: 'reply', reply };
       }
       case 'cancel': {
         const { job } = call;
-        return { kind: 'reply', reply: await this.parts.driver.ask((request) => ({ kind: 'cancel', request, job })) };
+        return {
+          kind: 'reply',
+          reply: await this.parts.driver.ask((request) => ({ kind: 'cancel', request, job })),
+        };
       }
       case 'readOutput': {
         const { stream, offset, maxBytes, waitMs } = call;
@@ -89,7 +96,11 @@ export class Queries {
 
   private async askOne(node: NodeId, job: JobId): Promise<LiveRecord | undefined> {
     try {
-      const answer = await this.parts.links.call(node, { kind: 'lookUp', job }, { deadlineMs: LOOK_UP_DEADLINE_MS });
+      const answer = await this.parts.links.call(
+        node,
+        { kind: 'lookUp', job },
+        { deadlineMs: LOOK_UP_DEADLINE_MS },
+      );
       return answer.kind === 'lookUp' ? answer.found : undefined;
     } catch {
       // It may be gone, and another node may know: all are asked next.
@@ -113,14 +124,20 @@ export class Queries {
     const found = await Promise.any(asked).catch(() => undefined);
     if (found) return found;
     if (silent.length > 0) {
-      throw new MeshError('NOT_KNOWABLE', `${job} is not known to the nodes that answered; ${silent.length} did not. Ask again when they are back.`);
+      throw new MeshError(
+        'NOT_KNOWABLE',
+        `${job} is not known to the nodes that answered; ${silent.length} did not. Ask again when they are back.`,
+      );
     }
     throw new MeshError('JOB_NOT_FOUND', `No node of the mesh knows a job ${job}.`);
   }
 
   /** Members that may know something and cannot be asked. */
   private unlinked(): NodeId[] {
-    return this.parts.core.peers().filter((member) => !member.isLinked).map((member) => member.facts.node);
+    return this.parts.core
+      .peers()
+      .filter((member) => !member.isLinked)
+      .map((member) => member.facts.node);
   }
 
   private async ask(node: NodeId, call: Call, deadlineMs: number): Promise<Answer | undefined> {
@@ -136,7 +153,8 @@ export class Queries {
     this.whereabouts.delete(job);
     this.whereabouts.set(job, node);
     const [oldest] = this.whereabouts.keys();
-    if (this.whereabouts.size > MAX_REMEMBERED && oldest !== undefined) this.whereabouts.delete(oldest);
+    if (this.whereabouts.size > MAX_REMEMBERED && oldest !== undefined)
+      this.whereabouts.delete(oldest);
   }
 
   /** Puts a command to the node that decides about the job. @throws MeshError OWNER_UNREACHABLE */
@@ -146,7 +164,11 @@ export class Queries {
     try {
       return await this.parts.links.call(owner, call, { deadlineMs: COMMAND_DEADLINE_MS });
     } catch (cause) {
-      throw new MeshError('OWNER_UNREACHABLE', `The owner of job ${call.job}, ${owner}, does not answer; nothing was changed. Try again when it is back.`, { cause });
+      throw new MeshError(
+        'OWNER_UNREACHABLE',
+        `The owner of job ${call.job}, ${owner}, does not answer; nothing was changed. Try again when it is back.`,
+        { cause },
+      );
     }
   }
 
@@ -170,14 +192,23 @@ export class Queries {
   }
 }
 
-function pageOf(pages: readonly LiveRecord[][], limit: number, missing: JobPage['missing']): JobPage {
+function pageOf(
+  pages: readonly LiveRecord[][],
+  limit: number,
+  missing: JobPage['missing'],
+): JobPage {
   const merged = pages.flat().sort((a, b) => {
     const [left, right] = [a.record, b.record];
-    return right.job.createdAt - left.job.createdAt || compareText(right.header.job, left.header.job);
+    return (
+      right.job.createdAt - left.job.createdAt || compareText(right.header.job, left.header.job)
+    );
   });
   const jobs = merged.slice(0, limit);
   const last = jobs.at(-1);
-  const isMore = last !== undefined && (merged.length > limit || pages.some((page) => page.length >= limit));
-  const next = isMore ? { createdAt: last.record.job.createdAt, job: last.record.header.job } : undefined;
+  const isMore =
+    last !== undefined && (merged.length > limit || pages.some((page) => page.length >= limit));
+  const next = isMore
+    ? { createdAt: last.record.job.createdAt, job: last.record.header.job }
+    : undefined;
   return { jobs, next, missing: [...missing].sort((a, b) => compareText(a.node, b.node)) };
 }
