@@ -35,7 +35,7 @@ export const parseAnswer = (bytes: Uint8Array): Answer | AnswerError | undefined
 function toAnswer(answer: Answer | AnswerError): mesh.Answer.$Properties {
   switch (answer.kind) {
     case 'error':
-      return { error: { code: answer.code, message: field.sayable(answer.message) } };
+      return { error: { code: answer.code, message: field.sentence(answer.message) } };
     case 'lookUp':
       return { lookUp: { found: answer.found ? toLive(answer.found) : null } };
     case 'list':
@@ -96,7 +96,7 @@ const toLive = (live: LiveRecord): mesh.LiveRecord.$Properties => ({
   startedAtMs: live.startedAt === undefined ? null : field.wholeMs(live.startedAt),
   waiting: live.waiting.map(({ node, reason }) => ({
     nodeId: node,
-    reason: field.sayable(reason),
+    reason: field.sentence(reason),
   })),
 });
 

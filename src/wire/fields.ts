@@ -14,7 +14,7 @@ import {
   type Nonce,
 } from '../base/ids.ts';
 import { asWall, type WallMs } from '../base/instant.ts';
-import { MAX_ID_CHARS, MAX_MAP_ENTRIES, MAX_NAME_CHARS } from './limits.ts';
+import { MAX_ID_CHARS, MAX_MAP_ENTRIES, MAX_NAME_CHARS, MAX_SENTENCE_CHARS } from './limits.ts';
 
 /** What protobufjs gives for a field: null for an unset optional one. */
 type Maybe<T> = T | null | undefined;
@@ -127,6 +127,9 @@ export const wholeMs = (ms: number): number => Math.round(ms);
  * that the other side refuses together with the whole frame.
  */
 export const sayable = (written: string): string => written.toWellFormed();
+
+/** A sentence for people, cut where it would be refused. */
+export const sentence = (written: string): string => sayable(written.slice(0, MAX_SENTENCE_CHARS));
 
 export const sayableMap = (written: Readonly<Record<string, string>>): Record<string, string> => {
   const entries = Object.entries(written);

@@ -57,7 +57,7 @@ function toState(state: JobState): mesh.JobBody.$Properties {
       return {
         revoked: {
           grant: toGrantNote(state.grant),
-          reason: field.sayable(state.reason),
+          reason: field.sentence(state.reason),
           cancelAtMs: toCancelAt(state),
         },
       };
@@ -94,7 +94,7 @@ function fromState(body: mesh.JobBody.$Properties): JobState {
 const toFinal = (final: FinalState): mesh.FinalState.$Properties => ({
   status: mesh.JobStatus[final.status],
   atMs: field.wholeMs(final.at),
-  reason: field.sayable(final.reason),
+  reason: field.sentence(final.reason),
   outcome: final.outcome ? toOutcome(final.outcome) : null,
 });
 
@@ -116,7 +116,7 @@ const toGrantNote = (note: GrantNote): mesh.GrantNote.$Properties => ({
   executorBoot: toBoot(note.executorBoot),
   nonce: note.nonce,
   atMs: field.wholeMs(note.at),
-  why: field.sayable(note.why),
+  why: field.sentence(note.why),
 });
 
 function fromGrantNote(wire: Maybe<mesh.GrantNote.$Properties>): GrantNote {
@@ -135,7 +135,7 @@ const toPastAttempt = (past: PastAttempt): mesh.PastAttempt.$Properties => ({
   fence: toFence(past.fence),
   executorNodeId: past.executor,
   atMs: field.wholeMs(past.at),
-  note: field.sayable(past.note),
+  note: field.sentence(past.note),
   isSuperseded: past.isSuperseded,
 });
 

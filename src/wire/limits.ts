@@ -16,9 +16,9 @@ export const MAX_DATAGRAM_BYTES = 1200;
 
 /** Job ids, births, nonces, hashes, salts. */
 export const MAX_ID_CHARS = 128;
-/** Names of hosts, platforms, task types, labels, capabilities. */
-export const MAX_NAME_CHARS = 256;
-/** Reasons and other sentences for people. */
+/** Names of hosts, platforms, task types, labels, capabilities, environment variables. */
+export const MAX_NAME_CHARS = 1024;
+/** Reasons and other sentences for people; the one thing that is cut when it is made too long. */
 export const MAX_SENTENCE_CHARS = 8192;
 /** Command, parameters, value of an environment variable. */
 export const MAX_TEXT_CHARS = 2 * 1024 * 1024;
@@ -26,7 +26,7 @@ export const MAX_TEXT_CHARS = 2 * 1024 * 1024;
 /** Nodes of a replica set. */
 export const MAX_REPLICAS = 16;
 /** Labels, capabilities, environment variables, lines of a heartbeat's metadata. */
-export const MAX_MAP_ENTRIES = 1024;
+export const MAX_MAP_ENTRIES = 4096;
 export const MAX_HOSTS = 64;
 export const MAX_TASK_TYPES = 1024;
 export const MAX_MEMBER_ENTRIES = 256;

@@ -86,7 +86,7 @@ function toAttemptMessage(message: Extract<Message, { kind: AttemptKind }>): Wir
       return { started: { jobId: message.job, fence: toFence(message.fence), startedAtMs } };
     }
     case 'reject': {
-      const reason = field.sayable(message.reason);
+      const reason = field.sentence(message.reason);
       return { reject: { jobId: message.job, fence: toFence(message.fence), reason } };
     }
     case 'renew':

@@ -49,11 +49,11 @@ function toEnd(end: AttemptEnd): mesh.AttemptOutcome.$Properties {
     case 'cancelled':
       return { cancelled: {} };
     case 'failed':
-      return { failed: field.sayable(end.reason) };
+      return { failed: field.sentence(end.reason) };
     case 'lost':
-      return { lost: field.sayable(end.reason) };
+      return { lost: field.sentence(end.reason) };
     case 'returned':
-      return { returned: field.sayable(end.reason) };
+      return { returned: field.sentence(end.reason) };
   }
 }
 

@@ -135,7 +135,7 @@ function toFrame(frame: Exclude<Frame, { kind: 'messages' }>): mesh.Frame.$Prope
     case 'welcome':
       return { welcome: { version: frame.version } };
     case 'close':
-      return { close: { reason: field.sayable(frame.reason) } };
+      return { close: { reason: field.sentence(frame.reason) } };
     case 'question': {
       const deadlineMs = Math.min(MAX_UINT32, field.wholeMs(frame.deadlineMs));
       return { question: { id: frame.id, deadlineMs, ...toCall(frame.call) } };
