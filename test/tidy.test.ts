@@ -9,6 +9,7 @@ import { describe, type TestContext, test } from 'node:test';
 import type { AnyNode } from 'acorn';
 import { ERROR_CODES } from '../src/base/errors.ts';
 import { settingsTable } from '../src/config/help.ts';
+import { VERSION } from '../src/version.ts';
 import { parseSource, placeOf, ROOT, readSources, type Source, walk } from './tidy/sources.ts';
 
 const sources = readSources('src');
@@ -29,10 +30,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   store: ['base', 'core', 'wire', 'node'],
   executors: ['base', 'core', 'wire', 'node'],
   api: ['base'],
-  http: ['base', 'core', 'node', 'api'],
-  client: ['base', 'api'],
-  cli: ['base', 'api', 'client', 'config'],
+  http: ['base', 'core', 'node', 'api', 'version'],
+  client: ['base', 'api', 'version'],
+  cli: ['base', 'api', 'client', 'config', 'version'],
   log: ['base', 'core'],
+  version: [],
 };
 
 /** Puts the parts together, so it may import all of them. */
@@ -164,6 +166,11 @@ describe('code', () => {
 });
 
 describe('documents', () => {
+  test('the version is that of package.json', () => {
+    const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    assert.equal(VERSION, manifest.version);
+  });
+
   test('every error code is used', () => {
     const others = sources.filter(({ path }) => path !== 'src/base/errors.ts');
     const isUsed = (code: string): boolean => others.some(({ text }) => text.includes(`'${code}'`));
