@@ -66,15 +66,18 @@ export interface ExecutorOptions {
 }
 
 /** `start` settles once nothing of an earlier life runs. @throws MeshError DATA_FAILED, DISK_FULL from `start` */
-export function createExecutors(
-  options: ExecutorOptions,
-): Executor & { readonly outputs: KeptOutputs } {
-  return new Executors(options);
+export function createExecutors(options: ExecutorOptions): Executors {
+  return new AllExecutors(options);
+}
+
+/** One executor for all task types, and the outputs it keeps. */
+export interface Executors extends Executor {
+  readonly outputs: KeptOutputs;
 }
 
 type Phase = 'new' | 'starting' | 'running' | 'stopped';
 
-class Executors implements Executor {
+class AllExecutors implements Executors {
   readonly outputs: KeptOutputs;
   private readonly options: ExecutorOptions;
   private readonly onProblem: (sentence: string) => void;

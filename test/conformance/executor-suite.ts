@@ -1,0 +1,229 @@
+/** What every executor and the outputs it keeps must do, whatever it runs. */
+import assert from 'node:assert/strict';
+import { describe, type TestContext, test } from 'node:test';
+import type { AttemptOrder } from '../../src/core/effects.ts';
+import type { Executor, Outputs } from '../../src/node/ports.ts';
+import { DEADLINE_MS, fence, Reports, textOf } from '../executors/attempts.ts';
+
+/** What the attempts of this suite do. */
+export interface Script {
+  /** Printed to stdout first of all. */
+  readonly prints?: string;
+  /** Then ends with this code; undefined: runs until it is ended. */
+  readonly exits?: number;
+}
+
+export interface ExecutorBench {
+  /** A new life on the same disk; the last one was stopped. */
+  open(): Executor & { readonly outputs: Outputs };
+  order(
+    script: Script,
+    attempt?: { job?: string; attempt?: number; taskType?: string },
+  ): AttemptOrder;
+}
+
+const ALL = { offset: 0, maxBytes: 1000 };
+
+export function describeExecutor(name: string, makeBench: (t: TestContext) => ExecutorBench): void {
+  const check = (
+    fact: string,
+    body: (bench: ExecutorBench, opened: Opened) => Promise<void>,
+  ): void => {
+    test(fact, { timeout: DEADLINE_MS }, async (t) => {
+      const bench = makeBench(t);
+      const opened = await start(t, bench);
+      await body(bench, opened);
+      await opened.executor.stop();
+    });
+  };
+
+  describe(`executor: ${name}`, () => {
+    check(
+      'an attempt is reported running, then ended, and never inside run',
+      async (bench, opened) => {
+        const { executor, reports } = opened;
+        const order = bench.order({ exits: 0 });
+        executor.run(order);
+        assert.deepEqual(reports.all, []);
+        const ended = await reports.ended(order);
+        assert.deepEqual(ended.end, { tag: 'exited', code: 0 });
+        assert.deepEqual(
+          reports.of(order).map(({ kind }) => kind),
+          ['running', 'ended'],
+        );
+        assert(ended.startedAt !== undefined && ended.startedAt <= ended.finishedAt);
+      },
+    );
+
+    check('the exit code is told', async (bench, { executor, reports }) => {
+      const order = bench.order({ exits: 7 });
+      executor.run(order);
+      assert.deepEqual((await reports.ended(order)).end, { tag: 'exited', code: 7 });
+    });
+
+    check(
+      'an unknown task type is an end with a sentence',
+      async (bench, { executor, reports }) => {
+        const order = bench.order({ exits: 0 }, { taskType: 'no-such-type' });
+        executor.run(order);
+        assert.deepEqual(reports.all, []);
+        const { end, startedAt } = await reports.ended(order);
+        assert(end.tag === 'failed');
+        assert.match(end.reason, /no-such-type.*\.$/);
+        assert.equal(startedAt, undefined);
+        assert.equal(reports.all.length, 1);
+      },
+    );
+
+    check('an attempt that is ended reports its end once', async (bench, { executor, reports }) => {
+      const order = bench.order({});
+      executor.run(order);
+      await reports.running(order);
+      executor.end(order.job, order.fence, 0);
+      executor.end(order.job, order.fence, 0);
+      assert.deepEqual((await reports.ended(order)).end, { tag: 'signalled', signal: 'SIGKILL' });
+      executor.end(order.job, order.fence, 0);
+      assert.equal(reports.all.filter(({ kind }) => kind === 'ended').length, 1);
+    });
+
+    check('an attempt ended in the same breath as it is ordered ends', async (bench, opened) => {
+      const order = bench.order({});
+      opened.executor.run(order);
+      opened.executor.end(order.job, order.fence, 0);
+      await opened.reports.ended(order);
+    });
+
+    check(
+      'a second order of the same attempt runs nothing',
+      async (bench, { executor, reports }) => {
+        const order = bench.order({});
+        executor.run(order);
+        executor.run(order);
+        await reports.running(order);
+        executor.end(order.job, order.fence, 0);
+        await reports.ended(order);
+        assert.equal(reports.all.length, 2);
+      },
+    );
+
+    check('attempts of one job are told apart by the whole fence', async (bench, opened) => {
+      const { executor, reports } = opened;
+      const first = bench.order({}, { job: 'twice', attempt: 1 });
+      const second = bench.order({}, { job: 'twice', attempt: 2 });
+      executor.run(first);
+      executor.run(second);
+      await Promise.all([reports.running(first), reports.running(second)]);
+      executor.end(second.job, second.fence, 0);
+      await reports.ended(second);
+      executor.end(first.job, fence(3), 0);
+      assert.deepEqual(
+        reports.of(first).map(({ kind }) => kind),
+        ['running'],
+      );
+    });
+
+    check('a stop ends what runs, and nothing is reported after it', async (bench, opened) => {
+      const { executor, reports } = opened;
+      const order = bench.order({});
+      executor.run(order);
+      await reports.running(order);
+      await executor.stop();
+      const count = reports.all.length;
+      executor.run(bench.order({ exits: 0 }));
+      executor.end(order.job, order.fence, 0);
+      await executor.stop();
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(reports.all.length, count);
+    });
+
+    test('stop works before start, and both may be repeated', async (t) => {
+      const bench = makeBench(t);
+      await bench.open().stop();
+      const executor = bench.open();
+      await Promise.all([executor.start(() => {}), executor.start(() => {})]);
+      await executor.stop();
+      await executor.stop();
+    });
+
+    check('what was printed is in the report and in the outputs', async (bench, opened) => {
+      const { executor, reports } = opened;
+      const order = bench.order({ prints: 'one\ntwo\n', exits: 0 });
+      executor.run(order);
+      const ended = await reports.ended(order);
+      assert.equal(textOf(ended.stdout), 'one\ntwo\n');
+      assert.equal(ended.stdout.totalBytes, 8);
+      assert.equal(ended.stdout.isTruncated, false);
+      const chunk = await executor.outputs.read(order, 'stdout', { offset: 4, maxBytes: 3 });
+      assert.deepEqual(
+        { ...chunk, bytes: textOf(chunk ?? ended.stdout) },
+        { bytes: 'two', offset: 4, isEnd: false, isTruncated: false },
+      );
+      const errors = await executor.outputs.read(order, 'stderr', ALL);
+      assert.equal(errors?.bytes.length, 0);
+      assert.equal(errors?.isEnd, true);
+    });
+
+    check(
+      'output is read while the attempt runs, and its end is known after',
+      async (bench, opened) => {
+        const { executor, reports } = opened;
+        const order = bench.order({ prints: 'now\n' });
+        executor.run(order);
+        const first = await executor.outputs.read(order, 'stdout', { ...ALL, waitMs: DEADLINE_MS });
+        assert.equal(textOf(first ?? { bytes: new Uint8Array(0) }), 'now\n');
+        assert.equal(first?.isEnd, false);
+        const rest = executor.outputs.read(order, 'stdout', {
+          offset: 4,
+          maxBytes: 10,
+          waitMs: DEADLINE_MS,
+        });
+        executor.end(order.job, order.fence, 0);
+        assert.equal((await rest)?.isEnd, true);
+        assert.equal((await rest)?.bytes.length, 0);
+        await reports.ended(order);
+      },
+    );
+
+    check('a reader that waits can be called off', async (bench, { executor, reports }) => {
+      const order = bench.order({});
+      executor.run(order);
+      await reports.running(order);
+      const stop = new AbortController();
+      const range = { ...ALL, waitMs: 10 * DEADLINE_MS, signal: stop.signal };
+      const chunk = executor.outputs.read(order, 'stdout', range);
+      stop.abort();
+      assert.equal((await chunk)?.isEnd, false);
+    });
+
+    check('nothing is kept of an attempt that never ran here', async (bench, { executor }) => {
+      const order = bench.order({});
+      assert.equal(await executor.outputs.read(order, 'stdout', ALL), undefined);
+    });
+
+    test('outputs outlive the executor', async (t) => {
+      const bench = makeBench(t);
+      const { executor, reports } = await start(t, bench);
+      const order = bench.order({ prints: 'kept\n', exits: 0 });
+      executor.run(order);
+      await reports.ended(order);
+      await executor.stop();
+      const next = await start(t, bench);
+      const chunk = await next.executor.outputs.read(order, 'stdout', ALL);
+      assert.equal(textOf(chunk ?? { bytes: new Uint8Array(0) }), 'kept\n');
+      assert.equal(chunk?.isEnd, true);
+    });
+  });
+}
+
+interface Opened {
+  readonly executor: ReturnType<ExecutorBench['open']>;
+  readonly reports: Reports;
+}
+
+async function start(t: TestContext, bench: ExecutorBench): Promise<Opened> {
+  const executor = bench.open();
+  const reports = new Reports();
+  t.after(() => executor.stop());
+  await executor.start(reports.take);
+  return { executor, reports };
+}
