@@ -1,0 +1,55 @@
+/**
+ * The HTTP contract: what the REST API takes and answers. The server and the client are both
+ * written against this folder, so neither can drift from the other.
+ *
+ * Names are those of the API that users of Worker Mesh know: snake_case, statuses in capitals
+ * with `JOB_`, times in RFC 3339 with milliseconds, a field that has no value is null and not
+ * missing. Requests are strict: a field nobody knows is refused by name, because a misspelt
+ * `timeout_second` that is silently ignored costs more than an error. Answers may grow fields.
+ */
+
+export const API_PREFIX = '/api/v1';
+
+/** Paths with `:id` in the way routers write it. */
+export const PATHS = {
+  card: '/',
+  health: `${API_PREFIX}/health`,
+  status: `${API_PREFIX}/status`,
+  peers: `${API_PREFIX}/peers`,
+  nodes: `${API_PREFIX}/nodes`,
+  jobs: `${API_PREFIX}/jobs`,
+  job: `${API_PREFIX}/jobs/:id`,
+  output: `${API_PREFIX}/jobs/:id/output`,
+  explain: `${API_PREFIX}/jobs/:id/explain`,
+  cancel: `${API_PREFIX}/jobs/:id/cancel`,
+  drain: `${API_PREFIX}/drain`,
+  doctor: `${API_PREFIX}/doctor`,
+} as const;
+
+export const HEADERS = {
+  /** On every answer: the node that gave it. */
+  node: 'X-Node-ID',
+  /** Of an output: the attempt these bytes are of, as its fence in text form. */
+  attempt: 'X-Mesh-Attempt',
+  /** Of an output: where its first byte lies in the stream. */
+  offset: 'X-Mesh-Offset',
+  /** Of an output: `true` when the job printed more than is kept. */
+  truncated: 'X-Mesh-Truncated',
+  /** Of an output of a job that has ended: the length of the whole stream. */
+  total: 'X-Mesh-Total-Bytes',
+  idempotencyKey: 'Idempotency-Key',
+} as const;
+
+export const DEFAULT_LIST_LIMIT = 50;
+export const MAX_LIST_LIMIT = 1000;
+/** Jobs in one POST. */
+export const MAX_BULK_JOBS = 1000;
+/** A node answers `GET /jobs/:id?wait_seconds=` at the latest after so long. */
+export const MAX_WAIT_SECONDS = 60;
+
+/** What a token allows; each includes the ones before it. */
+export const ROLES = ['read', 'submit', 'admin'] as const;
+export type Role = (typeof ROLES)[number];
+
+export const includesRole = (given: Role, needed: Role): boolean =>
+  ROLES.indexOf(given) >= ROLES.indexOf(needed);

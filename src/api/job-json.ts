@@ -1,0 +1,131 @@
+/** A job as the API shows it. */
+
+export const JOB_STATUSES = [
+  'JOB_PENDING',
+  'JOB_ASSIGNED',
+  'JOB_RUNNING',
+  'JOB_COMPLETED',
+  'JOB_FAILED',
+  'JOB_TIMEOUT',
+  'JOB_CANCELLED',
+  'JOB_LOST',
+] as const;
+export type JobStatusName = (typeof JOB_STATUSES)[number];
+
+const UNFINISHED: readonly string[] = ['JOB_PENDING', 'JOB_ASSIGNED', 'JOB_RUNNING'];
+
+/** A final status never changes. */
+export const isFinalStatus = (status: string): boolean =>
+  JOB_STATUSES.some((known) => known === status) && !UNFINISHED.includes(status);
+
+/**
+ * `local`: on its owner's disk, lost with that disk. `replicated`: on a majority of the disks of
+ * its replica set.
+ */
+export type Durability = 'local' | 'replicated';
+
+export interface JobJson {
+  readonly job_id: string;
+  /** Where it runs or ran, or must run; null while no node is elected. */
+  readonly target_node_id: string | null;
+  /** The same under the name that the answer to a submit has. */
+  readonly target_node: string | null;
+  readonly command: string;
+  readonly task_type: string;
+  readonly params: unknown;
+  readonly status: JobStatusName;
+  /** A cancel was decided; the job's processes are being ended. */
+  readonly cancelling: boolean;
+  readonly env: Readonly<Record<string, string>>;
+  readonly working_dir: string | null;
+  readonly timeout_seconds: number;
+  readonly priority: number;
+  /** Capability → value that its node must have. */
+  readonly required: Readonly<Record<string, string>>;
+  /** Label → value that its node must have. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Null until known, and where a signal or a timeout ended it. */
+  readonly exit_code: number | null;
+  /** `SIGSEGV`, … when a signal ended it that the mesh did not send. */
+  readonly signal: string | null;
+  /** The end of what it printed, as UTF-8; the whole is at `/jobs/:id/output`. Empty until it ends. */
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Length of the whole stream as it is kept. */
+  readonly stdout_bytes: number;
+  readonly stderr_bytes: number;
+  /** The text above is not all that the job printed. */
+  readonly stdout_truncated: boolean;
+  readonly stderr_truncated: boolean;
+  /** A sentence that says why it did not complete; null when it did or has not ended. */
+  readonly error_message: string | null;
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly finished_at: string | null;
+  readonly created_by_node: string;
+  /** The node that decides about the job. */
+  readonly owner_node_id: string;
+  /** Number of the newest attempt; 0 when none was given to a node yet. */
+  readonly attempt: number;
+  /** Oldest first. */
+  readonly attempts: readonly AttemptJson[];
+  /** Outcomes that came too late to count. */
+  readonly superseded: readonly AttemptJson[];
+  /** While it waits: each node's own reason, by node. */
+  readonly waiting: readonly WaitingJson[];
+  readonly durability: Durability;
+}
+
+export interface AttemptJson {
+  readonly attempt: number;
+  /** Epoch and attempt, the value of X-Mesh-Attempt. */
+  readonly fence: string;
+  readonly node_id: string;
+  readonly at: string;
+  /** What became of it, or why this node was chosen. */
+  readonly note: string;
+}
+
+export interface WaitingJson {
+  readonly node_id: string;
+  readonly reason: string;
+}
+
+/** The answer to a submit. */
+export interface SubmittedJson {
+  readonly job_id: string;
+  readonly target_node: string | null;
+  readonly target_node_id: string | null;
+  readonly command: string;
+  readonly status: JobStatusName;
+  readonly created_at: string;
+  readonly durability: Durability;
+}
+
+export interface JobListJson {
+  /** Newest first. */
+  readonly jobs: readonly JobJson[];
+  readonly count: number;
+  /** For the next page; null: there is none. */
+  readonly next_cursor: string | null;
+  readonly scope: 'mesh' | 'node';
+  /** Nodes whose jobs may be missing from the list. */
+  readonly partial: readonly WaitingJson[];
+}
+
+export interface CancelledJson {
+  readonly job_id: string;
+  /** `cancelling`: decided, its processes are being ended. */
+  readonly status: 'cancelled' | 'cancelling';
+  readonly message: string;
+}
+
+export interface ExplanationJson {
+  readonly job_id: string;
+  readonly status: JobStatusName;
+  /** Sentences, in the order to be read. */
+  readonly summary: readonly string[];
+  readonly waiting: readonly WaitingJson[];
+  readonly attempts: readonly AttemptJson[];
+  readonly superseded: readonly AttemptJson[];
+}

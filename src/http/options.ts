@@ -1,0 +1,43 @@
+/** What the REST API of a node needs beside the node. */
+import type { Role } from '../api/api.ts';
+
+export interface HttpOptions {
+  /** Address to listen on. Any but a loopback one needs `tls`, and a token from everybody. */
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  /** More host names under which this node may be asked, beside its own. */
+  readonly names: readonly string[];
+  /** PEM texts. Given: the API is served by HTTPS only. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+  readonly tokens: Readonly<Record<Role, string>>;
+  /** Timeout of a job that names none. */
+  readonly defaultTimeoutMs: number;
+  readonly drainTimeoutMs: number;
+  readonly bodyLimitBytes: number;
+  /** For an array of jobs. */
+  readonly bulkBodyLimitBytes: number;
+  /** A fault of the program, for the log; the client is told no more than that there was one. */
+  readonly onFault: (fault: unknown, request: string) => void;
+  readonly limits?: Partial<HttpLimits> | undefined;
+}
+
+export interface HttpLimits {
+  /** From the opening of a connection, or the end of the answer before, to the last header. */
+  readonly headersTimeoutMs: number;
+  /** The same, to the last byte of the body. */
+  readonly requestTimeoutMs: number;
+  readonly maxHeaderBytes: number;
+  /** More are closed as they come. */
+  readonly maxConnections: number;
+  /** Outputs and job waits held open at once; more are answered 503. */
+  readonly maxHeld: number;
+}
+
+export const DEFAULT_LIMITS: HttpLimits = {
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 60_000,
+  maxHeaderBytes: 16 * 1024,
+  maxConnections: 2048,
+  maxHeld: 512,
+};

@@ -1,0 +1,33 @@
+/** What routes are made of: data, so that methods, roles and 405 answers come from one table. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Role } from '../api/api.ts';
+import type { MeshService } from '../node/service.ts';
+import type { Answers } from './answers.ts';
+import type { HeldRequests } from './held-requests.ts';
+import type { JobWatch } from './job-watch.ts';
+import type { HttpOptions } from './options.ts';
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly role: Role;
+  readonly handle: (asked: Asked) => Response | Promise<Response>;
+}
+
+/** A request that has passed the guard, from somebody who may make it. */
+export interface Asked {
+  readonly incoming: IncomingMessage;
+  readonly outgoing: ServerResponse;
+  /** Path and query, as sent. */
+  readonly url: string;
+  /** The `:id` of the path, decoded; empty when the path has none. */
+  readonly id: string;
+}
+
+export interface RouteParts {
+  readonly service: MeshService;
+  readonly options: HttpOptions;
+  readonly answers: Answers;
+  readonly held: HeldRequests;
+  readonly watch: JobWatch;
+}
