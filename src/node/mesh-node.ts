@@ -46,6 +46,8 @@ export interface MeshNodeParts {
   readonly peerTimeoutMs: number;
   readonly killGraceMs: number;
   readonly maxJobs: number;
+  /** Records on disk that could not be read, once it was; they are kept and never trusted. */
+  readonly quarantined?: () => readonly { readonly job: string; readonly reason: string }[];
   /** For logs; each is told once, after it is durable. */
   readonly onEvent: (event: MeshEvent) => void;
 }
@@ -119,6 +121,10 @@ export class MeshNode implements MeshService {
     // What an earlier life left running is ended first, or "lost" would not be true.
     await executor.start((report) => this.driver.push({ kind: 'report', report }));
     this.driver.push({ kind: 'restored', state });
+    for (const { job, reason } of this.parts.quarantined?.() ?? []) {
+      const note = `the record of job ${job} cannot be read and is left alone: ${reason}`;
+      this.onEvent({ kind: 'anomaly', note });
+    }
     const { port } = await links.start({
       onUp: (peer) => this.driver.push({ kind: 'linkUp', ...peer }),
       onDown: (peer) => this.driver.push({ kind: 'linkDown', ...peer }),
@@ -390,8 +396,10 @@ const toPeerView = (member: Member): PeerView => ({
   lastHeardAt: member.heardWall,
 });
 
+export type NodeStatus = 'UNKNOWN' | 'IDLE' | 'BUSY' | 'DRAINING' | 'FAILED';
+
 /** S3's words for a node. */
-export function statusOf(member: Pick<Member, 'state' | 'load'>): string {
+export function statusOf(member: Pick<Member, 'state' | 'load'>): NodeStatus {
   if (member.state !== 'alive') return member.state === 'suspect' ? 'UNKNOWN' : 'FAILED';
   if (member.load.draining) return 'DRAINING';
   return member.load.running > 0 ? 'BUSY' : 'IDLE';

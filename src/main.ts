@@ -1,0 +1,284 @@
+/**
+ * The composition root: a Config becomes adapters, the adapters a node, the node a process that
+ * ends in order. Nothing else in the program knows all the parts.
+ *
+ * Exit codes: 0 drained and left; 1 could not start; 130 and 143 ended at once by a second SIGINT
+ * or SIGTERM.
+ */
+import { hostname, networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { deriveApiTokens } from './api/api-tokens.ts';
+import { MeshError } from './base/errors.ts';
+import type { NodeId } from './base/ids.ts';
+import { asWall } from './base/instant.ts';
+import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
+import type { Config } from './config.ts';
+import type { NodeFacts } from './core/facts.ts';
+import { type Announcement, createDiscovery } from './discovery/discovery.ts';
+import { createExecutors, type Executors, KNOWN_TASK_TYPES } from './executors/executors.ts';
+import { createHttpServer, type HttpServer } from './http/http.ts';
+import { isLoopbackHost } from './http/loopback.ts';
+import { createLinks } from './links/links.ts';
+import { createMeshCa, type MeshCa } from './links/mesh-ca.ts';
+import {
+  deriveSecret,
+  findOrCreateMeshKey,
+  type MeshKey,
+  openMeshKey,
+  parseMeshKey,
+} from './links/mesh-key.ts';
+import { findOrCreateNodeIdentity } from './links/node-identity.ts';
+import { createLog, type Log, logEvent } from './log.ts';
+import { createSystemClock } from './node/clock.ts';
+import { MeshNode, statusOf } from './node/mesh-node.ts';
+import { openStore } from './store/store.ts';
+import { VERSION } from './version.ts';
+
+const PRUNE_INTERVAL_MS = 60 * 60_000;
+/** A second signal ends the process after so long, whatever still wants to be released. */
+const LAST_RESORT_MS = 1000;
+
+/** Runs a node until it is told to end; settles with the exit code. */
+export async function runNode(config: Config): Promise<number> {
+  const log = createLog({ level: config.logLevel, format: config.logFormat, node: config.name });
+  try {
+    const running = await startNode(config, log);
+    const code = await untilEnd(running, config, log);
+    log.info({ code }, 'node ended');
+    return code;
+  } catch (failure) {
+    if (!(failure instanceof MeshError)) throw failure;
+    process.stderr.write(`mesh: ${failure.message}\n`);
+    return 1;
+  }
+}
+
+export interface RunningNode {
+  readonly node: MeshNode;
+  /** Releases everything at once. */
+  close(): Promise<void>;
+}
+
+/** @throws MeshError what is wrong with the key, the data folder or a port, as a sentence */
+export async function startNode(config: Config, log: Log): Promise<RunningNode> {
+  const { node, http, executors } = assemble(config, log);
+  const prune = setInterval(() => pruneOutputs(executors, config, log), PRUNE_INTERVAL_MS);
+  const close = async (): Promise<void> => {
+    clearInterval(prune);
+    removeRunningNode(config.configDir, node.facts.node);
+    await http.stop();
+    await node.close();
+  };
+  try {
+    await node.open();
+    const { url } = await http.start();
+    await node.announce(url);
+    const { node: id, linkPort } = node.facts;
+    writeRunningNode(config.configDir, { node: id, name: config.name, pid: process.pid, api: url });
+    // Tests and the demo read the port from this line.
+    log.info({ id, api: url, linkPort, data: config.dataDir, pid: process.pid }, 'node is up');
+    pruneOutputs(executors, config, log);
+    return { node, close };
+  } catch (failure) {
+    await close();
+    throw failure;
+  }
+}
+
+interface Assembly {
+  readonly node: MeshNode;
+  readonly http: HttpServer;
+  readonly executors: Executors;
+}
+
+function assemble(config: Config, log: Log): Assembly {
+  const key = meshKeyOf(config, log);
+  const identity = findOrCreateNodeIdentity(config.dataDir);
+  const opened = openStore({ folder: config.dataDir, node: identity.node });
+  const { store, boot } = opened;
+  const ca = createMeshCa(key);
+  const links = createLinks({
+    ca,
+    identity,
+    boot,
+    facts: () => node.facts,
+    host: config.linkHost,
+    port: config.linkPort,
+    knownBoots: store.readPeers().map((peer) => [peer.node, peer.boot] as const),
+    onNotice: (notice) => log.warn(notice, 'link refused'),
+  });
+  const executors = createExecutors({
+    folder: config.dataDir,
+    outputLimitBytes: config.outputLimitBytes,
+    now: () => asWall(Date.now()),
+    onProblem: (sentence) => log.warn(sentence),
+  });
+  const discovery = createDiscovery({
+    key: { id: key.id, secret: deriveSecret(key, 'heartbeat', 32) },
+    node: identity.node,
+    boot,
+    announce: () => announcementOf(node),
+    port: config.discoveryPort,
+    intervalMs: config.heartbeatIntervalMs,
+    nodeCount: () => node.peers().length + 1,
+    peers: config.peers,
+    isBroadcasting: config.discovery,
+  });
+  const node: MeshNode = new MeshNode({
+    boot,
+    facts: factsOf(config, identity.node),
+    store,
+    links,
+    discovery,
+    executor: executors,
+    outputs: executors.outputs,
+    clock: createSystemClock(),
+    peerTimeoutMs: config.peerTimeoutMs,
+    killGraceMs: config.killGraceMs,
+    maxJobs: config.queueLimit,
+    quarantined: opened.quarantined,
+    onEvent: (event) => logEvent(log, event),
+  });
+  return { node, http: makeHttpServer(node, { config, key, ca, log }), executors };
+}
+
+function makeHttpServer(
+  node: MeshNode,
+  { config, key, ca, log }: { config: Config; key: MeshKey; ca: MeshCa; log: Log },
+): HttpServer {
+  return createHttpServer({
+    service: node,
+    host: config.apiHost,
+    port: config.apiPort,
+    names: config.apiNames,
+    tls: isLoopbackHost(config.apiHost) ? undefined : serverCertificate(ca, config),
+    tokens: deriveApiTokens(key.secret.export()),
+    defaultTimeoutMs: config.defaultTimeoutMs,
+    drainTimeoutMs: config.drainTimeoutMs,
+    bodyLimitBytes: config.bodyLimitBytes,
+    bulkBodyLimitBytes: config.bulkBodyLimitBytes,
+    onFault: (fault, request) => log.error({ err: fault, request }, 'request failed'),
+  });
+}
+
+// ---------------------------------------------------------------- parts of a config
+
+function meshKeyOf(config: Config, log: Log): MeshKey {
+  if (config.open) {
+    log.warn('open mesh: everybody on this network may join and run commands here');
+    return openMeshKey();
+  }
+  if (config.key !== undefined) {
+    const key = parseMeshKey(config.key);
+    if (key) return key;
+    throw new MeshError(
+      'BAD_KEY',
+      'MESH_KEY is not a whole mesh key. Print it again with `mesh key` and copy all of it.',
+    );
+  }
+  const file = config.keyFile ?? join(config.configDir, 'mesh.key');
+  const { key, isNew } = findOrCreateMeshKey(file);
+  if (isNew)
+    log.info(
+      { file },
+      'made a new mesh; other machines join with `mesh key` here and `mesh join` there',
+    );
+  return key;
+}
+
+function factsOf(config: Config, node: NodeId): NodeFacts {
+  const unknown = config.taskTypes.filter((type) => !KNOWN_TASK_TYPES.includes(type));
+  if (unknown.length > 0) {
+    const known = KNOWN_TASK_TYPES.join(', ');
+    throw new MeshError(
+      'BAD_SETTING',
+      `The setting task-types names ${unknown.join(', ')}, which this program cannot run. It knows: ${known}.`,
+    );
+  }
+  return {
+    node,
+    name: config.name,
+    hostname: hostname(),
+    platform: `${process.platform}-${process.arch}`,
+    version: VERSION,
+    pid: process.pid,
+    hosts: ownAddresses(),
+    linkPort: 0,
+    apiUrl: '',
+    slots: config.slots,
+    taskTypes: [...config.taskTypes].sort(),
+    labels: config.labels,
+    capabilities: config.capabilities,
+  };
+}
+
+function announcementOf(node: MeshNode): Announcement {
+  const { hosts, linkPort, name, version } = node.facts;
+  const status = statusOf({ state: 'alive', load: node.load() });
+  return { linkPort, status, address: `${hosts[0] ?? '127.0.0.1'}:${linkPort}`, name, version };
+}
+
+/** Where other machines may reach this one; IPv4 first. */
+function ownAddresses(): string[] {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outside = all.filter((address) => !address.internal && !address.address.startsWith('fe80'));
+  const rank = (family: string): number => (family === 'IPv4' ? 0 : 1);
+  return outside
+    .sort((a, b) => rank(a.family) - rank(b.family))
+    .slice(0, 8)
+    .map((address) => address.address);
+}
+
+function serverCertificate(ca: MeshCa, config: Config): { cert: string; key: string } {
+  const hosts = [
+    hostname(),
+    'localhost',
+    '127.0.0.1',
+    '::1',
+    ...ownAddresses(),
+    ...config.apiNames,
+  ];
+  const wildcards = ['0.0.0.0', '::'];
+  const named = wildcards.includes(config.apiHost) ? hosts : [config.apiHost, ...hosts];
+  const { certPem, keyPem } = ca.issueServerCertificate({ hosts: [...new Set(named)] });
+  return { cert: certPem + ca.caPem, key: keyPem };
+}
+
+// ---------------------------------------------------------------- the end
+
+/** The first signal, or a drain asked for over the API, lets running jobs finish; the second does not. */
+async function untilEnd({ node, close }: RunningNode, config: Config, log: Log): Promise<number> {
+  const code = await new Promise<number>((resolve) => {
+    let isDraining = false;
+    const onSignal = (signal: 'SIGINT' | 'SIGTERM'): void => {
+      if (isDraining) {
+        log.warn({ signal }, 'second signal: ending at once');
+        resolve(signal === 'SIGINT' ? 130 : 143);
+        return;
+      }
+      isDraining = true;
+      const { running } = node.load();
+      log.info(
+        { signal, running, deadlineMs: config.drainTimeoutMs },
+        'draining; the same signal again ends at once',
+      );
+      node.drain(config.drainTimeoutMs);
+    };
+    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    void node.drained().then(() => resolve(0));
+  });
+  const { unfinished } = node.leftBehind();
+  if (unfinished > 0)
+    log.warn({ unfinished }, 'jobs wait in the database until this node starts again');
+  if (code !== 0) setTimeout(() => process.exit(code), LAST_RESORT_MS).unref();
+  await close();
+  return code;
+}
+
+function pruneOutputs({ outputs }: Executors, config: Config, log: Log): void {
+  outputs
+    .prune({ olderThanMs: config.outputRetentionMs, now: asWall(Date.now()) })
+    .catch((failure: unknown) => {
+      log.warn({ err: failure }, 'old outputs could not be deleted');
+    });
+}
