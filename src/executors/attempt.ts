@@ -14,10 +14,10 @@ import type { AttemptReport } from '../core/inputs.ts';
 import type { AttemptEnd } from '../core/job.ts';
 import { environmentOf } from './environment.ts';
 import { ENDED_BEFORE_START, folderFailure, NOT_LISTED, spawnFailure } from './failures.ts';
-import type { KeptOutputs } from './kept-outputs.ts';
-import { type Life, type Listing, NOT_LISTED_CODE } from './listing.ts';
-import type { LiveOutput, Tails } from './live-output.ts';
-import { startProcessGroup } from './process-group.ts';
+import { startProcessGroup } from './groups/groups.ts';
+import { type Life, type Listing, NOT_LISTED_CODE } from './groups/listing.ts';
+import type { LiveOutput, Tails } from './outputs/live-output.ts';
+import type { KeptOutputs } from './outputs/outputs.ts';
 import type { Launched, Running, TaskType } from './task-type.ts';
 import { prepareWorkingFolder, type WorkingFolder } from './working-folder.ts';
 

@@ -8,7 +8,7 @@
  *     output/<job>/<fence>.stdout, .stderr   what the attempt printed, written by the attempt itself
  *     output/<job>/<fence>.stdout.cut        it printed more than the limit in this file
  *     work/<job>.<fence>/                    working folder, removed after the end
- *     running/<life>/<n>.group               one process group that runs; see listing.ts
+ *     running/<life>/<n>.group               one process group that runs
  *
  * - Output goes straight to files, not through pipes: it is on disk as it is printed, even when
  *   this node is killed in the same instant, and a background child that holds a stream open
@@ -19,8 +19,8 @@
  *   reported when nothing of the group is alive, so a next attempt never meets the last one.
  *   A program that makes a session of its own (setsid) leaves its group and is not followed.
  * - No group outlives its node: a guard process kills all of them when the node dies, however it
- *   dies (guard.ts), and the next start kills what even that left (leftovers.ts), before it
- *   reports anything. So "lost" is true when it is said.
+ *   dies, and the next start kills what even that left before it settles (groups/). So "lost" is
+ *   true when it is said.
  * - Attempts that `stop` cuts short are not reported: that they were killed by a stop says nothing
  *   about the job. The next life finds them started and without outcome, and calls them lost.
  */
@@ -36,11 +36,11 @@ import { NO_OUTPUT } from '../core/job.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
 import type { Executor } from '../node/ports.ts';
 import { Attempt } from './attempt.ts';
-import { Guard } from './guard.ts';
-import { KeptOutputs } from './kept-outputs.ts';
+import { Guard } from './groups/guard.ts';
+import { endEarlierLives } from './groups/leftovers.ts';
+import { Life } from './groups/listing.ts';
 import { foldersIn, isNameable } from './layout.ts';
-import { endEarlierLives } from './leftovers.ts';
-import { Life } from './listing.ts';
+import { KeptOutputs } from './outputs/outputs.ts';
 import { shell } from './shell.ts';
 import type { TaskType } from './task-type.ts';
 import { removeTree } from './working-folder.ts';

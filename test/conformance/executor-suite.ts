@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import type { AttemptOrder } from '../../src/core/effects.ts';
 import type { Executor, Outputs } from '../../src/node/ports.ts';
-import { DEADLINE_MS, fence, Reports, textOf } from '../executors/attempts.ts';
+import { DEADLINE_MS, fence, Reports, release, textOf } from '../executors/attempts.ts';
 
 /** What the attempts of this suite do. */
 export interface Script {
@@ -223,7 +223,7 @@ interface Opened {
 async function start(t: TestContext, bench: ExecutorBench): Promise<Opened> {
   const executor = bench.open();
   const reports = new Reports();
-  t.after(() => executor.stop());
+  release(t, () => executor.stop());
   await executor.start(reports.take);
   return { executor, reports };
 }

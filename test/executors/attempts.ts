@@ -106,9 +106,22 @@ export interface Bench {
   run(command: string, spec?: Partial<JobSpec>): Promise<Ended & { order: AttemptOrder }>;
 }
 
+const releases = new WeakMap<TestContext, (() => unknown)[]>();
+
+/** Like t.after, but what was made last is released first. */
+export function release(t: TestContext, body: () => unknown): void {
+  const bodies = releases.get(t) ?? [];
+  bodies.push(body);
+  if (releases.has(t)) return;
+  releases.set(t, bodies);
+  t.after(async () => {
+    for (const one of bodies.toReversed()) await one();
+  });
+}
+
 export function temporaryFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-executor-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  release(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -127,7 +140,7 @@ export async function startBench(
     onProblem: (sentence) => problems.push(sentence),
     ...options,
   });
-  t.after(() => executor.stop());
+  release(t, () => executor.stop());
   await executor.start(reports.take);
   const run = async (command: string, spec: Partial<JobSpec> = {}) => {
     const ordered = order(command, spec);

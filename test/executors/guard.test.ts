@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { asJobId } from '../../src/base/ids.ts';
-import { Guard } from '../../src/executors/guard.ts';
-import { Life } from '../../src/executors/listing.ts';
-import { startProcessGroup } from '../../src/executors/process-group.ts';
-import { fence, startBench, temporaryFolder, until } from './attempts.ts';
+import { fence, release, startBench, temporaryFolder, until } from './attempts.ts';
 import { isAlive } from './processes.ts';
 
 interface Doomed {
@@ -24,7 +21,7 @@ async function startDoomed(t: TestContext, folder: string, commands: string[]): 
   const child = spawn(process.execPath, ['--import', 'tsx', program, folder, ...commands], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  t.after(() => child.kill('SIGKILL'));
+  release(t, () => child.kill('SIGKILL'));
   assert(child.stdout);
   const [line] = await once(createInterface(child.stdout), 'line');
   return { child, ...JSON.parse(line) };
@@ -153,91 +150,3 @@ describe('a guard', () => {
     assert.deepEqual(readdirSync(join(folder, 'running')), []);
   });
 });
-
-/** Also by the way that is left where the system has no /proc. */
-for (const procFolder of ['/proc', '/no-such-folder']) {
-  describe(`a list of groups, start times from ${procFolder}`, () => {
-    const startListed = async (t: TestContext, program: readonly string[]) => {
-      const runningFolder = temporaryFolder(t);
-      const life = await Life.begin(runningFolder);
-      const { devNull } = await import('node:os');
-      const { open } = await import('node:fs/promises');
-      const nowhere = await open(devNull, 'a');
-      const listing = life.newListing({ job: asJobId('listed'), fence: fence() });
-      const group = await startProcessGroup({
-        program,
-        folder: runningFolder,
-        env: {},
-        stdout: nowhere.fd,
-        stderr: nowhere.fd,
-        listing,
-        procFolder,
-      });
-      await nowhere.close();
-      t.after(() => group.end(0));
-      return { life, listing, group };
-    };
-    const file = ({ folder, name }: { folder: string; name: string }): string => join(folder, name);
-    /** As a node that dies: the pipe closes without a word. */
-    const dropPipe = (guard: Guard): void => {
-      (guard as unknown as { child: ChildProcess }).child.stdin?.destroy();
-    };
-
-    test('has a group on it before its program begins', async (t) => {
-      const { life, listing, group } = await startListed(t, ['/bin/sh', '-c', 'exec sleep 1000']);
-      await until('begun', () => readFileSync(`/proc/${group.groupId}/comm`, 'utf8') === 'sleep\n');
-      const [id, startTime, job, fenceText, end] = readFileSync(file(listing), 'utf8').split('\n');
-      assert.deepEqual([Number(id), job, end], [group.groupId, 'listed', 'end']);
-      assert.equal(fenceText, `1.${fence().epoch.node}.1`);
-      assert.match(startTime ?? '', procFolder === '/proc' ? /^\d+$/ : /^\w+ \w+ \d+ [\d:]+ \d+$/);
-      assert(await life.isListed(listing));
-    });
-
-    test('is worked off when the pipe closes', async (t) => {
-      const { life, group } = await startListed(t, ['/bin/sleep', '1000']);
-      await until('begun', () => readFileSync(`/proc/${group.groupId}/comm`, 'utf8') === 'sleep\n');
-      const guard = new Guard(life.folder, () => {}, procFolder);
-      await guard.start();
-      t.after(() => guard.stop());
-      dropPipe(guard);
-      assert.deepEqual(await group.ended, { tag: 'signalled', signal: 'SIGKILL' });
-      assert(!existsSync(join(life.folder, 'open')));
-    });
-
-    test('does not hurt a stranger that was given the same number', async (t) => {
-      const { life, listing, group } = await startListed(t, ['/bin/sleep', '1000']);
-      await until('begun', () => readFileSync(`/proc/${group.groupId}/comm`, 'utf8') === 'sleep\n');
-      const { writeFileSync } = await import('node:fs');
-      const changed = readFileSync(file(listing), 'utf8').replace(/\d+\n/g, (text, at: number) =>
-        at === 0 ? text : `${Number(text) - 1}\n`,
-      );
-      writeFileSync(file(listing), changed);
-      const guard = new Guard(life.folder, () => {}, procFolder);
-      await guard.start();
-      t.after(() => guard.stop());
-      const { pid } = guard;
-      assert(pid !== undefined);
-      dropPipe(guard);
-      await until('worked off', () => !isAlive(pid));
-      assert(isAlive(group.groupId));
-    });
-
-    test('that is closed lets no further group start', async (t) => {
-      const { life } = await startListed(t, ['/bin/true']);
-      const { rmSync } = await import('node:fs');
-      rmSync(join(life.folder, 'open'));
-      const listing = life.newListing({ job: asJobId('late'), fence: fence() });
-      const group = await startProcessGroup({
-        program: ['/bin/sh', '-c', 'exit 0'],
-        folder: life.folder,
-        env: {},
-        stdout: 2,
-        stderr: 2,
-        listing,
-        procFolder,
-      });
-      assert.deepEqual(await group.ended, { tag: 'exited', code: 253 });
-      assert.equal(await life.isListed(listing), false);
-    });
-  });
-}

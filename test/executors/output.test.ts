@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { asWall } from '../../src/base/instant.ts';
 import { MAX_TAIL_BYTES } from '../../src/core/job.ts';
 import type { AttemptRef } from '../../src/core/messages.ts';
-import type { KeptOutputs } from '../../src/executors/kept-outputs.ts';
+import type { KeptOutputs } from '../../src/executors/outputs/outputs.ts';
 import { DEADLINE_MS, order, startBench, textOf, until } from './attempts.ts';
 
 /** From `offset` to the end, in reads of at most `maxBytes`, waiting while it runs. */

@@ -1,15 +1,20 @@
 /**
- * One attempt's processes: a session and process group of their own, so that a signal reaches all
- * of them and none of ours. child_process.spawn is the one place where they are made; how they
- * are made can change here without anybody noticing.
+ * The processes of attempts. Each attempt is a session and process group of its own, so that a
+ * signal reaches all of its processes and none of the node's. Three parts see to it that no group
+ * outlives its node, whatever becomes of it: a list on disk of all groups that run (listing.ts), a
+ * guard process that works it off when the node dies (guard.ts), and the next start, which ends
+ * what even the guard left (leftovers.ts).
+ *
+ * child_process.spawn, here, is the one place where attempts' processes are made; how that is done
+ * can change without anybody noticing. What a group is may not: a leader whose id is the group's,
+ * that lists itself before its program begins, and whose end is told by the system's own wait.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { setTimeout as delay } from 'node:timers/promises';
-import type { AttemptEnd } from '../core/job.ts';
-import { LISTING_SCRIPT, type Listing } from './listing.ts';
-import { isGroupAlive, signalGroup } from './process-table.ts';
-import type { Running } from './task-type.ts';
+import type { AttemptEnd } from '../../core/job.ts';
+import type { Running } from '../task-type.ts';
+import { LISTING_SCRIPT, type Listing, PROC_FOLDER } from './listing.ts';
+import { signalGroup, untilGroupIsGone } from './process-table.ts';
 
 export interface GroupOrder {
   /** File and arguments. */
@@ -20,19 +25,16 @@ export interface GroupOrder {
   readonly stdout: number;
   readonly stderr: number;
   readonly listing: Listing;
-  /** /proc, or a folder without such files where the system has none. */
-  readonly procFolder?: string;
 }
 
 /** What a killed process may take to die: it does so when its system call returns. */
 const GONE_DEADLINE_MS = 1000;
-const LOOK_EVERY_MS = 10;
 
 /** Rejects with what spawn throws or reports: E2BIG, EAGAIN, EMFILE, …; a TypeError for a zero byte. */
 export async function startProcessGroup(order: GroupOrder): Promise<ProcessGroup> {
-  const { program, folder, env, stdout, stderr, listing, procFolder = '/proc' } = order;
+  const { program, folder, env, stdout, stderr, listing } = order;
   const { name, job, fence } = listing;
-  const listed = [listing.folder, name, job, fence, procFolder];
+  const listed = [listing.folder, name, job, fence, PROC_FOLDER];
   const child = spawn('/bin/sh', ['-c', LISTING_SCRIPT, 'mesh-job', ...listed, ...program], {
     detached: true,
     cwd: folder,
@@ -90,17 +92,15 @@ export class ProcessGroup implements Running {
    * SIGKILL, microseconds after the exit.
    */
   private async clear(): Promise<void> {
-    while (this.graceLeftMs() > 0 && (await isGroupAlive(this.groupId))) await delay(LOOK_EVERY_MS);
-    clearTimeout(this.killTimer);
-    if (signalGroup(this.groupId, 'SIGKILL')) await this.untilGone();
-    this.isGone = true;
-  }
-
-  private async untilGone(): Promise<void> {
-    const deadline = performance.now() + GONE_DEADLINE_MS;
-    while ((await isGroupAlive(this.groupId)) && performance.now() < deadline) {
-      await delay(LOOK_EVERY_MS);
+    // A call of `end` may have shortened it meanwhile.
+    while (this.graceLeftMs() > 0) {
+      if (await untilGroupIsGone(this.groupId, Math.min(this.graceLeftMs(), 250))) break;
     }
+    clearTimeout(this.killTimer);
+    if (signalGroup(this.groupId, 'SIGKILL')) {
+      await untilGroupIsGone(this.groupId, GONE_DEADLINE_MS);
+    }
+    this.isGone = true;
   }
 
   private graceLeftMs(): number {

@@ -5,8 +5,8 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, readFile, truncate, writeFile } from 'node:fs/promises';
-import { MAX_TAIL_BYTES, NO_OUTPUT, type OutputTail } from '../core/job.ts';
-import { cutPath } from './layout.ts';
+import { MAX_TAIL_BYTES, NO_OUTPUT, type OutputTail } from '../../core/job.ts';
+import { cutPath } from '../layout.ts';
 
 const { O_RDWR, O_CREAT, O_TRUNC, O_APPEND } = constants;
 

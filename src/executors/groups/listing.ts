@@ -17,15 +17,18 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asJobId, isJobId } from '../base/ids.ts';
-import type { AttemptRef } from '../core/messages.ts';
-import { fenceText } from '../core/record.ts';
-import { parseFence } from './layout.ts';
+import { asJobId, isJobId } from '../../base/ids.ts';
+import type { AttemptRef } from '../../core/messages.ts';
+import { fenceText } from '../../core/record.ts';
+import { parseFence } from '../layout.ts';
 import { hostIdentity } from './process-table.ts';
 
 export const OPEN_FILE = 'open';
 export const HOST_FILE = 'host';
 export const GROUP_SUFFIX = '.group';
+
+/** Its files tell when a process began. Where there is no such folder, ps is asked. */
+export const PROC_FOLDER = '/proc';
 
 /** The exit code by which a group says that it could not list itself, and so ran nothing. */
 export const NOT_LISTED_CODE = 253;

@@ -1,6 +1,7 @@
 /** What the system says of processes that are not this one's children. */
 import { execFile } from 'node:child_process';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -56,6 +57,23 @@ export async function isGroupAlive(groupId: number): Promise<boolean> {
   return processes.some(
     ({ fields: [state, , group] }) => Number(group) === groupId && state !== 'Z',
   );
+}
+
+const FIRST_LOOK_MS = 5;
+const LAST_LOOK_MS = 250;
+
+/**
+ * False: at the deadline it still was not. Looks less and less often: a look at a group that is
+ * there goes through all processes.
+ */
+export async function untilGroupIsGone(groupId: number, deadlineMs: number): Promise<boolean> {
+  const deadline = performance.now() + deadlineMs;
+  for (let pauseMs = FIRST_LOOK_MS; await isGroupAlive(groupId); pauseMs *= 1.5) {
+    const leftMs = deadline - performance.now();
+    if (leftMs <= 0) return false;
+    await delay(Math.min(pauseMs, LAST_LOOK_MS, leftMs));
+  }
+  return true;
 }
 
 /** False: no process of this group was there. */

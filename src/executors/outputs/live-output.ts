@@ -1,7 +1,7 @@
 /** The two output files of an attempt that is not over yet, and who waits for more of them. */
 import { mkdir } from 'node:fs/promises';
-import type { OutputStream } from '../core/calls.ts';
-import { NO_OUTPUT, type OutputTail } from '../core/job.ts';
+import type { OutputStream } from '../../core/calls.ts';
+import { NO_OUTPUT, type OutputTail } from '../../core/job.ts';
 import { OutputFile } from './output-file.ts';
 
 export interface LiveOutputParts {

@@ -6,10 +6,10 @@
 import type { Dir } from 'node:fs';
 import { opendir, readdir, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asJobId, isJobId } from '../base/ids.ts';
-import type { WallMs } from '../base/instant.ts';
-import type { AttemptRef } from '../core/messages.ts';
-import { parseFence } from './layout.ts';
+import { asJobId, isJobId } from '../../base/ids.ts';
+import type { WallMs } from '../../base/instant.ts';
+import type { AttemptRef } from '../../core/messages.ts';
+import { parseFence } from '../layout.ts';
 
 export interface PruneRequest {
   readonly olderThanMs: number;

@@ -6,10 +6,9 @@
 
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { messageOf } from '../base/errors.ts';
-import type { AttemptRef } from '../core/messages.ts';
-import { fenceText } from '../core/record.ts';
+import { messageOf } from '../../base/errors.ts';
+import type { AttemptRef } from '../../core/messages.ts';
+import { fenceText } from '../../core/record.ts';
 import { GROUP_SUFFIX, HOST_FILE, type ListedGroup, OPEN_FILE, parseListing } from './listing.ts';
 import {
   hasMember,
@@ -17,10 +16,10 @@ import {
   isGroupAlive,
   signalGroup,
   startTimeOf,
+  untilGroupIsGone,
 } from './process-table.ts';
 
 const GONE_DEADLINE_MS = 5000;
-const LOOK_EVERY_MS = 10;
 
 export interface LeftoverParts {
   readonly runningFolder: string;
@@ -62,15 +61,9 @@ async function closeLife(folder: string): Promise<ListedGroup[]> {
 async function endGroup(group: ListedGroup, onProblem: (sentence: string) => void): Promise<void> {
   const { groupId, job } = group;
   if (!(await isGroupAlive(groupId)) || !(await isStillTheSame(group))) return;
-  const deadline = performance.now() + GONE_DEADLINE_MS;
   signalGroup(groupId, 'SIGKILL');
-  while (await isGroupAlive(groupId)) {
-    if (performance.now() > deadline) {
-      onProblem(`Process group ${groupId} of job ${job}, left by an earlier run, does not end.`);
-      return;
-    }
-    await delay(LOOK_EVERY_MS);
-  }
+  if (await untilGroupIsGone(groupId, GONE_DEADLINE_MS)) return;
+  onProblem(`Process group ${groupId} of job ${job}, left by an earlier run, does not end.`);
 }
 
 /** Without its leader a group has no start time; its members' environment names the attempt. */

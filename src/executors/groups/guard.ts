@@ -11,8 +11,8 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { MeshError, messageOf } from '../base/errors.ts';
-import { GROUP_SUFFIX, OPEN_FILE, START_TIME_FUNCTIONS } from './listing.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
+import { GROUP_SUFFIX, OPEN_FILE, PROC_FOLDER, START_TIME_FUNCTIONS } from './listing.ts';
 
 /**
  * Arguments: folder of the life, folder of /proc. Written for dash, where `kill -KILL -- -N` fails.
@@ -22,7 +22,7 @@ import { GROUP_SUFFIX, OPEN_FILE, START_TIME_FUNCTIONS } from './listing.ts';
  * It tries for two seconds: a process inside a system call dies when that returns, and a group
  * whose dead nobody has fetched looks alive to `kill` for ever.
  */
-const GUARD_SCRIPT = `${START_TIME_FUNCTIONS}
+export const GUARD_SCRIPT = `${START_TIME_FUNCTIONS}
 trap '' INT HUP TERM QUIT PIPE
 while read -r word; do [ "$word" = bye ] && exit 0; done
 rm -f "$1/${OPEN_FILE}"
@@ -48,29 +48,23 @@ while [ $round -lt 20 ]; do
 done
 `;
 
-/** A guard that ends sooner than this after its start is replaced with a delay of as much. */
+/** Guards that end sooner than this after their start are replaced at this pace from the second on. */
 const RESTART_PAUSE_MS = 1000;
 const BYE_DEADLINE_MS = 1000;
 
 export class Guard {
   private readonly folder: string;
   private readonly onProblem: (sentence: string) => void;
-  private readonly procFolder: string;
   private child: ChildProcess | undefined;
   private startedAt = 0;
+  private earlyEndCount = 0;
   private timer: NodeJS.Timeout | undefined;
   private isStopped = false;
 
-  /** @param procFolder /proc, or a folder without such files where the system has none */
-  constructor(folder: string, onProblem: (sentence: string) => void, procFolder = '/proc') {
+  /** @param folder of the life it guards */
+  constructor(folder: string, onProblem: (sentence: string) => void) {
     this.folder = folder;
     this.onProblem = onProblem;
-    this.procFolder = procFolder;
-  }
-
-  /** Process id of the guard; undefined while there is none. */
-  get pid(): number | undefined {
-    return this.child?.pid;
   }
 
   /** @throws MeshError INTERNAL when the system starts no process. */
@@ -89,7 +83,7 @@ export class Guard {
     this.startedAt = performance.now();
     let child: ChildProcess;
     try {
-      child = spawn('/bin/sh', ['-c', GUARD_SCRIPT, 'mesh-guard', this.folder, this.procFolder], {
+      child = spawn('/bin/sh', ['-c', GUARD_SCRIPT, 'mesh-guard', this.folder, PROC_FOLDER], {
         detached: true,
         cwd: '/',
         env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
@@ -116,7 +110,8 @@ export class Guard {
     if (this.isStopped) return;
     this.onProblem('The guard of running jobs was ended by somebody; another one is started.');
     const isEarly = performance.now() - this.startedAt < RESTART_PAUSE_MS;
-    if (isEarly) this.launchLater();
+    this.earlyEndCount = isEarly ? this.earlyEndCount + 1 : 0;
+    if (this.earlyEndCount > 1) this.launchLater();
     else this.relaunch();
   }
 

@@ -2,16 +2,22 @@
  * The outputs kept on this node's disk. All that a reader needs is in the files, so outputs of
  * earlier lives are read like those of this one; beside them only the attempts that run are known,
  * to tell "nothing more now" from "nothing more ever".
+ *
+ * An attempt writes its files itself, so the limit is held from outside: the node looks at their
+ * sizes and cuts off what is over, while readers are never shown anything beyond. The mark of the
+ * cut is written once, behind the limit, when the attempt is over: until then every byte that was
+ * shown at an offset stays what is there. Readers look at the file again and again while they
+ * wait; fs.watch would be told by the kernel, but not on every file system.
  */
 
 import { type FileHandle, open } from 'node:fs/promises';
-import type { JobId } from '../base/ids.ts';
-import type { WallMs } from '../base/instant.ts';
-import type { OutputChunk, OutputStream } from '../core/calls.ts';
-import type { AttemptRef } from '../core/messages.ts';
-import { attemptKey, type Fence } from '../core/record.ts';
-import type { Outputs } from '../node/ports.ts';
-import { isNameable, outputFolder, outputPath } from './layout.ts';
+import type { JobId } from '../../base/ids.ts';
+import type { WallMs } from '../../base/instant.ts';
+import type { OutputChunk, OutputStream } from '../../core/calls.ts';
+import type { AttemptRef } from '../../core/messages.ts';
+import { attemptKey, type Fence } from '../../core/record.ts';
+import type { Outputs } from '../../node/ports.ts';
+import { isNameable, outputFolder, outputPath } from '../layout.ts';
 import { LiveOutput } from './live-output.ts';
 import { readCut, settleOutputFile } from './output-file.ts';
 import { Retention } from './retention.ts';
