@@ -1,0 +1,160 @@
+/** The calls of the SDK. */
+import { HEADERS, MAX_WAIT_SECONDS, PATHS } from '../api/api.ts';
+import {
+  type CancelledJson,
+  type ExplanationJson,
+  isFinalStatus,
+  type JobJson,
+  type JobListJson,
+  type SubmittedJson,
+} from '../api/job-json.ts';
+import type { JobRequest } from '../api/job-request.ts';
+import type {
+  DoctorJson,
+  DrainingJson,
+  HealthJson,
+  NodeListJson,
+  PeerListJson,
+  StatusJson,
+} from '../api/node-json.ts';
+import type { ProblemJson } from '../api/problem.ts';
+import { type OutputOptions, readOutput } from './output.ts';
+import { type ClientOptions, Requests, withQuery } from './request.ts';
+
+export type { ClientOptions, OutputOptions };
+
+export interface JobFilter {
+  /** 1 to 1,000; default 50. */
+  readonly limit?: number | undefined;
+  readonly cursor?: string | undefined;
+  /** Any of them, in any case, with or without `JOB_`. */
+  readonly status?: readonly string[] | undefined;
+  readonly taskType?: string | undefined;
+  /** Id or name of the node that runs or ran it. */
+  readonly node?: string | undefined;
+  /** `mesh` (default): all nodes are asked. */
+  readonly scope?: 'mesh' | 'node' | undefined;
+}
+
+export interface BulkAnswer {
+  /** In the order of the request; a refused one has a problem and no job_id. */
+  readonly jobs: readonly (SubmittedJson | { readonly problem: ProblemJson })[];
+  readonly count: number;
+  readonly accepted: number;
+  readonly refused: number;
+}
+
+interface Stoppable {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** All reject with a MeshError; with the reason of `signal` when that is aborted. */
+export interface Client {
+  /** With `idempotencyKey`, or an id in the job, it may be repeated: the same job is answered. */
+  submit(
+    job: JobRequest,
+    options?: Stoppable & { idempotencyKey?: string },
+  ): Promise<SubmittedJson>;
+  /** 1 to 1,000 jobs, each with its own outcome. */
+  submitMany(jobs: readonly JobRequest[], options?: Stoppable): Promise<BulkAnswer>;
+  getJob(id: string, options?: Stoppable): Promise<JobJson>;
+  listJobs(filter?: JobFilter, options?: Stoppable): Promise<JobListJson>;
+  explain(id: string, options?: Stoppable): Promise<ExplanationJson>;
+  cancel(id: string, options?: Stoppable): Promise<CancelledJson>;
+  /** What the newest attempt printed, piece by piece; goes on by itself after a broken connection. */
+  output(id: string, options?: OutputOptions): AsyncGenerator<Uint8Array, void, void>;
+  /** The job once it has ended. */
+  waitFor(id: string, options?: Stoppable): Promise<JobJson>;
+  peers(options?: Stoppable): Promise<PeerListJson>;
+  nodes(options?: Stoppable): Promise<NodeListJson>;
+  status(options?: Stoppable): Promise<StatusJson>;
+  /** Also when the node is not healthy. */
+  health(options?: Stoppable): Promise<HealthJson>;
+  drain(options?: Stoppable & { deadlineSeconds?: number | undefined }): Promise<DrainingJson>;
+  doctor(options?: Stoppable): Promise<DoctorJson>;
+}
+
+/** @throws MeshError BAD_REQUEST when the address is none */
+export function createClient(options: ClientOptions): Client {
+  const requests = new Requests(options);
+  return { ...jobCalls(requests), ...nodeCalls(requests) };
+}
+
+type JobCalls = Pick<
+  Client,
+  'submit' | 'submitMany' | 'getJob' | 'listJobs' | 'explain' | 'cancel' | 'output' | 'waitFor'
+>;
+
+function jobCalls(requests: Requests): JobCalls {
+  return {
+    submit: (job, { idempotencyKey, signal } = {}) =>
+      requests.json(PATHS.jobs, {
+        method: 'POST',
+        body: job,
+        signal,
+        ...(idempotencyKey !== undefined && {
+          headers: { [HEADERS.idempotencyKey]: idempotencyKey },
+        }),
+      }),
+    submitMany: (jobs, { signal } = {}) =>
+      requests.json(PATHS.jobs, { method: 'POST', body: jobs, signal }),
+    getJob: (id, { signal } = {}) => requests.json(pathOf(PATHS.job, id), { signal }),
+    listJobs: (filter = {}, { signal } = {}) => requests.json(listPath(filter), { signal }),
+    explain: (id, { signal } = {}) => requests.json(pathOf(PATHS.explain, id), { signal }),
+    cancel: (id, { signal } = {}) =>
+      requests.json(pathOf(PATHS.cancel, id), { method: 'POST', body: {}, signal }),
+    output: (id, options = {}) => readOutput(requests, pathOf(PATHS.output, id), options),
+    waitFor: (id, { signal } = {}) => waitFor(requests, id, signal),
+  };
+}
+
+function nodeCalls(requests: Requests): Omit<Client, keyof JobCalls> {
+  return {
+    peers: ({ signal } = {}) => requests.json(PATHS.peers, { signal }),
+    nodes: ({ signal } = {}) => requests.json(PATHS.nodes, { signal }),
+    status: ({ signal } = {}) => requests.json(PATHS.status, { signal }),
+    health: ({ signal } = {}) => health(requests, signal),
+    drain: ({ deadlineSeconds, signal } = {}) =>
+      requests.json(PATHS.drain, {
+        method: 'POST',
+        body: deadlineSeconds === undefined ? {} : { deadline_seconds: deadlineSeconds },
+        signal,
+      }),
+    doctor: ({ signal } = {}) => requests.json(PATHS.doctor, { signal }),
+  };
+}
+
+const pathOf = (path: string, id: string): string => path.replace(':id', encodeURIComponent(id));
+
+function listPath(filter: JobFilter): string {
+  const { limit, cursor, status, taskType, node, scope } = filter;
+  const statuses = status && status.length > 0 ? status.join(',') : undefined;
+  return withQuery(PATHS.jobs, {
+    limit,
+    cursor,
+    status: statuses,
+    task_type: taskType,
+    node,
+    scope,
+  });
+}
+
+/** The node holds each question until the job ends, or for a minute at most. */
+async function waitFor(
+  requests: Requests,
+  id: string,
+  signal: AbortSignal | undefined,
+): Promise<JobJson> {
+  const path = withQuery(pathOf(PATHS.job, id), { wait_seconds: MAX_WAIT_SECONDS });
+  for (;;) {
+    const job = await requests.json<JobJson>(path, { signal });
+    if (isFinalStatus(job.status)) return job;
+  }
+}
+
+async function health(requests: Requests, signal: AbortSignal | undefined): Promise<HealthJson> {
+  const response = await requests.fetch(PATHS.health, { signal });
+  // An unhealthy node answers 503 with the same shape; anything else is a problem.
+  if (response.status !== 503) return requests.json(PATHS.health, { signal });
+  return (await response.json()) as HealthJson;
+}

@@ -1,0 +1,110 @@
+/** One request to a node, and its answer or the error that it stands for. */
+import { fromProblem } from '../api/problem.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+
+export interface ClientOptions {
+  /** `http://127.0.0.1:3000` */
+  readonly url: string;
+  /** Not needed on the machine and as the user of the node. */
+  readonly token?: string | undefined;
+  /** In place of the global one, as `httpsFetch(ca)` for a node with a certificate of its mesh. */
+  readonly fetch?: typeof fetch | undefined;
+}
+
+export interface RequestInit {
+  readonly method?: 'GET' | 'POST' | 'DELETE';
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export class Requests {
+  private readonly options: ClientOptions;
+  private readonly base: string;
+
+  /** @throws MeshError BAD_REQUEST when the address is none */
+  constructor(options: ClientOptions) {
+    this.options = options;
+    this.base = parseBase(options.url);
+  }
+
+  async json<Body>(path: string, init: RequestInit = {}): Promise<Body> {
+    const response = await this.send(path, init);
+    return (await readJson(response)) as Body;
+  }
+
+  /** The answer with its body unread. @throws MeshError of the problem; an AbortError as it is */
+  async send(path: string, init: RequestInit = {}): Promise<Response> {
+    const response = await this.fetch(path, init);
+    if (response.ok) return response;
+    throw await errorOf(response, this.base);
+  }
+
+  /** Whatever the status is. */
+  async fetch(path: string, init: RequestInit): Promise<Response> {
+    const { method = 'GET', body, headers, signal } = init;
+    const { token, fetch: ask = globalThis.fetch } = this.options;
+    try {
+      return await ask(this.base + path, {
+        method,
+        redirect: 'error',
+        headers: {
+          ...headers,
+          ...(body !== undefined && { 'Content-Type': 'application/json' }),
+          ...(token !== undefined && { Authorization: `Bearer ${token}` }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(signal && { signal }),
+      });
+    } catch (cause) {
+      if (signal?.aborted) throw signal.reason;
+      throw unreachable(this.base, cause);
+    }
+  }
+}
+
+/** A path with its query; parameters that are undefined are left out. */
+export function withQuery(
+  path: string,
+  parameters: Readonly<Record<string, string | number | boolean | undefined>>,
+): string {
+  const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
+  const query = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+  return given.length > 0 ? `${path}?${query}` : path;
+}
+
+export const unreachable = (base: string, cause: unknown): MeshError =>
+  new MeshError('NODE_UNREACHABLE', `No node answers at ${base} (${reasonOf(cause)}).`, { cause });
+
+function parseBase(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed && /^https?:$/.test(parsed.protocol)) return parsed.href.replace(/\/+$/, '');
+  throw new MeshError(
+    'BAD_REQUEST',
+    `${JSON.stringify(url)} is no address of a node: it must look like http://127.0.0.1:3000.`,
+  );
+}
+
+async function errorOf(response: Response, base: string): Promise<MeshError> {
+  const body = await response.json().catch(() => undefined);
+  const problem = fromProblem(body);
+  if (problem) return problem;
+  const sentence = `${base} answered ${response.status} and not as a node of the mesh does. Is it the right address?`;
+  return new MeshError('NODE_UNREACHABLE', sentence);
+}
+
+async function readJson(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (cause) {
+    throw new MeshError('NODE_UNREACHABLE', 'The answer of the node broke off.', { cause });
+  }
+}
+
+/** fetch says only "fetch failed"; its cause knows why. */
+function reasonOf(failure: unknown): string {
+  const cause = failure instanceof Error ? failure.cause : undefined;
+  const inner = cause instanceof AggregateError ? cause.errors[0] : cause;
+  return messageOf(inner ?? failure);
+}
