@@ -1,0 +1,266 @@
+/** One of everything that travels, each with all its fields set to something of its own. */
+import {
+  asBirth,
+  asJobId,
+  asNodeId,
+  asNonce,
+  type BootId,
+  type NodeId,
+} from '../../src/base/ids.ts';
+import { asWall } from '../../src/base/instant.ts';
+import type { Answer, Call, LiveRecord } from '../../src/core/calls.ts';
+import type { Reply } from '../../src/core/effects.ts';
+import type { Load, NodeFacts } from '../../src/core/facts.ts';
+import type {
+  AttemptEnd,
+  AttemptOutcome,
+  GrantNote,
+  Job,
+  JobSpec,
+  JobState,
+} from '../../src/core/job.ts';
+import type { Grant, Message } from '../../src/core/messages.ts';
+import type { Fence, RecordHeader } from '../../src/core/record.ts';
+import type { Heartbeat } from '../../src/wire/heartbeats.ts';
+
+export const NODE_A: NodeId = asNodeId(`node-${'a1'.repeat(16)}`);
+export const NODE_B: NodeId = asNodeId(`node-${'b2'.repeat(16)}`);
+export const JOB = asJobId('job-7');
+export const BOOT: BootId = { counter: 3, salt: '0123456789abcdef' };
+const T = 1_767_323_045_678;
+
+export const FENCE: Fence = { epoch: { counter: 5, node: NODE_A }, attempt: 2 };
+
+export const LOAD: Load = {
+  running: 1,
+  claimed: 2,
+  slots: 8,
+  queued: 300,
+  draining: true,
+  accepting: false,
+};
+
+export const FACTS: NodeFacts = {
+  node: NODE_A,
+  name: 'lab-1',
+  hostname: 'lab-1.example',
+  platform: 'linux-x64',
+  version: '0.1.0',
+  pid: 4711,
+  hosts: ['10.0.0.7', 'fe80::7'],
+  linkPort: 40_001,
+  apiUrl: 'http://127.0.0.1:3001',
+  slots: 8,
+  taskTypes: ['python', 'shell'],
+  labels: { zone: 'b' },
+  capabilities: { gpu: 'true' },
+};
+
+export const SPEC: JobSpec = {
+  taskType: 'shell',
+  command: 'echo "ä" | tr a-z A-Z',
+  params: '{"a":1}',
+  env: { GREETING: 'hello', __proto__x: 'y' },
+  workingDir: '/tmp',
+  timeoutMs: 300_000,
+  priority: 5,
+  needs: { target: NODE_B, labels: { zone: 'b' }, capabilities: { gpu: 'true' } },
+};
+
+export const PLAIN_SPEC: JobSpec = {
+  taskType: 'shell',
+  command: 'true',
+  params: '{}',
+  env: {},
+  timeoutMs: 1000,
+  priority: 1,
+  needs: { labels: {}, capabilities: {} },
+};
+
+export const GRANT: Grant = {
+  job: JOB,
+  fence: FENCE,
+  nonce: asNonce('3.17'),
+  rs: [NODE_A, NODE_B],
+  leaseMs: 6000,
+  spec: SPEC,
+};
+
+export const OUTCOME: AttemptOutcome = {
+  fence: FENCE,
+  executor: NODE_B,
+  end: { tag: 'exited', code: 0 },
+  startedAt: asWall(T + 1),
+  finishedAt: asWall(T + 2),
+  stdout: { bytes: Uint8Array.of(0, 255, 10), totalBytes: 70_000, isTruncated: true },
+  stderr: { bytes: new Uint8Array(0), totalBytes: 0, isTruncated: false },
+};
+
+const ENDS: readonly AttemptEnd[] = [
+  { tag: 'exited', code: 0 },
+  { tag: 'exited', code: 137 },
+  { tag: 'signalled', signal: 'SIGSEGV' },
+  { tag: 'timeout' },
+  { tag: 'cancelled' },
+  { tag: 'failed', reason: 'no such folder' },
+  { tag: 'lost', reason: 'its node died' },
+  { tag: 'returned', reason: '' },
+];
+
+const neverStarted = ({ startedAt: _, ...rest }: AttemptOutcome): AttemptOutcome => rest;
+
+export const OUTCOMES: readonly AttemptOutcome[] = [
+  ...ENDS.map((end) => ({ ...OUTCOME, end })),
+  neverStarted(OUTCOME),
+];
+
+const NOTE: GrantNote = {
+  fence: FENCE,
+  executor: NODE_B,
+  executorBoot: BOOT,
+  nonce: asNonce('3.17'),
+  at: asWall(T + 3),
+  why: 'own free slot',
+};
+
+const STATES: readonly JobState[] = [
+  { tag: 'pending' },
+  { tag: 'granted', grant: NOTE },
+  { tag: 'granted', grant: NOTE, cancelAt: asWall(T + 4) },
+  { tag: 'revoked', grant: NOTE, reason: 'link closed' },
+  { tag: 'revoked', grant: NOTE, reason: 'link closed', cancelAt: asWall(0) },
+  { tag: 'final', final: { status: 'JOB_COMPLETED', at: asWall(T), reason: '', outcome: OUTCOME } },
+  { tag: 'final', final: { status: 'JOB_CANCELLED', at: asWall(T), reason: 'cancelled' } },
+  { tag: 'final', final: { status: 'JOB_LOST', at: asWall(T), reason: 'given up' } },
+];
+
+export const JOBS: readonly Job[] = STATES.map((state) => ({
+  spec: SPEC,
+  createdAt: asWall(T),
+  createdBy: NODE_A,
+  contentHash: 'c0ffee',
+  state,
+  attempts: 2,
+  losses: 1,
+  history: [{ fence: FENCE, executor: NODE_B, at: asWall(T), note: 'lost', isSuperseded: true }],
+}));
+
+export const HEADER: RecordHeader = {
+  job: JOB,
+  birth: asBirth('00ff00ff00ff00ff'),
+  rs: [NODE_A],
+  oldRs: [NODE_B],
+  promised: { counter: 6, node: NODE_B },
+  accepted: { epoch: { counter: 5, node: NODE_A }, version: 4 },
+  writerBoot: BOOT,
+  minVersion: 1,
+};
+
+const ATTEMPTS = [{ job: JOB, fence: FENCE }];
+
+export const MESSAGES: readonly Message[] = [
+  { kind: 'ping', serial: 1, load: LOAD },
+  { kind: 'pong', serial: 0, load: { ...LOAD, draining: false, accepting: true } },
+  { kind: 'probe', target: NODE_B },
+  { kind: 'heard', target: NODE_B, agoMs: 1500 },
+  {
+    kind: 'members',
+    members: [{ node: NODE_B, boot: BOOT, hosts: ['10.0.0.8'], linkPort: 40_002 }],
+  },
+  { kind: 'goodbye' },
+  { kind: 'offer', job: JOB, taskType: 'shell', needs: SPEC.needs },
+  { kind: 'claim', nonce: asNonce('3.18'), job: JOB, load: LOAD },
+  { kind: 'claim', nonce: asNonce('3.19'), load: LOAD },
+  { kind: 'refuse', job: JOB, reason: 'no free slot', load: LOAD },
+  { kind: 'refuse', job: JOB, reason: 'just refused', load: LOAD },
+  { kind: 'decline', nonce: asNonce('3.20') },
+  { kind: 'grant', grant: GRANT },
+  { kind: 'started', job: JOB, fence: FENCE, startedAt: T },
+  { kind: 'reject', job: JOB, fence: FENCE, reason: 'its slot was given away' },
+  { kind: 'renew', sentAt: 1234.567890123, attempts: ATTEMPTS },
+  { kind: 'renewed', sentAt: 1234.567890123, granted: ATTEMPTS, revoked: [] },
+  { kind: 'result', job: JOB, outcome: OUTCOME },
+  { kind: 'acknowledge', job: JOB, fence: FENCE },
+  { kind: 'cancel', job: JOB, fence: FENCE },
+];
+
+export const CALLS: readonly Call[] = [
+  { kind: 'lookUp', job: JOB },
+  { kind: 'list', query: { limit: 50 } },
+  {
+    kind: 'list',
+    query: {
+      limit: 1000,
+      before: { createdAt: asWall(0), job: JOB },
+      statuses: ['JOB_PENDING', 'JOB_RUNNING', 'JOB_LOST'],
+      taskType: 'shell',
+      node: NODE_B,
+    },
+  },
+  {
+    kind: 'submit',
+    submission: {
+      job: JOB,
+      birth: HEADER.birth,
+      spec: PLAIN_SPEC,
+      contentHash: 'c0ffee',
+      isKeyed: true,
+    },
+  },
+  { kind: 'cancel', job: JOB },
+  {
+    kind: 'readOutput',
+    job: JOB,
+    fence: FENCE,
+    stream: 'stderr',
+    offset: 2 ** 40,
+    maxBytes: 65_536,
+    waitMs: 1000,
+  },
+];
+
+const RECORDS = JOBS.map((job) => ({ header: HEADER, job }));
+
+const LIVES: readonly LiveRecord[] = RECORDS.map((record) => ({
+  record,
+  status: 'JOB_RUNNING',
+  startedAt: asWall(T),
+  waiting: [{ node: NODE_B, reason: 'no free slot' }],
+}));
+
+const REPLIES: readonly Reply[] = [
+  ...RECORDS.map((record) => ({ kind: 'submitted', record, isRepeat: true }) as const),
+  { kind: 'keyConflict', job: JOB },
+  { kind: 'queueFull', limit: 100_000 },
+  { kind: 'notAccepting', reason: 'draining' },
+  { kind: 'notAccepting', reason: 'disk' },
+  { kind: 'cancelled', job: JOB },
+  { kind: 'cancelling', job: JOB },
+  { kind: 'alreadyFinal', job: JOB, status: 'JOB_TIMEOUT' },
+  { kind: 'unknownJob', job: JOB },
+  { kind: 'notOwner', job: JOB, owner: NODE_B },
+];
+
+export const ANSWERS: readonly Answer[] = [
+  { kind: 'lookUp', found: undefined },
+  ...LIVES.map((found) => ({ kind: 'lookUp', found }) as const),
+  { kind: 'list', records: LIVES },
+  { kind: 'list', records: [] },
+  ...REPLIES.map((reply) => ({ kind: 'reply', reply }) as const),
+  { kind: 'output', chunk: undefined },
+  {
+    kind: 'output',
+    chunk: { bytes: Uint8Array.of(1, 2, 3), offset: 9, isEnd: true, isTruncated: true },
+  },
+];
+
+export const HEARTBEAT: Heartbeat = {
+  node: NODE_A,
+  boot: BOOT,
+  linkPort: 40_001,
+  status: 'BUSY',
+  address: '10.0.0.7:40001',
+  name: 'lab-1',
+  version: '0.1.0',
+  sentAt: asWall(T),
+};
