@@ -1,7 +1,7 @@
 /**
  * The jobs that wait for a node, at their owner. Jobs of equal needs share a lane, lanes are
  * looked at by their first job: a job that no node can run now blocks only its own lane, and a
- * million equal jobs cost one look.
+ * million equal jobs cost one look. Between lanes the order is by priority, then age, job by job.
  */
 import { compareText, type JobId } from '../base/ids.ts';
 import type { JobSpec } from './job.ts';
@@ -13,16 +13,26 @@ export interface Lane {
   /** Per priority (index), the jobs in order of arrival. */
   readonly levels: (Level | undefined)[];
   count: number;
+  /** Removed jobs that still have a place in it, at least. */
+  gaps: number;
 }
 
 interface Level {
-  readonly jobs: (Queued | undefined)[];
+  jobs: Queued[];
   /** Index of the first one not taken. */
   head: number;
 }
 
 interface Queued {
   readonly job: JobId;
+  readonly lane: Lane;
+  readonly arrival: number;
+}
+
+/** A lane and how urgent its first job is. */
+interface Head {
+  readonly lane: Lane;
+  readonly priority: number;
   readonly arrival: number;
 }
 
@@ -31,7 +41,7 @@ const GAP_LIMIT = 4096;
 
 export class JobQueue {
   private readonly lanes = new Map<string, Lane>();
-  private readonly places = new Map<JobId, Lane>();
+  private readonly places = new Map<JobId, Queued>();
   private arrivals = 0;
   /** Jobs put back go before all that came later: they have waited already. */
   private returns = 0;
@@ -50,9 +60,13 @@ export class JobQueue {
   }
 
   remove(job: JobId): void {
-    const lane = this.places.get(job);
-    if (!lane) return;
+    const queued = this.places.get(job);
+    if (!queued) return;
+    const { lane } = queued;
     this.places.delete(job);
+    lane.gaps++;
+    // Behind a job that waits for ever the gaps would never be passed over.
+    if (lane.gaps > GAP_LIMIT && lane.gaps > lane.count) this.closeGaps(lane);
     this.shrink(lane);
   }
 
@@ -62,12 +76,24 @@ export class JobQueue {
 
   /** Lanes by the priority and age of their first job, best first. */
   byUrgency(): Lane[] {
-    const heads = [...this.lanes.values()].map((lane) => ({ lane, ...this.headOf(lane) }));
-    heads.sort(
-      (a, b) =>
-        b.priority - a.priority || a.arrival - b.arrival || compareText(a.lane.key, b.lane.key),
-    );
-    return heads.map((head) => head.lane);
+    return this.heads().map((head) => head.lane);
+  }
+
+  /**
+   * Asks `place` to take a job from the lane with the most urgent first job, again and again; a
+   * lane for which it answers false is passed over from then on.
+   */
+  serve(place: (lane: Lane) => boolean): void {
+    const heads = this.heads();
+    for (let first = 0; first < heads.length; ) {
+      const lane = heads[first]?.lane;
+      if (!lane || !place(lane) || lane.count === 0) first++;
+      else sink(heads, first, this.headOf(lane));
+    }
+  }
+
+  private heads(): Head[] {
+    return [...this.lanes.values()].map((lane) => this.headOf(lane)).sort(byHead);
   }
 
   /** Takes the first job of a lane out of the queue. */
@@ -89,13 +115,11 @@ export class JobQueue {
     const lane = this.laneFor(spec);
     let level = lane.levels[spec.priority];
     if (!level) lane.levels[spec.priority] = level = { jobs: [], head: 0 };
-    if (arrival < 0) {
-      if (level.head > 0) level.jobs[--level.head] = { job, arrival };
-      else level.jobs.unshift({ job, arrival });
-    } else {
-      level.jobs.push({ job, arrival });
-    }
-    this.places.set(job, lane);
+    const queued: Queued = { job, lane, arrival };
+    if (arrival >= 0) level.jobs.push(queued);
+    else if (level.head > 0) level.jobs[--level.head] = queued;
+    else level.jobs.unshift(queued);
+    this.places.set(job, queued);
     lane.count++;
   }
 
@@ -103,41 +127,64 @@ export class JobQueue {
     const key = needsText(spec);
     let lane = this.lanes.get(key);
     if (!lane) {
-      lane = { key, spec, levels: [], count: 0 };
+      lane = { key, spec, levels: [], count: 0, gaps: 0 };
       this.lanes.set(key, lane);
     }
     return lane;
   }
 
-  private headOf(lane: Lane): { priority: number; arrival: number } {
+  private headOf(lane: Lane): Head {
     for (let priority = MAX_PRIORITY; priority >= 1; priority--) {
       const level = lane.levels[priority];
       const first = level && this.skipGone(lane, level);
-      if (first) return { priority, arrival: first.arrival };
+      if (first) return { lane, priority, arrival: first.arrival };
     }
-    return { priority: 0, arrival: 0 };
+    return { lane, priority: 0, arrival: 0 };
   }
 
   /** Removed jobs leave a gap, which is passed over here and given back in blocks. */
   private skipGone(lane: Lane, level: Level): Queued | undefined {
     for (; level.head < level.jobs.length; level.head++) {
       const queued = level.jobs[level.head];
-      if (queued && this.places.get(queued.job) === lane) {
+      if (queued && this.places.get(queued.job) === queued) {
         if (level.head > GAP_LIMIT) {
           level.jobs.splice(0, level.head);
           level.head = 0;
         }
         return queued;
       }
+      lane.gaps--;
     }
     level.jobs.length = 0;
     level.head = 0;
     return undefined;
   }
 
+  private closeGaps(lane: Lane): void {
+    for (const level of lane.levels) {
+      if (!level) continue;
+      const waits = (queued: Queued): boolean => this.places.get(queued.job) === queued;
+      level.jobs = level.jobs.slice(level.head).filter(waits);
+      level.head = 0;
+    }
+    lane.gaps = 0;
+  }
+
   private shrink(lane: Lane): void {
     if (--lane.count === 0) this.lanes.delete(lane.key);
   }
+}
+
+const byHead = (a: Head, b: Head): number =>
+  b.priority - a.priority || a.arrival - b.arrival || compareText(a.lane.key, b.lane.key);
+
+/** Moves the head at this place, which is now this urgent, behind all that are more urgent. */
+function sink(heads: Head[], from: number, head: Head): void {
+  let at = from;
+  for (let next = heads[at + 1]; next && byHead(next, head) < 0; next = heads[at + 1]) {
+    heads[at++] = next;
+  }
+  heads[at] = head;
 }
 
 /** Jobs of equal text fit the same nodes. */

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { asNonce } from '../../src/base/ids.ts';
+import { asWall } from '../../src/base/instant.ts';
+import {
+  type AttemptEnd,
+  type GrantNote,
+  type Job,
+  type JobState,
+  MAX_HISTORY,
+  MAX_LOSSES,
+} from '../../src/core/job.ts';
+import { afterLostAttempt, judgeOutcome, revoke } from '../../src/core/outcome.ts';
+import type { Fence } from '../../src/core/record.ts';
+import { EXIT_0, outcomeOf } from './attempts.ts';
+import { B, bootOf, C, SELF, SPEC } from './core-bench.ts';
+
+const AT = asWall(1000);
+const fence = (attempt: number, counter = 1): Fence => ({
+  epoch: { counter, node: SELF },
+  attempt,
+});
+const grantOf = (attempt: number): GrantNote => ({
+  fence: fence(attempt),
+  executor: B,
+  executorBoot: bootOf(1),
+  nonce: asNonce('1.1'),
+  at: AT,
+  why: '',
+});
+const granted = (attempt: number, cancelAt?: typeof AT): JobState => ({
+  tag: 'granted',
+  grant: grantOf(attempt),
+  cancelAt,
+});
+const jobIn = (state: JobState, change: Partial<Job> = {}): Job => ({
+  spec: SPEC,
+  createdAt: AT,
+  createdBy: SELF,
+  contentHash: '',
+  state,
+  attempts: 2,
+  losses: 0,
+  history: [],
+  ...change,
+});
+const EXIT_3: AttemptEnd = { tag: 'exited', code: 3 };
+const LOST: AttemptEnd = { tag: 'lost', reason: 'its node was ended and started again' };
+
+function finalOf(job: Job): { status: string; reason: string } {
+  if (job.state.tag !== 'final') return assert.fail(`the job is ${job.state.tag}`);
+  const { status, reason } = job.state.final;
+  return { status, reason };
+}
+
+function judged(job: Job, attempt: number, end: AttemptEnd): { kind: string; job: Job } {
+  const verdict = judgeOutcome(job, outcomeOf(fence(attempt), B, end), AT);
+  return { kind: verdict.kind, job: verdict.kind === 'known' ? job : verdict.job };
+}
+
+describe('the first outcome', () => {
+  test('of the current attempt is final, with the words of its end', () => {
+    const ends: [AttemptEnd, string, string][] = [
+      [EXIT_0, 'JOB_COMPLETED', ''],
+      [EXIT_3, 'JOB_FAILED', 'exit code 3'],
+      [{ tag: 'signalled', signal: 'SIGSEGV' }, 'JOB_FAILED', 'ended by SIGSEGV'],
+      [{ tag: 'failed', reason: 'no such folder' }, 'JOB_FAILED', 'no such folder'],
+      [{ tag: 'timeout' }, 'JOB_TIMEOUT', 'still running after 60 s'],
+    ];
+    for (const [end, status, reason] of ends) {
+      const verdict = judged(jobIn(granted(2)), 2, end);
+      assert.equal(verdict.kind, 'final');
+      assert.deepEqual(finalOf(verdict.job), { status, reason });
+    }
+  });
+
+  test('is exit 0 of any attempt that comes before the final state', () => {
+    for (const state of [granted(2), { tag: 'pending' } as const])
+      assert.equal(finalOf(judged(jobIn(state), 1, EXIT_0).job).status, 'JOB_COMPLETED');
+  });
+
+  test('is not a failure, timeout or loss of an attempt that is not the current one', () => {
+    for (const end of [EXIT_3, { tag: 'timeout' } as const, LOST]) {
+      const { kind, job } = judged(jobIn(granted(2)), 1, end);
+      assert.equal(kind, 'superseded');
+      assert.deepEqual(job.state, granted(2));
+      assert.equal(job.history.at(-1)?.isSuperseded, true);
+    }
+  });
+
+  test('compares fences whole: the same number of another epoch is another attempt', () => {
+    const verdict = judgeOutcome(jobIn(granted(2)), outcomeOf(fence(2, 7), B, EXIT_3), AT);
+    assert.equal(verdict.kind, 'superseded');
+  });
+
+  test('is cancelled and nothing else once a cancel was decided', () => {
+    for (const end of [EXIT_0, EXIT_3, LOST, { tag: 'timeout' } as const])
+      assert.equal(finalOf(judged(jobIn(granted(2, AT)), 2, end).job).status, 'JOB_CANCELLED');
+    assert.equal(judged(jobIn(granted(2, AT)), 1, EXIT_0).kind, 'superseded');
+    const revoked = revoke(jobIn(granted(2, AT)), grantOf(2), 'died');
+    assert.equal(finalOf(judged(revoked, 2, EXIT_0).job).status, 'JOB_CANCELLED');
+    assert.equal(
+      finalOf(afterLostAttempt(revoked, 'died', grantOf(2), AT)).status,
+      'JOB_CANCELLED',
+    );
+  });
+
+  test('never changes, and what comes later is kept once as superseded', () => {
+    const { job: final } = judged(jobIn(granted(2)), 2, EXIT_3);
+    const late = judged(final, 1, EXIT_0);
+    assert.equal(late.kind, 'superseded');
+    assert.deepEqual(late.job.state, final.state);
+    assert.equal(late.job.history.length, 1);
+    assert.equal(judged(late.job, 1, EXIT_0).kind, 'known');
+    assert.equal(judged(late.job, 2, EXIT_3).kind, 'known');
+  });
+});
+
+describe('a lost attempt', () => {
+  test('gives another one, three times; then the job is lost, with the reason', () => {
+    let job = jobIn(granted(1));
+    for (let attempt = 1; attempt <= MAX_LOSSES; attempt++) {
+      job = judged({ ...job, state: granted(attempt) }, attempt, LOST).job;
+      assert.equal(job.state.tag, 'pending');
+    }
+    const verdict = judged({ ...job, state: granted(4) }, 4, LOST);
+    assert.equal(verdict.kind, 'final');
+    assert.deepEqual(finalOf(verdict.job), {
+      status: 'JOB_LOST',
+      reason: 'given up after 4 lost attempts; the last: its node was ended and started again',
+    });
+  });
+
+  test('counts once, though its executor comes back and says how it ended', () => {
+    const revoked = revoke(jobIn(granted(2)), grantOf(2), 'its executor died');
+    assert.equal(revoked.losses, 1);
+    const back = judged(revoked, 2, { tag: 'cancelled' });
+    assert.equal(back.kind, 'again');
+    assert.equal(back.job.losses, 1);
+    assert.equal(finalOf(judged(revoked, 2, EXIT_0).job).status, 'JOB_COMPLETED');
+  });
+
+  test('that is given back by a node that shuts down does not count', () => {
+    const { kind, job } = judged(jobIn(granted(2)), 2, {
+      tag: 'returned',
+      reason: 'its node shut down',
+    });
+    assert.equal(kind, 'again');
+    assert.equal(job.losses, 0);
+    assert.equal(job.history.at(-1)?.note, 'its node shut down');
+  });
+
+  test('leaves a history that does not grow without end', () => {
+    let job = jobIn({ tag: 'pending' });
+    for (let attempt = 1; attempt <= 30; attempt++)
+      job = afterLostAttempt(job, `loss ${attempt}`, { ...grantOf(attempt), executor: C }, AT);
+    assert.equal(job.history.length, MAX_HISTORY);
+    assert.equal(job.history.at(-1)?.note, 'loss 30');
+  });
+});
