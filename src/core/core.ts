@@ -75,6 +75,7 @@ export class Core {
       out,
       facts: this.facts,
       killGraceMs: options.killGraceMs,
+      queued: () => this.dispatch.queued,
     });
     this.membership = new Membership({
       out,
@@ -121,18 +122,19 @@ export class Core {
 
   /**
    * Free slots go in turn to peers that asked in vain and to this node's own queue: neither a long
-   * own queue nor a busy mesh may starve the other, least of all a job that is pinned here.
+   * own queue nor a busy mesh may starve the other, least of all a job that is pinned here. What
+   * the own queue leaves in its turn, because its jobs wait for other nodes, is the peers' again.
    */
   private shareSlots(): void {
-    if (this.isPeersTurn || this.dispatch.queued === 0) {
-      const queuedAt = (owner: NodeId): number => this.membership.get(owner)?.load.queued ?? 0;
-      const asked = this.execution.askForWork(
-        queuedAt,
-        this.dispatch.queued === 0 ? Number.POSITIVE_INFINITY : 1,
-      );
-      if (asked > 0) this.isPeersTurn = false;
-    }
+    if (this.dispatch.queued === 0) this.askPeers(Number.POSITIVE_INFINITY);
+    else if (this.isPeersTurn) this.askPeers(1);
     this.dispatch.run();
+    if (!this.out.hasOwnMessage) this.askPeers(Number.POSITIVE_INFINITY);
+  }
+
+  private askPeers(most: number): void {
+    const queuedAt = (owner: NodeId): number => this.membership.get(owner)?.load.queued ?? 0;
+    if (this.execution.askForWork(queuedAt, most) > 0) this.isPeersTurn = false;
   }
 
   /** When the next `tick` is due. */
@@ -330,7 +332,7 @@ export class Core {
   // -------------------------------------------------------------- views
 
   load(): Load {
-    return this.execution.load(this.dispatch.queued);
+    return this.execution.load();
   }
 
   /** Members that are shown to users; by node id. */

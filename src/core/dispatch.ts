@@ -8,13 +8,15 @@ import { compareText } from '../base/ids.ts';
 import { afterMono } from '../base/instant.ts';
 import type { Assignments } from './assignments.ts';
 import type { WaitingReason } from './calls.ts';
-import { type Candidate, chooseTarget, refusalOf } from './election.ts';
+import { type Candidate, chooseTarget, presumedFree, refusalOf } from './election.ts';
 import type { JobMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
 import { JobQueue, type Lane } from './queue.ts';
 
 const OFFER_TIMEOUT_MS = 1000;
+/** Jobs of one lane that are passed over in a run because the only free node just refused them. */
+const MAX_SKIPPED = 16;
 
 export interface DispatchParts {
   readonly out: Outgoing;
@@ -43,7 +45,8 @@ export class Dispatch {
     return this.queue.size + this.offered.size;
   }
 
-  enqueue(owned: OwnedJob, isReturn = false): void {
+  /** @param isReturn it has waited before, as a job whose attempt was lost: it keeps its turn */
+  enqueue(owned: OwnedJob, isReturn = owned.record.job.attempts > 0): void {
     if (owned.record.job.state.tag !== 'pending') return;
     const { job } = owned.record.header;
     this.parts.ownership.setStage(owned, { tag: 'queued' });
@@ -71,33 +74,37 @@ export class Dispatch {
     this.isDirty = false;
     if (this.queue.size === 0) return;
     const nodes = this.candidates();
-    for (const lane of this.queue.byUrgency()) this.serveLane(lane, nodes);
+    if ([...nodes.values()].every((node) => presumedFree(node) <= 0)) return;
+    const skipped = new Map<Lane, OwnedJob[]>();
+    this.queue.serve((lane) => this.serveFirst(lane, nodes, skipped));
+    for (const jobs of skipped.values())
+      for (const owned of jobs.reverse()) this.enqueue(owned, true);
   }
 
-  private serveLane(lane: Lane, nodes: Map<NodeId, Candidate>): void {
+  /** Offers the first job of the lane; false: nobody has room for the lane now. */
+  private serveFirst(
+    lane: Lane,
+    nodes: Map<NodeId, Candidate>,
+    skipped: Map<Lane, OwnedJob[]>,
+  ): boolean {
     const { out, ownership } = this.parts;
     const { needs, taskType } = lane.spec;
-    const skipped: OwnedJob[] = [];
-    while (lane.count > 0) {
-      const fitting = [...nodes.values()].filter(
-        (node) => refusalOf(needs, taskType, node) === undefined,
-      );
-      if (fitting.length === 0) break;
-      const job = this.queue.take(lane);
-      const owned = job && ownership.get(job);
-      if (!owned) continue;
-      const avoided =
-        owned.refusedBy && owned.refusedBy.until > out.now.mono ? owned.refusedBy.node : undefined;
-      const choice = chooseTarget(
-        fitting.filter((node) => node.facts.node !== avoided),
-        out.self,
-        out.random,
-      );
-      if (choice) this.offer(owned, choice.node, choice.why, nodes);
-      else skipped.push(owned);
-      if (skipped.length >= 16) break;
-    }
-    for (const owned of skipped.reverse()) this.enqueue(owned, true);
+    const fitting = [...nodes.values()].filter(
+      (node) => refusalOf(needs, taskType, node) === undefined,
+    );
+    if (fitting.length === 0) return false;
+    const job = this.queue.take(lane);
+    const owned = job && ownership.get(job);
+    if (!owned) return true;
+    const avoided = this.avoidedBy(owned);
+    const choice = chooseTarget(
+      fitting.filter((node) => node.facts.node !== avoided),
+      out.self,
+      out.random,
+    );
+    if (choice) this.offer(owned, choice.node, choice.why, nodes);
+    else skipped.set(lane, [...(skipped.get(lane) ?? []), owned]);
+    return (skipped.get(lane)?.length ?? 0) < MAX_SKIPPED;
   }
 
   private offer(owned: OwnedJob, to: NodeId, why: string, nodes: Map<NodeId, Candidate>): void {
@@ -215,6 +222,11 @@ export class Dispatch {
     owned.refusedBy = { node, until: afterMono(this.parts.out.now.mono, OFFER_TIMEOUT_MS) };
   }
 
+  /** The node that just refused the job. */
+  private avoidedBy({ refusedBy }: OwnedJob): NodeId | undefined {
+    return refusedBy && refusedBy.until > this.parts.out.now.mono ? refusedBy.node : undefined;
+  }
+
   // -------------------------------------------------------------- explaining
 
   /** Why the job waits: what each node's answer would be now, sorted by node. */
@@ -222,7 +234,7 @@ export class Dispatch {
     const { needs, taskType } = owned.record.job.spec;
     const reasons: WaitingReason[] = [];
     for (const [node, view] of this.candidates()) {
-      const avoided = owned.refusedBy?.node === node ? 'just refused' : undefined;
+      const avoided = this.avoidedBy(owned) === node ? 'just refused' : undefined;
       const reason = refusalOf(needs, taskType, view) ?? avoided ?? 'asked, not answered yet';
       reasons.push({ node, reason });
     }

@@ -29,6 +29,8 @@ export interface ExecutionParts {
   readonly facts: () => NodeFacts;
   /** From the SIGTERM at a timeout or cancel to the SIGKILL. */
   readonly killGraceMs: number;
+  /** Jobs that this node owns and that wait for a node. */
+  readonly queued: () => number;
 }
 
 interface Attempt {
@@ -58,11 +60,11 @@ export class Execution {
     this.outbox = new Outbox(parts.out);
   }
 
-  load(queued: number): Load {
+  load(): Load {
     return this.slots.load({
       slots: this.parts.facts().slots,
       running: this.attempts.size,
-      queued,
+      queued: this.parts.queued(),
     });
   }
 
@@ -77,11 +79,11 @@ export class Execution {
     const reason = misfitOf(offer.needs, offer.taskType, facts()) ?? this.unwilling();
     if (reason) {
       if (reason === 'no free slot') this.slots.rememberAsker(from);
-      out.send(from, { kind: 'refuse', job: offer.job, reason, load: this.load(0) });
+      out.send(from, { kind: 'refuse', job: offer.job, reason, load: this.load() });
       return;
     }
     const nonce = this.slots.reserve(from, offer.job);
-    out.send(from, { kind: 'claim', nonce, job: offer.job, load: this.load(0) });
+    out.send(from, { kind: 'claim', nonce, job: offer.job, load: this.load() });
   }
 
   /** Offers free slots, `most` at most, to those who asked in vain; says how many. */
@@ -91,13 +93,13 @@ export class Execution {
       const claim = this.slots.claimFromAsker(queuedAt);
       if (!claim) break;
       asked++;
-      this.parts.out.send(claim.owner, { kind: 'claim', nonce: claim.nonce, load: this.load(0) });
+      this.parts.out.send(claim.owner, { kind: 'claim', nonce: claim.nonce, load: this.load() });
     }
     return asked;
   }
 
   private unwilling(): RefusalReason | undefined {
-    const load = this.load(0);
+    const load = this.load();
     if (load.draining) return 'draining';
     if (!load.accepting) return 'disk takes no writes';
     return load.running + load.claimed < load.slots ? undefined : 'no free slot';

@@ -61,6 +61,10 @@ export class Outgoing {
     return this.toSelf.shift();
   }
 
+  get hasOwnMessage(): boolean {
+    return this.toSelf.length > 0;
+  }
+
   takeEffects(): Effect[] {
     const taken = this.effects;
     this.effects = [];
