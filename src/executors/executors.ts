@@ -119,7 +119,11 @@ class AllExecutors implements Executors {
       });
       for (const name of await readdir(work)) this.remove(join(work, name));
       this.life = await Life.begin(running);
-      this.guard = new Guard(this.life.folder, this.onProblem);
+      this.guard = new Guard({
+        folder: this.life.folder,
+        path: (this.options.nodeEnv ?? process.env).PATH,
+        onProblem: this.onProblem,
+      });
       await this.guard.start();
     } catch (thrown) {
       await this.release();

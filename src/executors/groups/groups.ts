@@ -27,6 +27,8 @@ export interface GroupOrder {
   readonly listing: Listing;
 }
 
+/** Node's timers fire at once when they are set to more. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** What a killed process may take to die: it does so when its system call returns. */
 const GONE_DEADLINE_MS = 1000;
 
@@ -82,7 +84,8 @@ export class ProcessGroup implements Running {
       // A stopped process does not see the SIGTERM until it goes on.
       signalGroup(this.groupId, 'SIGCONT');
     }
-    this.killTimer = setTimeout(() => signalGroup(this.groupId, 'SIGKILL'), graceMs);
+    const kill = () => signalGroup(this.groupId, 'SIGKILL');
+    this.killTimer = setTimeout(kill, Math.min(graceMs, MAX_TIMER_MS));
   }
 
   /**

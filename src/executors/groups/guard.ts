@@ -52,19 +52,24 @@ done
 const RESTART_PAUSE_MS = 1000;
 const BYE_DEADLINE_MS = 1000;
 
+export interface GuardParts {
+  /** Of the life it guards. */
+  readonly folder: string;
+  /** PATH of the node: where its system keeps cat, rm and sleep. */
+  readonly path: string | undefined;
+  readonly onProblem: (sentence: string) => void;
+}
+
 export class Guard {
-  private readonly folder: string;
-  private readonly onProblem: (sentence: string) => void;
+  private readonly parts: GuardParts;
   private child: ChildProcess | undefined;
   private startedAt = 0;
   private earlyEndCount = 0;
   private timer: NodeJS.Timeout | undefined;
   private isStopped = false;
 
-  /** @param folder of the life it guards */
-  constructor(folder: string, onProblem: (sentence: string) => void) {
-    this.folder = folder;
-    this.onProblem = onProblem;
+  constructor(parts: GuardParts) {
+    this.parts = parts;
   }
 
   /** @throws MeshError INTERNAL when the system starts no process. */
@@ -81,12 +86,13 @@ export class Guard {
   /** Says why it failed. */
   private launch(): string | undefined {
     this.startedAt = performance.now();
+    const { folder, path } = this.parts;
     let child: ChildProcess;
     try {
-      child = spawn('/bin/sh', ['-c', GUARD_SCRIPT, 'mesh-guard', this.folder, PROC_FOLDER], {
+      child = spawn('/bin/sh', ['-c', GUARD_SCRIPT, 'mesh-guard', folder, PROC_FOLDER], {
         detached: true,
         cwd: '/',
-        env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+        env: { PATH: `${path ? `${path}:` : ''}/usr/bin:/bin`, LC_ALL: 'C' },
         stdio: ['pipe', 'ignore', 'ignore'],
       });
     } catch (thrown) {
@@ -108,7 +114,9 @@ export class Guard {
     if (this.child !== child) return;
     this.child = undefined;
     if (this.isStopped) return;
-    this.onProblem('The guard of running jobs was ended by somebody; another one is started.');
+    this.parts.onProblem(
+      'The guard of running jobs was ended by somebody; another one is started.',
+    );
     const isEarly = performance.now() - this.startedAt < RESTART_PAUSE_MS;
     this.earlyEndCount = isEarly ? this.earlyEndCount + 1 : 0;
     if (this.earlyEndCount > 1) this.launchLater();
@@ -118,7 +126,9 @@ export class Guard {
   private relaunch(): void {
     const failure = this.isStopped ? undefined : this.launch();
     if (failure === undefined) return;
-    this.onProblem(`The guard of running jobs cannot be started (${failure}); it is tried again.`);
+    this.parts.onProblem(
+      `The guard of running jobs cannot be started (${failure}); it is tried again.`,
+    );
     this.launchLater();
   }
 

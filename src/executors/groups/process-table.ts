@@ -19,7 +19,9 @@ const fieldsOf = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 
 export async function hostIdentity(): Promise<string> {
   const boot = (await textOf('/proc/sys/kernel/random/boot_id')).trim();
   if (boot) return `${boot} ${await readlink('/proc/self/ns/pid').catch(() => '')}`;
-  const asked = await run('sysctl', ['-n', 'kern.boottime']).catch(() => ({ stdout: '' }));
+  const asked = await run('/usr/sbin/sysctl', ['-n', 'kern.boottime']).catch(() => ({
+    stdout: '',
+  }));
   return asked.stdout.trim();
 }
 

@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import type { OutputStream } from '../../core/calls.ts';
 import { NO_OUTPUT, type OutputTail } from '../../core/job.ts';
-import { OutputFile } from './output-file.ts';
+import { GROWTHS, type Growth, OutputFile } from './output-file.ts';
 
 export interface LiveOutputParts {
   /** Of the job; made when missing. */
@@ -54,14 +54,15 @@ export class LiveOutput {
     return this.files[stream]?.isCut ?? false;
   }
 
-  /** Holds both files to the limit; says whether one has grown. */
-  async look(): Promise<boolean> {
-    if (this.isClosing) return false;
+  /** Holds both files to the limit; says what the busier one does. */
+  async look(): Promise<Growth> {
+    if (this.isClosing) return 'rests';
     const looks = Object.values(this.files).map((file) =>
       // The disk is full or broken: the job is told by its own writes, and the next look comes.
-      file.look().catch(() => true),
+      file.look().catch(() => 'grows' as const),
     );
-    return (await Promise.all(looks)).includes(true);
+    const seen = await Promise.all(looks);
+    return GROWTHS.find((growth) => seen.includes(growth)) ?? 'rests';
   }
 
   /** Settles when the attempt is over, or at the end of the pause. */

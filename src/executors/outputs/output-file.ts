@@ -14,13 +14,17 @@ const { O_RDWR, O_CREAT, O_TRUNC, O_APPEND } = constants;
 const markOf = (limitBytes: number, isLineOpen: boolean): string =>
   `${isLineOpen ? '\n' : ''}[output truncated at ${limitBytes} bytes]\n`;
 
+/** What a file has done since the last look; the busiest first. */
+export const GROWTHS = ['overflows', 'grows', 'rests'] as const;
+export type Growth = (typeof GROWTHS)[number];
+
 export class OutputFile {
   readonly path: string;
   readonly limitBytes: number;
   isCut = false;
   private readonly handle: FileHandle;
   private isCutNoted = false;
-  private looking: Promise<boolean> | undefined;
+  private looking: Promise<Growth> | undefined;
   private lastSize = 0;
 
   private constructor(path: string, handle: FileHandle, limitBytes: number) {
@@ -39,19 +43,19 @@ export class OutputFile {
     return this.handle.fd;
   }
 
-  /** Cuts the file back if it is over the limit; says whether it has grown since the last look. */
-  look(): Promise<boolean> {
+  /** Cuts the file back if it is over the limit. */
+  look(): Promise<Growth> {
     this.looking ??= this.cut().finally(() => {
       this.looking = undefined;
     });
     return this.looking;
   }
 
-  private async cut(): Promise<boolean> {
+  private async cut(): Promise<Growth> {
     const { size } = await this.handle.stat();
     const hasGrown = size > this.lastSize;
     this.lastSize = Math.min(size, this.limitBytes);
-    if (size <= this.limitBytes) return hasGrown;
+    if (size <= this.limitBytes) return hasGrown ? 'grows' : 'rests';
     this.isCut = true;
     await this.handle.truncate(this.limitBytes);
     if (!this.isCutNoted) {
@@ -59,7 +63,7 @@ export class OutputFile {
       await writeFile(cutPath(this.path), String(this.limitBytes), { mode: 0o600 });
       this.isCutNoted = true;
     }
-    return true;
+    return 'overflows';
   }
 
   /** After the last write of the attempt. */

@@ -19,7 +19,7 @@ import { attemptKey, type Fence } from '../../core/record.ts';
 import type { Outputs } from '../../node/ports.ts';
 import { isNameable, outputFolder, outputPath } from '../layout.ts';
 import { LiveOutput } from './live-output.ts';
-import { readCut, settleOutputFile } from './output-file.ts';
+import { type Growth, readCut, settleOutputFile } from './output-file.ts';
 import { Retention } from './retention.ts';
 
 /** Of a single read, whatever was asked for. */
@@ -29,9 +29,11 @@ const FIRST_LOOK_MS = 10;
 const LAST_LOOK_MS = 100;
 const MAX_WAIT_MS = 3_600_000;
 
-/** How often running attempts are held to their limit: while output grows, and while it rests. */
-const LIMIT_BUSY_MS = 100;
-const LIMIT_IDLE_MS = 250;
+/** How soon running attempts are held to their limit again, by what the busiest of them does. */
+const NEXT_LOOK_MS = { overflows: 20, grows: 100, rests: 250 } as const satisfies Record<
+  Growth,
+  number
+>;
 
 export interface KeptOutputsOptions {
   readonly folder: string;
@@ -106,7 +108,7 @@ export class KeptOutputs implements Outputs {
       onClosed: () => this.live.delete(key),
     });
     this.live.set(key, output);
-    this.timer ??= setTimeout(() => void this.holdToLimit(), LIMIT_BUSY_MS);
+    this.timer ??= setTimeout(() => void this.holdToLimit(), NEXT_LOOK_MS.grows);
     return output;
   }
 
@@ -125,7 +127,7 @@ export class KeptOutputs implements Outputs {
 
   private async holdToLimit(): Promise<void> {
     const looks = await Promise.all([...this.live.values()].map((output) => output.look()));
-    const pauseMs = looks.includes(true) ? LIMIT_BUSY_MS : LIMIT_IDLE_MS;
+    const pauseMs = Math.min(NEXT_LOOK_MS.rests, ...looks.map((growth) => NEXT_LOOK_MS[growth]));
     const isNeeded = this.live.size > 0;
     this.timer = isNeeded ? setTimeout(() => void this.holdToLimit(), pauseMs) : undefined;
   }
@@ -183,6 +185,6 @@ async function readPart(
 
 const keyOf = ({ job, fence }: AttemptRef): string => attemptKey(job, fence);
 
-/** Numbers come from other nodes: anything but a whole number from 0 on is 0. */
+/** Numbers come from other nodes: what is no number, or less than 0, is 0. */
 const wholeNumber = (value: number): number =>
-  Number.isSafeInteger(value) && value > 0 ? value : 0;
+  Number.isFinite(value) && value > 0 ? Math.floor(value) : 0;
