@@ -84,11 +84,14 @@ export class Questions {
       return;
     }
     const controller = new AbortController();
-    const overdue = setTimeout(() => controller.abort(), Math.min(deadlineMs, MAX_ANSWERING_MS));
     this.answering.set(id, controller);
-    const answer = await this.answerOf(call, controller.signal);
+    const overdue = setTimeout(() => controller.abort(), Math.min(deadlineMs, MAX_ANSWERING_MS));
+    // An answer that nobody waits for any more gives up its place, even if it is never ready.
+    const { promise: over, resolve: giveUp } = Promise.withResolvers<undefined>();
+    controller.signal.addEventListener('abort', () => giveUp(undefined));
+    const answer = await Promise.race([this.answerOf(call, controller.signal), over]);
     clearTimeout(overdue);
-    if (!controller.signal.aborted) await this.sendAnswer(id, answer, controller.signal);
+    if (answer) await this.sendAnswer(id, answer, controller.signal);
     this.answering.delete(id);
   }
 
