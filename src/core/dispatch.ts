@@ -167,6 +167,11 @@ export class Dispatch {
   }
 
   private bestFor(node: NodeId): OwnedJob | undefined {
+    // An offer and a claim may cross: the claim is the answer, or both would be refused for the
+    // other's sake, again and again.
+    for (const owned of this.offered) {
+      if (owned.stage.tag === 'offered' && owned.stage.to === node) return owned;
+    }
     const view = this.candidates().get(node);
     if (!view) return undefined;
     const willing: Candidate = {

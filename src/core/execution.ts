@@ -45,7 +45,12 @@ interface Attempt {
   deadline?: MonoMs | undefined;
   /** Why this node ends it; then its exit tells nothing about the job. */
   stop?: AttemptEnd | undefined;
+  /** Its lease ran out: whatever grace it was given before, it is killed with the lease. */
+  isCutShort: boolean;
 }
+
+/** Fences rejected lately; beyond that the oldest are forgotten, and a grant would have to be later still. */
+const MAX_REJECTED = 10_000;
 
 export class Execution {
   private readonly parts: ExecutionParts;
@@ -53,6 +58,8 @@ export class Execution {
   readonly slots: Slots;
   readonly outbox: Outbox;
   private renewedAt: MonoMs = asMono(Number.NEGATIVE_INFINITY);
+  /** Rejected before their grant came, until when it may come. */
+  private readonly rejected = new Map<string, MonoMs>();
 
   constructor(parts: ExecutionParts) {
     this.parts = parts;
@@ -115,14 +122,11 @@ export class Execution {
     }
     if (this.outbox.repeat(key) || this.outbox.isUsed(key)) return;
     const claim = this.slots.take(grant.nonce, from, grant.job);
-    const refusal = this.refusalOf(grant, claim?.sentAt);
+    const refusal = this.rejected.has(key)
+      ? CANCELLED_BEFORE
+      : this.refusalOf(grant, claim?.sentAt);
     if (!claim || refusal) {
-      out.send(from, {
-        kind: 'reject',
-        job: grant.job,
-        fence: grant.fence,
-        reason: refusal ?? 'the claim is not open',
-      });
+      this.reject(from, grant, refusal ?? 'the claim is not open');
       return;
     }
     const leaseUntil = afterMono(claim.sentAt, grant.leaseMs);
@@ -132,8 +136,14 @@ export class Execution {
       phase: 'committing',
       leaseUntil,
       renewal: noRenewal(),
+      isCutShort: false,
     });
     out.persist({ kind: 'started', job: grant.job, fence: grant.fence, grant, at: out.now.wall });
+  }
+
+  /** A word that is kept: this fence has not started here and never will. */
+  private reject(owner: NodeId, { job, fence }: AttemptRef, reason: string): void {
+    this.parts.out.send(owner, { kind: 'reject', job, fence, reason });
   }
 
   private refusalOf(grant: Grant, claimedAt: MonoMs | undefined): string | undefined {
@@ -225,13 +235,17 @@ export class Execution {
     if (attempt) this.stop(attempt, { tag: 'cancelled' }, this.parts.killGraceMs);
     else if (!this.outbox.repeat(key) && !this.outbox.isUsed(key)) {
       this.slots.dropJob(from, job);
-      this.parts.out.send(from, {
-        kind: 'reject',
-        job,
-        fence,
-        reason: 'cancelled before its start',
-      });
+      this.rememberRejected(key);
+      this.reject(from, { job, fence }, CANCELLED_BEFORE);
     }
+  }
+
+  /** Its grant may still be on its way, for a claim that names no job. */
+  private rememberRejected(key: string): void {
+    this.rejected.delete(key);
+    this.rejected.set(key, afterMono(this.parts.out.now.mono, LEASE_MS));
+    const [oldest] = this.rejected.keys();
+    if (this.rejected.size > MAX_REJECTED && oldest !== undefined) this.rejected.delete(oldest);
   }
 
   /** Before the node leaves: what still runs is given back to its owners. */
@@ -264,28 +278,36 @@ export class Execution {
     const { mono } = this.parts.out.now;
     for (const attempt of this.attempts.values()) this.checkTimes(attempt, mono);
     if (mono - this.renewedAt >= RENEW_INTERVAL_MS) this.renewAll(mono);
+    for (const [key, until] of this.rejected) {
+      if (mono < until) break;
+      this.rejected.delete(key);
+    }
     this.slots.onTick();
     this.outbox.onTick();
   }
 
   private checkTimes(attempt: Attempt, mono: MonoMs): void {
     if (attempt.phase === 'active' && mono >= attempt.leaseUntil - LEASE_GRACE_MS) {
-      const graceMs = Math.max(0, Math.min(LEASE_GRACE_MS, attempt.leaseUntil - mono));
-      this.stop(
-        attempt,
-        { tag: 'lost', reason: 'its lease ran out: the owner was not heard' },
-        graceMs,
-      );
+      this.cutShort(attempt, mono);
     } else if (attempt.deadline !== undefined && mono >= attempt.deadline) {
       this.stop(attempt, { tag: 'timeout' }, this.parts.killGraceMs);
     }
+  }
+
+  /** Also an attempt that is being ended already: its grace may be longer than its lease. */
+  private cutShort(attempt: Attempt, mono: MonoMs): void {
+    if (attempt.isCutShort) return;
+    attempt.isCutShort = true;
+    attempt.stop ??= { tag: 'lost', reason: 'its lease ran out: the owner was not heard' };
+    const { job, fence } = attempt.grant;
+    const graceMs = Math.max(0, Math.min(LEASE_GRACE_MS, attempt.leaseUntil - mono));
+    this.parts.out.emit({ kind: 'stop', job, fence, graceMs });
   }
 
   private renewAll(mono: MonoMs): void {
     this.renewedAt = mono;
     const byPeer = new Map<NodeId, AttemptRef[]>();
     for (const attempt of this.attempts.values()) {
-      if (attempt.stop) continue;
       attempt.renewal = { sentAt: mono, yes: new Set() };
       const ref = { job: attempt.grant.job, fence: attempt.grant.fence };
       for (const peer of attempt.grant.rs) {
@@ -325,6 +347,8 @@ export class Execution {
     }
   }
 }
+
+const CANCELLED_BEFORE = 'cancelled before its start';
 
 const noRenewal = (): Attempt['renewal'] => ({
   sentAt: asMono(Number.NEGATIVE_INFINITY),
