@@ -53,12 +53,8 @@ describe('three hosts on a LAN', { skip }, () => {
       );
       await one.jobIs(id, ['JOB_RUNNING']);
       lan.hosts[2]?.unplug();
-      await until(
-        'three is dead to one',
-        30_000,
-        async () => (await one.peerNames()).join() === 'two',
-      );
-      await until('three is alone', 30_000, async () => (await three.peerNames()).length === 0);
+      await until('three is dead', 30_000, async () => (await one.peerState('three')) === 'dead');
+      await until('the others are', 30_000, async () => (await three.peerState('one')) === 'dead');
       const alone = await three.submit('echo alone');
       assert.equal((await three.jobEnds(alone)).stdout, 'alone\n');
       const together = await one.submit('echo together');

@@ -229,6 +229,12 @@ export class NodeProcess {
       .sort();
   }
 
+  /** `alive`, `suspect`, `dead`; undefined: not listed (any more). */
+  async peerState(name: string): Promise<string | undefined> {
+    const { body } = await this.get<{ peers: { name: string; state: string }[] }>('/api/v1/peers');
+    return body.peers.find((peer) => peer.name === name)?.state;
+  }
+
   seesPeers(count: number, deadlineMs = 20_000): Promise<void> {
     return until(
       `${this.name} sees ${count} peers`,
