@@ -131,15 +131,17 @@ export class Assignments {
     }
   }
 
-  /** Yes prolongs the lease; an attempt of a job that is being settled gets neither yes nor no. */
+  /**
+   * Yes prolongs the lease, also of an attempt that is cancelled: it may have a long grace. One of
+   * a job that is being settled gets neither yes nor no.
+   */
   onRenew(from: NodeId, message: Extract<JobMessage, { kind: 'renew' }>): void {
     const { out, ownership } = this.parts;
     const granted: AttemptRef[] = [];
     const revoked: AttemptRef[] = [];
     for (const attempt of message.attempts) {
       const owned = ownership.get(attempt.job);
-      const isOpen =
-        owned !== undefined && isCurrent(owned, from, attempt.fence) && !isCancelling(owned);
+      const isOpen = owned !== undefined && isCurrent(owned, from, attempt.fence);
       if (isOpen && owned.stage.tag === 'settling') continue;
       if (isOpen && owned.stage.tag === 'given') {
         owned.stage.run.lastYesAt = out.now.mono;
@@ -266,11 +268,6 @@ function isCurrent(owned: OwnedJob, executor: NodeId, fence: Fence): boolean {
   if (state.tag !== 'granted' && state.tag !== 'revoked') return false;
   return state.grant.executor === executor && isSameFence(state.grant.fence, fence);
 }
-
-const isCancelling = (owned: OwnedJob): boolean => {
-  const { state } = owned.record.job;
-  return state.tag === 'granted' && state.cancelAt !== undefined;
-};
 
 /** Read from disk and not written since: decided long ago. */
 const isStored = (owned: OwnedJob): boolean =>

@@ -4,7 +4,7 @@ import { asWall } from '../../src/base/instant.ts';
 import type { JobSpec } from '../../src/core/job.ts';
 import { type AttemptEnd, type AttemptOutcome, NO_OUTPUT } from '../../src/core/job.ts';
 import { LEASE_MS } from '../../src/core/lease.ts';
-import type { Grant } from '../../src/core/messages.ts';
+import type { Grant, Message } from '../../src/core/messages.ts';
 import type { Fence } from '../../src/core/record.ts';
 import { type CoreBench, SPEC } from './core-bench.ts';
 
@@ -128,6 +128,15 @@ export class PeerOwner {
   renewAll(): void {
     for (const { sentAt, attempts } of this.bench.messages(this.node, 'renew'))
       this.bench.hear(this.node, { kind: 'renewed', sentAt, granted: attempts, revoked: [] });
+  }
+
+  /** It has nothing more for those who ask back. */
+  declineAll(): void {
+    const isForAny = (effect: { to: NodeId; message: Message }): boolean =>
+      effect.to === this.node && effect.message.kind === 'claim' && !effect.message.job;
+    for (const { message } of this.bench.take('send', isForAny))
+      if (message.kind === 'claim')
+        this.bench.hear(this.node, { kind: 'decline', nonce: message.nonce });
   }
 
   cancel({ job, fence }: Grant): void {

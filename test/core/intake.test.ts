@@ -244,7 +244,7 @@ describe('a cancel', () => {
     bench.advance(1200);
     bench.message(B, 'cancel');
     executor.renew(grant);
-    assert.equal(bench.message(B, 'renewed').revoked.length, 1);
+    assert.equal(bench.message(B, 'renewed').granted.length, 1);
     executor.result(grant, EXIT_0);
     assert.equal(bench.status(job), 'JOB_CANCELLED');
   });

@@ -1,0 +1,450 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { asWall } from '../../src/base/instant.ts';
+import { LEASE_MS } from '../../src/core/lease.ts';
+import type { Grant } from '../../src/core/messages.ts';
+import { outcomeOf, PeerOwner, reportEnd, reportRunning } from './attempts.ts';
+import { B, bootOf, C, CoreBench, SELF, SPEC } from './core-bench.ts';
+
+const SIGTERM = { tag: 'signalled', signal: 'SIGTERM' } as const;
+
+/** A node that runs jobs for B, one at a time if nothing else is said. */
+function executing(options: ConstructorParameters<typeof CoreBench>[0] = {}): {
+  bench: CoreBench;
+  owner: PeerOwner;
+} {
+  const bench = new CoreBench({ facts: { slots: 1 }, ...options });
+  bench.link(B);
+  return { bench, owner: new PeerOwner(bench, B) };
+}
+
+/** A job of B that runs on the bench. */
+function running(options: ConstructorParameters<typeof CoreBench>[0] = {}, spec = {}) {
+  const parts = executing(options);
+  const grant = parts.owner.give(spec);
+  const { attempt } = parts.bench.one('start');
+  reportRunning(parts.bench, attempt);
+  parts.bench.message(B, 'started');
+  return { ...parts, grant };
+}
+
+/** Time passes while the owner says yes to every renewal. */
+function live(bench: CoreBench, owner: PeerOwner, ms: number): void {
+  for (let passed = 0; passed < ms; passed += 100) {
+    bench.advance(100);
+    owner.renewAll();
+  }
+}
+
+/** The owner has no more work, and nothing else came out. */
+function assertQuiet(bench: CoreBench, owner: PeerOwner): void {
+  owner.declineAll();
+  bench.assertQuiet();
+}
+
+const endOf = (bench: CoreBench) => bench.message(B, 'result').outcome.end;
+
+describe('an offer', () => {
+  test('is claimed while a slot is free, and a slot is held from then on', () => {
+    const { bench, owner } = executing({ facts: { slots: 2 } });
+    for (let i = 0; i < 3; i++) owner.offer(owner.newJob());
+    assert.equal(bench.messages(B, 'claim').length, 2);
+    assert.equal(bench.message(B, 'refuse').reason, 'no free slot');
+    assert.equal(bench.core.load().claimed, 2);
+  });
+
+  test('heard twice holds one slot', () => {
+    const { bench, owner } = executing({ facts: { slots: 2 } });
+    const job = owner.newJob();
+    owner.offer(job);
+    owner.offer(job);
+    const [first, second] = bench.messages(B, 'claim');
+    assert.equal(first?.nonce, second?.nonce);
+    assert.equal(bench.core.load().claimed, 1);
+  });
+
+  test('of a job that this node may not run is refused with the reason', () => {
+    const { bench, owner } = executing();
+    owner.offer(owner.newJob(), { taskType: 'docker' });
+    owner.offer(owner.newJob(), { needs: { ...SPEC.needs, labels: { zone: 'a' } } });
+    owner.offer(owner.newJob(), { needs: { ...SPEC.needs, target: C } });
+    assert.deepEqual(
+      bench.messages(B, 'refuse').map(({ reason }) => reason),
+      ['task type not served', 'label missing', 'pinned to another node'],
+    );
+  });
+
+  test('holds its slot for three seconds at most', () => {
+    const { bench, owner } = executing({ facts: { slots: 1 } });
+    owner.offer(owner.newJob());
+    bench.message(B, 'claim');
+    bench.advance(2900);
+    assert.equal(bench.core.load().claimed, 1);
+    bench.advance(200);
+    assert.equal(bench.core.load().claimed, 0);
+  });
+
+  test('of an owner that died gives its slot back', () => {
+    const { bench, owner } = executing({ facts: { slots: 1 } });
+    owner.offer(owner.newJob());
+    bench.message(B, 'claim');
+    bench.kill(B);
+    assert.equal(bench.core.load().claimed, 0);
+  });
+});
+
+describe('a grant', () => {
+  test('starts only when its fence is on disk', () => {
+    const { bench, owner } = executing();
+    bench.isDiskHeld = true;
+    const grant = owner.give();
+    assertQuiet(bench, owner);
+    bench.isDiskHeld = false;
+    bench.commit();
+    assert.deepEqual(bench.one('start').attempt, { job: grant.job, fence: grant.fence, grant });
+  });
+
+  test('heard twice starts once, and is answered each time', () => {
+    const { bench, owner, grant } = running();
+    owner.grant(grant);
+    assert.deepEqual(bench.message(B, 'started').fence, grant.fence);
+    reportEnd(bench, grant);
+    bench.message(B, 'result');
+    owner.grant(grant);
+    bench.message(B, 'result');
+    owner.acknowledge(grant);
+    owner.grant(grant);
+    assertQuiet(bench, owner);
+  });
+
+  test('for a claim that is not open is rejected, however often', () => {
+    const { bench, owner } = executing();
+    const grant = owner.grantOf(owner.newJob(), '1.77');
+    owner.grant(grant);
+    owner.grant(grant);
+    assert.equal(bench.messages(B, 'reject').length, 2);
+    assertQuiet(bench, owner);
+  });
+
+  test('for the claim of another owner or another job is rejected', () => {
+    const { bench, owner } = executing();
+    bench.link(C);
+    owner.offer(owner.newJob());
+    const { nonce } = bench.message(B, 'claim');
+    owner.grant(owner.grantOf(owner.newJob(), nonce));
+    bench.message(B, 'reject');
+    const thief = new PeerOwner(bench, C);
+    thief.grant(thief.grantOf(thief.newJob(), nonce));
+    bench.message(C, 'reject');
+    assertQuiet(bench, owner);
+  });
+
+  test('of one claim counts once: a second job on it is rejected', () => {
+    const { bench, owner } = executing();
+    bench.hear(B, {
+      kind: 'pong',
+      serial: 1,
+      load: { running: 0, claimed: 0, slots: 0, queued: 9, draining: false, accepting: true },
+    });
+    const { nonce } = bench.messages(B, 'claim')[0] ?? assert.fail('no claim');
+    owner.grant(owner.grantOf(owner.newJob(), nonce));
+    bench.one('start');
+    owner.grant(owner.grantOf(owner.newJob(), nonce));
+    bench.message(B, 'reject');
+    assert.deepEqual(bench.take('start'), []);
+  });
+
+  test('that comes after its lease is rejected', () => {
+    const { bench, owner } = executing();
+    const job = owner.newJob();
+    owner.offer(job);
+    const { nonce } = bench.message(B, 'claim');
+    bench.stall(1000);
+    owner.grant(owner.grantOf(job, nonce, { leaseMs: 900 }));
+    assert.equal(bench.message(B, 'reject').reason, 'the grant came after its lease');
+    assertQuiet(bench, owner);
+  });
+
+  test('whose fence got to the disk after the lease does not start and is given back', () => {
+    const { bench, owner } = executing();
+    bench.isDiskHeld = true;
+    owner.give();
+    bench.stall(LEASE_MS + 100);
+    bench.isDiskHeld = false;
+    bench.commit();
+    assert.deepEqual(bench.take('start'), []);
+    assert.equal(endOf(bench).tag, 'returned');
+  });
+
+  test('to a node that drains is rejected', () => {
+    const { bench, owner } = executing();
+    owner.offer(owner.newJob());
+    const claim = bench.message(B, 'claim');
+    bench.put({ kind: 'drain', deadlineMs: 60_000 });
+    bench.take('drained');
+    bench.messages(B, 'goodbye');
+    owner.grant(owner.grantOf(claim.job ?? owner.newJob(), claim.nonce));
+    assert.equal(bench.message(B, 'reject').reason, 'the node is shutting down');
+  });
+});
+
+describe('an attempt', () => {
+  test('is told as started, and its outcome from the outbox until it is acknowledged', () => {
+    const { bench, owner, grant } = running();
+    bench.isDiskHeld = true;
+    reportEnd(bench, grant);
+    bench.isDiskHeld = false;
+    bench.commit();
+    assert.deepEqual(endOf(bench), { tag: 'exited', code: 0 });
+    bench.advance(2500);
+    assert.equal(bench.messages(B, 'result').length, 1);
+    owner.acknowledge(grant);
+    bench.advance(5000);
+    assertQuiet(bench, owner);
+    assert.equal(bench.core.load().running, 0);
+  });
+
+  test('is told again at once when the owner comes back', () => {
+    const { bench, grant } = running();
+    bench.unlink(B);
+    reportEnd(bench, grant);
+    bench.messages(B, 'result');
+    bench.link(B, {}, bootOf(2));
+    bench.message(B, 'result');
+  });
+
+  test('is not acknowledged by a node outside of its replica set', () => {
+    const { bench, grant } = running();
+    bench.link(C);
+    reportEnd(bench, grant);
+    bench.message(B, 'result');
+    new PeerOwner(bench, C).acknowledge(grant);
+    bench.advance(2100);
+    bench.message(B, 'result');
+  });
+
+  test('renews its lease every quarter, and lives as long as the owner says yes', () => {
+    const { bench, owner } = running();
+    live(bench, owner, 20_000);
+    assertQuiet(bench, owner);
+    assert.equal(bench.core.load().running, 1);
+  });
+
+  test('is stopped a second before its lease ends, with what is left of it as grace', () => {
+    const { bench, owner, grant } = running({ killGraceMs: 60_000 });
+    bench.advance(LEASE_MS - 1200);
+    bench.messages(B, 'renew');
+    assertQuiet(bench, owner);
+    bench.advance(200);
+    const stop = bench.one('stop');
+    assert.deepEqual(stop.fence, grant.fence);
+    assert.ok(stop.graceMs > 0 && stop.graceMs <= 1000, `${stop.graceMs} ms`);
+    reportEnd(bench, grant, SIGTERM);
+    assert.equal(endOf(bench).tag, 'lost');
+  });
+
+  test('takes a yes for the newest renewal only, and only from its replicas', () => {
+    const { bench, grant } = running();
+    bench.link(C);
+    bench.advance(1600);
+    const [first] = bench.messages(B, 'renew');
+    bench.advance(1500);
+    const [second] = bench.messages(B, 'renew');
+    assert.ok(first && second);
+    const { attempts } = second;
+    bench.hear(B, { kind: 'renewed', sentAt: first.sentAt, granted: attempts, revoked: [] });
+    bench.hear(C, { kind: 'renewed', sentAt: second.sentAt, granted: attempts, revoked: [] });
+    bench.advance(2200);
+    bench.messages(B, 'renew');
+    assert.deepEqual(bench.one('stop').fence, grant.fence);
+  });
+
+  test('that the owner revoked is stopped, and says no more than that it ended', () => {
+    const { bench, grant } = running();
+    bench.advance(1600);
+    const { sentAt, attempts } = bench.messages(B, 'renew').at(-1) ?? assert.fail('no renewal');
+    bench.hear(B, { kind: 'renewed', sentAt, granted: [], revoked: attempts });
+    bench.one('stop');
+    reportEnd(bench, grant);
+    assert.deepEqual(endOf(bench), { tag: 'cancelled' });
+  });
+
+  test('is ended at its timeout with the grace of the settings, and is a timeout', () => {
+    const { bench, owner, grant } = running({ killGraceMs: 700 }, { timeoutMs: 4000 });
+    live(bench, owner, 3900);
+    assertQuiet(bench, owner);
+    live(bench, owner, 200);
+    const stop = bench.one('stop');
+    assert.equal(stop.graceMs, 700);
+    reportEnd(bench, grant, { tag: 'exited', code: 0 });
+    assert.deepEqual(endOf(bench), { tag: 'timeout' });
+  });
+
+  test('counts its timeout from the start, not from the grant', () => {
+    const { bench, owner } = executing();
+    owner.give({ timeoutMs: 1000 });
+    const { attempt } = bench.one('start');
+    live(bench, owner, 3000);
+    assertQuiet(bench, owner);
+    reportRunning(bench, attempt);
+    bench.message(B, 'started');
+    live(bench, owner, 900);
+    assertQuiet(bench, owner);
+    live(bench, owner, 300);
+    bench.one('stop');
+  });
+
+  test('in a long grace keeps its lease, and is killed at the end of it when isolated', () => {
+    const { bench, owner, grant } = running({ killGraceMs: 60_000 }, { timeoutMs: 2000 });
+    live(bench, owner, 2100);
+    assert.equal(bench.one('stop').graceMs, 60_000);
+    live(bench, owner, 10_000);
+    assertQuiet(bench, owner);
+    bench.advance(LEASE_MS);
+    bench.messages(B, 'renew');
+    const kills = bench.take('stop');
+    assert.equal(kills.length, 1);
+    assert.ok((kills[0]?.graceMs ?? 9999) <= 1000, `${kills[0]?.graceMs} ms`);
+    reportEnd(bench, grant, { tag: 'signalled', signal: 'SIGKILL' });
+    assert.deepEqual(endOf(bench), { tag: 'timeout' });
+  });
+
+  test('ends once: a second report of its end is nothing', () => {
+    const { bench, owner, grant } = running();
+    reportEnd(bench, grant);
+    reportEnd(bench, grant);
+    bench.message(B, 'result');
+    assertQuiet(bench, owner);
+  });
+});
+
+describe('a cancel', () => {
+  test('stops what runs, once', () => {
+    const { bench, owner, grant } = running({ killGraceMs: 900 });
+    owner.cancel(grant);
+    owner.cancel(grant);
+    assert.equal(bench.one('stop').graceMs, 900);
+    reportEnd(bench, grant, SIGTERM);
+    assert.deepEqual(endOf(bench), { tag: 'cancelled' });
+  });
+
+  test('before the fence is on disk lets nothing start', () => {
+    const { bench, owner } = executing();
+    bench.isDiskHeld = true;
+    const grant = owner.give();
+    owner.cancel(grant);
+    bench.isDiskHeld = false;
+    bench.commit();
+    assert.deepEqual(bench.take('start'), []);
+    assert.deepEqual(endOf(bench), { tag: 'cancelled' });
+  });
+
+  test('before its grant rejects the fence, and the grant that comes late starts nothing', () => {
+    const { bench, owner } = executing();
+    const job = owner.newJob();
+    owner.offer(job);
+    const grant = owner.grantOf(job, bench.message(B, 'claim').nonce);
+    owner.cancel(grant);
+    owner.cancel(grant);
+    assert.equal(bench.messages(B, 'reject').length, 2);
+    owner.grant(grant);
+    bench.message(B, 'reject');
+    assertQuiet(bench, owner);
+  });
+
+  test('before the grant of a claim for any job lets that grant start nothing either', () => {
+    const { bench, owner } = executing();
+    bench.hear(B, {
+      kind: 'pong',
+      serial: 1,
+      load: { running: 0, claimed: 0, slots: 0, queued: 1, draining: false, accepting: true },
+    });
+    const grant = owner.grantOf(owner.newJob(), bench.message(B, 'claim').nonce);
+    owner.cancel(grant);
+    bench.message(B, 'reject');
+    owner.grant(grant);
+    bench.message(B, 'reject');
+    assertQuiet(bench, owner);
+  });
+
+  test('of an attempt that has ended is answered with its outcome', () => {
+    const { bench, owner, grant } = running();
+    reportEnd(bench, grant);
+    bench.message(B, 'result');
+    owner.cancel(grant);
+    assert.deepEqual(endOf(bench), { tag: 'exited', code: 0 });
+    assertQuiet(bench, owner);
+  });
+});
+
+describe('a node that is started again', () => {
+  const startedRow = (grant: Grant, isOver = false) => ({
+    job: grant.job,
+    fence: grant.fence,
+    grant,
+    at: asWall(5),
+    isOver,
+  });
+
+  test('settles what it had started and not ended as lost, to its owner', () => {
+    const { owner } = executing();
+    const grant = owner.grantOf(owner.newJob(), '1.1');
+    const bench = new CoreBench({ boot: bootOf(2), stored: { started: [startedRow(grant)] } });
+    bench.messages(B, 'result');
+    bench.link(B);
+    const { outcome } = bench.message(B, 'result');
+    assert.equal(outcome.end.tag, 'lost');
+    assert.deepEqual(outcome.fence, grant.fence);
+    assert.equal(outcome.startedAt, 5);
+  });
+
+  test('starts no fence that an earlier life had started', () => {
+    const { owner } = executing();
+    const lost = owner.grantOf(owner.newJob(), '2.1');
+    const over = owner.grantOf(owner.newJob(), '2.2');
+    const bench = new CoreBench({
+      boot: bootOf(2),
+      stored: { started: [startedRow(lost), startedRow(over, true)] },
+    });
+    bench.link(B);
+    const again = new PeerOwner(bench, B);
+    for (const grant of [lost, over]) {
+      again.offer(grant.job);
+      again.grant(grant);
+    }
+    assert.deepEqual(bench.take('start'), []);
+  });
+
+  test('tells an outcome that the earlier life had written', () => {
+    const { owner } = executing();
+    const grant = owner.grantOf(owner.newJob(), '1.1');
+    const outcome = outcomeOf(grant.fence, SELF, { tag: 'exited', code: 3 });
+    const bench = new CoreBench({
+      boot: bootOf(2),
+      stored: {
+        started: [startedRow(grant)],
+        outbox: [{ job: grant.job, rs: [B], outcome }],
+      },
+    });
+    bench.link(B);
+    const told = bench.messages(B, 'result');
+    assert.deepEqual(told.at(-1)?.outcome, outcome);
+    assert.ok(told.every((message) => message.outcome.end.tag === 'exited'));
+  });
+
+  test('finds its own attempt of its own job lost, and runs it again', () => {
+    const before = new CoreBench({ facts: { slots: 1 } });
+    const job = before.accept();
+    const { attempt } = before.one('start');
+    const bench = new CoreBench({
+      boot: bootOf(2),
+      facts: { slots: 1 },
+      records: before.records,
+      stored: { records: [...before.records.values()], started: [startedRow(attempt.grant)] },
+    });
+    const again = bench.one('start').attempt;
+    assert.equal(again.job, job);
+    assert.deepEqual(again.fence, { epoch: { counter: 2, node: SELF }, attempt: 2 });
+    assert.equal(bench.record(job).job.losses, 1);
+  });
+});
