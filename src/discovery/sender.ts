@@ -2,6 +2,7 @@
  * Sends one datagram to all targets. What fails for one target (no route, interface down, unknown
  * name) is counted there and concerns no other.
  */
+import { isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { SocketAsPromised } from 'dgram-as-promised';
 import { messageOf } from '../base/errors.ts';
@@ -115,6 +116,10 @@ export class Sender {
 
   private async sendTo(state: TargetState, datagram: Buffer): Promise<void> {
     const { host, port } = state.target;
+    if (isIPv6(host)) {
+      state.lastError = 'heartbeats go by IPv4 only';
+      return;
+    }
     state.isBusy = true;
     try {
       await this.parts.socket.send(datagram, port, host);

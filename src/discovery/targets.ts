@@ -55,5 +55,7 @@ export function toPeerTarget(text: string, defaultPort: number): Target {
 }
 
 /** As `mesh doctor` shows it. */
-export const targetText = ({ host, port, via }: Target): string =>
-  via === undefined ? `${host}:${port}` : `${host}:${port} via ${via}`;
+export function targetText({ host, port, via }: Target): string {
+  const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return via === undefined ? address : `${address} via ${via}`;
+}
