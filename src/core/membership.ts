@@ -116,6 +116,8 @@ export class Membership {
         node: link.node,
         reason: "its boot counter fell: that node's disk went back",
       });
+      // The dial has ended, or it would count as open for ever.
+      this.addresses.onDialFailed(link.node, { isUrgent: false });
       return;
     }
     const { now } = this.out;
