@@ -57,7 +57,8 @@ export interface Client {
   ): Promise<SubmittedJson>;
   /** 1 to 1,000 jobs, each with its own outcome. */
   submitMany(jobs: readonly JobRequest[], options?: Stoppable): Promise<BulkAnswer>;
-  getJob(id: string, options?: Stoppable): Promise<JobJson>;
+  /** With `waitSeconds` (0 to 60) the answer comes when the job has ended, or after so long. */
+  getJob(id: string, options?: Stoppable & { waitSeconds?: number | undefined }): Promise<JobJson>;
   listJobs(filter?: JobFilter, options?: Stoppable): Promise<JobListJson>;
   explain(id: string, options?: Stoppable): Promise<ExplanationJson>;
   cancel(id: string, options?: Stoppable): Promise<CancelledJson>;
@@ -98,7 +99,8 @@ function jobCalls(requests: Requests): JobCalls {
       }),
     submitMany: (jobs, { signal } = {}) =>
       requests.json(PATHS.jobs, { method: 'POST', body: jobs, signal }),
-    getJob: (id, { signal } = {}) => requests.json(pathOf(PATHS.job, id), { signal }),
+    getJob: (id, { waitSeconds, signal } = {}) =>
+      requests.json(withQuery(pathOf(PATHS.job, id), { wait_seconds: waitSeconds }), { signal }),
     listJobs: (filter = {}, { signal } = {}) => requests.json(listPath(filter), { signal }),
     explain: (id, { signal } = {}) => requests.json(pathOf(PATHS.explain, id), { signal }),
     cancel: (id, { signal } = {}) =>

@@ -116,8 +116,7 @@ class ApiServer implements HttpServer {
     this.server.on('error', (fault) => this.options.onFault(fault, 'listening'));
     this.watch.start();
     const { port: bound } = this.server.address() as AddressInfo;
-    const name = host.includes(':') ? `[${host}]` : host;
-    return { url: `${tls ? 'https' : 'http'}://${name}:${bound}`, port: bound };
+    return { url: `${tls ? 'https' : 'http'}://${urlHost(host)}:${bound}`, port: bound };
   }
 
   private async close(): Promise<void> {
@@ -142,6 +141,13 @@ class ApiServer implements HttpServer {
     const [phrase, problem] = unreadable(error);
     socket.end(this.answers.rawProblem(problem, phrase));
   }
+}
+
+/** Nobody can connect to a wildcard; from this machine the loopback address does. */
+function urlHost(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 function unreadable(error: Error & { code?: string }): [string, MeshError] {

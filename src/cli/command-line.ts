@@ -1,0 +1,47 @@
+/** Words and pairs as they come from a command line. */
+import { InvalidArgumentError } from 'commander';
+import { parseDurationMs } from '../base/instant.ts';
+
+/** Words that a shell reads as exactly these; one word is a line for the shell as it is. */
+export function toShellCommand(words: readonly string[]): string {
+  const [only] = words;
+  if (words.length === 1 && only !== undefined) return only;
+  return words.map(quoteForShell).join(' ');
+}
+
+export const quoteForShell = (word: string): string =>
+  /^[A-Za-z0-9_/:=.,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+
+export type Pairs = Readonly<Record<string, string>>;
+
+/** `NAME=VALUE`, or `NAME` for the value it has here, as env and docker take it. */
+export function collectVariable(text: string, before: Pairs = {}): Pairs {
+  const at = text.indexOf('=');
+  if (at > 0) return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+  const value = process.env[text];
+  if (at === 0 || value === undefined) {
+    throw new InvalidArgumentError('Write NAME=VALUE, or the NAME of a variable that is set here.');
+  }
+  return { ...before, [text]: value };
+}
+
+export function collectLabel(text: string, before: Pairs = {}): Pairs {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('Write it as name=value.');
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/** `gpu` is short for `gpu=true`. */
+export const collectCapability = (text: string, before: Pairs = {}): Pairs =>
+  collectLabel(text.includes('=') ? text : `${text}=true`, before);
+
+export function parseSeconds(text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms === undefined) throw new InvalidArgumentError('Write it as 90, 30s, 5m or 2h.');
+  return ms / 1000;
+}
+
+export function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
+  return Number(text);
+}

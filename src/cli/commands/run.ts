@@ -1,0 +1,208 @@
+/** `mesh run`: a command on whichever node is elected, as if it ran here. */
+import { constants } from 'node:os';
+import type { Command } from 'commander';
+import type { JobJson } from '../../api/job-json.ts';
+import type { JobRequest } from '../../api/job-request.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
+import type { Client } from '../../client/client.ts';
+import { ByteSink } from '../byte-sink.ts';
+import {
+  collectCapability,
+  collectLabel,
+  collectVariable,
+  type Pairs,
+  parseCount,
+  parseSeconds,
+  toShellCommand,
+} from '../command-line.ts';
+import type { CommandTree } from '../command-tree.ts';
+import { EXIT } from '../exit-codes.ts';
+import { type Audience, followJob, type StreamName } from '../job-follower.ts';
+import { type ConnectionOptions, connect } from '../node-connection.ts';
+import { print, printError, printJson, visible } from '../terminal.ts';
+
+interface RunOptions extends ConnectionOptions {
+  readonly env?: Pairs;
+  readonly timeout?: number;
+  readonly node?: string;
+  readonly label?: Pairs;
+  readonly need?: Pairs;
+  readonly priority?: number;
+  readonly dir?: string;
+  readonly id?: string;
+  readonly detach?: boolean;
+}
+
+const EXAMPLES = `
+Examples:
+  mesh run -- make -j4 test            # several words: exactly these arguments
+  mesh run 'ls *.log | wc -l'          # one word: a line for /bin/sh
+  mesh run --need gpu --timeout 2h -- python3 train.py
+  mesh run --env STAGE=test --node atlas --detach -- ./deploy.sh
+
+Its output appears here as it is printed. Exit code: the command's own; 124
+when it ran into its timeout, 125 when the mesh failed. The first Ctrl-C
+cancels the job and waits for its end, the second leaves. The command's
+standard input is empty.`;
+
+export function addRun(tree: CommandTree): void {
+  tree
+    .client('run', 'Run a command on a node of the mesh and show what it prints')
+    .argument('<command...>', 'the command; put -- before it')
+    .option(
+      '-e, --env <NAME=VALUE>',
+      'variable for it (repeatable); NAME alone: as it is here',
+      collectVariable,
+    )
+    .option(
+      '-t, --timeout <duration>',
+      'end it after so long (default: 5m of the node)',
+      parseSeconds,
+    )
+    .option('-n, --node <node>', 'run it on this node, by id or name')
+    .option('-l, --label <name=value>', 'only on nodes with this label (repeatable)', collectLabel)
+    .option(
+      '--need <capability>',
+      'only on nodes that have it, name or name=value (repeatable)',
+      collectCapability,
+    )
+    .option('-p, --priority <1-10>', 'the higher goes first (default: 5)', parseCount)
+    .option('--dir <path>', 'working folder on that node (default: an own empty one)')
+    .option('--id <id>', 'own id for the job: the same id is the same job')
+    .option('-d, --detach', 'print the id of the job and do not wait')
+    .passThroughOptions()
+    .addHelpText('after', EXAMPLES)
+    .action(async (words: string[], _options: RunOptions, command: Command) => {
+      tree.exitCode = await run(words, command.optsWithGlobals<RunOptions>());
+    });
+}
+
+async function run(words: readonly string[], options: RunOptions): Promise<number> {
+  try {
+    const client = await connect(options);
+    const job = await client.submit(toRequest(words, options));
+    if (options.detach) {
+      if (options.json) printJson(job);
+      else print(job.job_id);
+      return EXIT.ok;
+    }
+    if (options.json) printJson({ type: 'submitted', job });
+    return await new ForegroundJob(client, job.job_id, options.json ?? false).follow();
+  } catch (failure) {
+    if (!(failure instanceof MeshError)) throw failure;
+    printError(`mesh: ${visible(failure.message)}`);
+    return EXIT.mesh;
+  }
+}
+
+function toRequest(words: readonly string[], options: RunOptions): JobRequest {
+  const { env, timeout, node, label, need, priority, dir, id } = options;
+  return {
+    command: toShellCommand(words),
+    ...(env && { env }),
+    ...(timeout !== undefined && { timeout_seconds: timeout }),
+    ...(node !== undefined && { target_node_id: node }),
+    ...(label && { labels: label }),
+    ...(need && { required: need }),
+    ...(priority !== undefined && { priority }),
+    ...(dir !== undefined && { working_dir: dir }),
+    ...(id !== undefined && { job_id: id }),
+  };
+}
+
+/** A job that this process stands for: signals go to it, its output and end come from it. */
+class ForegroundJob implements Audience {
+  private readonly client: Client;
+  private readonly id: string;
+  private readonly isJson: boolean;
+  private readonly leave = new AbortController();
+  private readonly sinks: Readonly<Record<StreamName, ByteSink>>;
+  private readonly decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+  /** Exit code of the signal that has cancelled the job. */
+  private interruptedWith: number | undefined;
+
+  constructor(client: Client, id: string, isJson: boolean) {
+    this.client = client;
+    this.id = id;
+    this.isJson = isJson;
+    const onClosed = (): void => this.interrupt(EXIT.brokenPipe);
+    this.sinks = {
+      stdout: new ByteSink(process.stdout, onClosed),
+      stderr: new ByteSink(process.stderr, onClosed),
+    };
+  }
+
+  async follow(): Promise<number> {
+    const onInterrupt = (): void => this.interrupt(EXIT.interrupted);
+    const onTerminate = (): void => this.interrupt(EXIT.terminated);
+    process.on('SIGINT', onInterrupt).on('SIGTERM', onTerminate);
+    try {
+      const job = await followJob(this.client, this.id, this, this.leave.signal);
+      return this.finish(job);
+    } catch (failure) {
+      if (!this.leave.signal.aborted) throw this.withHint(failure);
+      this.onNotice(`left; the job may still run: mesh job ${this.id}`);
+      return this.interruptedWith ?? EXIT.interrupted;
+    } finally {
+      process.off('SIGINT', onInterrupt).off('SIGTERM', onTerminate);
+    }
+  }
+
+  async onBytes(stream: StreamName, bytes: Uint8Array): Promise<void> {
+    if (!this.isJson) return this.sinks[stream].write(bytes);
+    const text = this.decoders[stream].decode(bytes, { stream: true });
+    await this.sinks.stdout.write(`${JSON.stringify({ type: 'output', stream, text })}\n`);
+  }
+
+  onNotice(sentence: string): void {
+    printError(`mesh: ${visible(sentence)}`);
+  }
+
+  private interrupt(exitCode: number): void {
+    if (this.interruptedWith !== undefined) {
+      this.leave.abort();
+      return;
+    }
+    this.interruptedWith = exitCode;
+    if (exitCode !== EXIT.brokenPipe) this.onNotice('cancelling the job; once more leaves it');
+    this.client.cancel(this.id).catch((failure: unknown) => {
+      // It had ended by itself: its own end is told in a moment.
+      if (failure instanceof MeshError && failure.code === 'ALREADY_FINAL') return;
+      this.onNotice(`it could not be cancelled: ${messageOf(failure)}`);
+    });
+  }
+
+  private finish(job: JobJson): number {
+    if (this.isJson) printJson({ type: 'ended', job });
+    const { code, notice } = endOf(job);
+    if (notice !== undefined && this.interruptedWith === undefined) this.onNotice(notice);
+    if (job.status === 'JOB_CANCELLED') return this.interruptedWith ?? code;
+    return code;
+  }
+
+  private withHint(failure: unknown): unknown {
+    if (!(failure instanceof MeshError) || failure.code !== 'NODE_UNREACHABLE') return failure;
+    const sentence = `${failure.message} Job ${this.id} goes on without it; ask another node: mesh --api URL logs -f ${this.id}`;
+    return new MeshError(failure.code, sentence, { cause: failure });
+  }
+}
+
+function endOf(job: JobJson): { code: number; notice?: string } {
+  const reason = job.error_message ?? job.status;
+  switch (job.status) {
+    case 'JOB_COMPLETED':
+      return { code: EXIT.ok };
+    case 'JOB_TIMEOUT':
+      return { code: EXIT.timeout, notice: reason };
+    case 'JOB_FAILED': {
+      if (job.exit_code !== null) return { code: job.exit_code };
+      const number = signalNumber(job.signal);
+      return { code: number === undefined ? EXIT.mesh : 128 + number, notice: reason };
+    }
+    default:
+      return { code: EXIT.mesh, notice: reason };
+  }
+}
+
+const signalNumber = (name: string | null): number | undefined =>
+  Object.entries(constants.signals).find(([known]) => known === name)?.[1];

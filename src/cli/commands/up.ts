@@ -1,0 +1,38 @@
+/** `mesh up`: a node in this process. */
+import { Option } from 'commander';
+import { flagOf, settingsHelp } from '../../config/help.ts';
+import { SETTINGS } from '../../config/settings.ts';
+import { parseConfig } from '../../config.ts';
+import type { CommandTree } from '../command-tree.ts';
+import { readSettingsFile } from '../config-folder.ts';
+
+const EXAMPLES = `
+Examples:
+  mesh up                                  # API on http://localhost:3000
+  mesh up --name two --api-port 3002       # a second node on this machine
+  mesh up --slots 8 --labels room=attic --capabilities gpu
+
+Ctrl-C once: it takes no new jobs, finishes what runs and leaves.
+Twice: it ends at once.
+
+Settings (flag, else environment, else mesh.yaml, else default):
+`;
+
+export function addUp(tree: CommandTree): void {
+  const command = tree.local('up', 'Run a node in this terminal until Ctrl-C').usage('[settings]');
+  for (const setting of Object.values(SETTINGS)) {
+    const flag = flagOf(setting);
+    if (flag !== undefined) command.addOption(new Option(flag, setting.meaning).hideHelp());
+  }
+  command
+    .addHelpText('after', () => EXAMPLES + settingsHelp())
+    .action(async () => {
+      const config = parseConfig({
+        flags: command.opts(),
+        env: process.env,
+        readFile: readSettingsFile,
+      });
+      const { runNode } = await import('../../main.ts');
+      tree.exitCode = await runNode(config);
+    });
+}

@@ -1,0 +1,81 @@
+/** The nodes of this user that run here, asked about themselves. */
+import { messageOf } from '../../base/errors.ts';
+import { createClient } from '../../client/client.ts';
+import { httpsFetch } from '../../client/https-fetch.ts';
+import type { RunningNode } from '../../client/running-nodes.ts';
+import { type Finding, inArea } from './finding.ts';
+
+const ANSWER_DEADLINE_MS = 3000;
+const MAX_CLOCK_DIFFERENCE_MS = 5 * 60_000;
+
+export async function checkNodes(running: readonly RunningNode[]): Promise<Finding[]> {
+  const say = inArea('nodes');
+  if (running.length === 0)
+    return [say('note', 'No node of yours runs on this machine.', 'Start one with: mesh up')];
+  return (await Promise.all(running.map(checkNode))).flat();
+}
+
+async function checkNode(running: RunningNode): Promise<Finding[]> {
+  const say = inArea('nodes');
+  const { name, pid, api, token, ca } = running;
+  const client = createClient({
+    url: api,
+    token,
+    ...(ca !== undefined && { fetch: httpsFetch(ca) }),
+  });
+  try {
+    const answer = await client.doctor({ signal: AbortSignal.timeout(ANSWER_DEADLINE_MS) });
+    const alive = answer.peers.filter((peer) => peer.state === 'alive').length;
+    const silent = answer.peers.filter((peer) => peer.state !== 'alive');
+    const { heard, own_heard, targets, port } = answer.discovery;
+    const failing = targets.filter((target) => target.last_error !== null);
+    return [
+      say(
+        'ok',
+        `${name} (pid ${pid}) answers at ${api} and sees ${alive} alive ${alive === 1 ? 'peer' : 'peers'}.`,
+      ),
+      ...answer.problems.map((problem) => say('problem', `${name}: ${problem}`)),
+      ...silent.map((peer) =>
+        say(
+          'note',
+          `${name} sees ${peer.name} (${peer.address}) as ${peer.state}.`,
+          'Is it down, or does a firewall drop TCP between the two?',
+        ),
+      ),
+      ...failing.map((target) =>
+        say('note', `${name} cannot send heartbeats to ${target.address} (${target.last_error}).`),
+      ),
+      ...(heard === 0 && own_heard === 0 && port !== 0
+        ? [
+            say(
+              'problem',
+              `${name} hears no heartbeats on UDP ${port}, not even its own.`,
+              'Name the other machines with --peers (MESH_PEERS).',
+            ),
+          ]
+        : []),
+    ];
+  } catch (failure) {
+    return [
+      say(
+        'problem',
+        `${name} (pid ${pid}) does not answer at ${api}: ${messageOf(failure)}`,
+        'It may be starting or ending; else look into its log.',
+      ),
+    ];
+  }
+}
+
+/** Nothing that could lose a job hangs on the calendar; certificates and what people read do. */
+export function checkClock(now: number, programTime: number): Finding {
+  const say = inArea('clock');
+  const shown = new Date(now).toISOString();
+  if (now + MAX_CLOCK_DIFFERENCE_MS < programTime) {
+    return say(
+      'problem',
+      `The clock says ${shown}, which is before this program was made.`,
+      'Set the clock; `timedatectl` says whether it is kept in time.',
+    );
+  }
+  return say('ok', `The clock says ${shown}.`);
+}

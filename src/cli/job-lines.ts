@@ -1,0 +1,73 @@
+/** One job as `mesh job` shows it. */
+import { isFinalStatus, type JobJson } from '../api/job-json.ts';
+import { clip, visible } from './terminal.ts';
+
+type NameOf = (node: string) => string | undefined;
+
+const LABEL_WIDTH = 10;
+const MAX_OUTPUT_LINES = 10;
+
+/** Lines of at most `width` columns. */
+export function jobLines(job: JobJson, nameOf: NameOf, width: number): string[] {
+  const named = (node: string): string => nameOf(node) ?? node;
+  const fields: (readonly [string, string | null])[] = [
+    ['Job', job.job_id],
+    ['Status', statusText(job)],
+    ['Command', job.command || `(task type ${job.task_type})`],
+    ['Node', job.target_node_id && named(job.target_node_id)],
+    ['Needs', needsOf(job)],
+    ['Reason', job.error_message],
+    ['Created', `${job.created_at} at ${named(job.created_by_node)}`],
+    ['Started', job.started_at],
+    ['Ended', job.finished_at && `${job.finished_at}${durationOf(job)}`],
+    ['Timeout', `${job.timeout_seconds} s`],
+    ['Durable', job.durability],
+  ];
+  const lines = fields.flatMap(([label, text]) => (text ? [fieldLine(label, text)] : []));
+  const history = [...job.attempts, ...job.superseded].map(
+    (one) => `attempt ${one.attempt} on ${named(one.node_id)}: ${one.note}`,
+  );
+  const waiting = job.waiting.map((one) => `${named(one.node_id)}: ${one.reason}`);
+  return [
+    ...lines,
+    ...section('Waits, because', waiting),
+    ...section('Attempts', history),
+    ...outputSection(job),
+  ].map((line) => clip(line, width));
+}
+
+const fieldLine = (label: string, text: string): string =>
+  `${label.padEnd(LABEL_WIDTH)}${visible(text)}`;
+
+const section = (title: string, lines: readonly string[]): string[] =>
+  lines.length === 0 ? [] : ['', `${title}:`, ...lines.map((line) => `  ${visible(line)}`)];
+
+function statusText(job: JobJson): string {
+  const exit = job.exit_code === null ? '' : `, exit code ${job.exit_code}`;
+  const signal = job.signal === null ? '' : `, ${job.signal}`;
+  return `${job.status}${exit}${signal}${job.cancelling ? ', being cancelled' : ''}`;
+}
+
+function needsOf({ labels, required }: JobJson): string | null {
+  const pairs = Object.entries({ ...labels, ...required }).map(
+    ([name, value]) => `${name}=${value}`,
+  );
+  return pairs.length === 0 ? null : pairs.join(', ');
+}
+
+function durationOf({ started_at, finished_at }: JobJson): string {
+  if (started_at === null || finished_at === null) return '';
+  return ` (${((Date.parse(finished_at) - Date.parse(started_at)) / 1000).toFixed(1)} s)`;
+}
+
+function outputSection(job: JobJson): string[] {
+  if (!isFinalStatus(job.status)) return ['', `Its output: mesh logs -f ${job.job_id}`];
+  return (['stdout', 'stderr'] as const).flatMap((stream) => {
+    const lines = job[stream].replace(/\n$/, '').split('\n');
+    if (job[stream] === '') return [];
+    const shown = lines.slice(-MAX_OUTPUT_LINES);
+    const isCut = shown.length < lines.length || job[`${stream}_truncated`];
+    const hint = isCut ? `, the end of ${job[`${stream}_bytes`]} bytes` : '';
+    return section(`${stream}${hint}`, shown);
+  });
+}
