@@ -24,6 +24,8 @@ const MAX_INPUTS = 4096;
 /** Turns in a row before the event loop gets its chance. */
 const MAX_TURNS = 16;
 const STORE_RETRY_MS = 1000;
+/** Housekeeping that is put off at most; then it is written without waiting for a tick. */
+const MAX_LATER = 1000;
 
 /** When things run; the simulator brings its own. */
 export interface Timers {
@@ -55,6 +57,8 @@ export class Driver {
   private readonly parts: DriverParts;
   private inputs: Input[] = [];
   private held: Held | undefined;
+  /** Writes on which nothing hangs: they go with the next commit, at a tick at the latest. */
+  private later: Write[] = [];
   private isScheduled = false;
   private isStopped = false;
   private cancelTick: () => void = () => {};
@@ -128,6 +132,8 @@ export class Driver {
     for (const input of inputs) {
       for (const effect of this.parts.core.handle(input, now)) this.sort(effect, turn);
     }
+    const isDue = inputs.some((input) => input.kind === 'tick') || this.later.length >= MAX_LATER;
+    if (turn.writes.length > 0 || isDue) turn.writes.push(...this.later.splice(0));
     if (this.held) {
       this.held.writes.push(...turn.writes);
       this.held.effects.push(...turn.effects);
@@ -144,7 +150,7 @@ export class Driver {
   private sort(effect: Effect, turn: Held): void {
     switch (effect.kind) {
       case 'persist':
-        turn.writes.push(effect.write);
+        (isHousekeeping(effect.write) ? this.later : turn.writes).push(effect.write);
         return;
       case 'signal':
         this.parts.links.send(effect.to, [effect.message]);
@@ -263,6 +269,13 @@ export class Driver {
     this.replies.delete(request);
   }
 }
+
+/**
+ * Rows that are no longer needed. Should they survive a crash, an outcome is told once more and
+ * acknowledged once more: not worth an fsync of its own.
+ */
+const isHousekeeping = (write: Write): boolean =>
+  write.kind === 'acknowledged' || write.kind === 'forgotten';
 
 /** Such an answer says only that nothing was taken, so it need not wait for a disk that fails. */
 const isRefusal = (reply: Reply): boolean =>
