@@ -218,5 +218,6 @@ const refs = (wire: readonly mesh.AttemptRef.$Properties[] | null | undefined) =
 function finite(value: number | null | undefined): number {
   const number = value ?? 0;
   if (!Number.isFinite(number)) throw new field.Malformed('not a finite number');
-  return number;
+  // Minus zero would be echoed as zero.
+  return number + 0;
 }

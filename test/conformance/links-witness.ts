@@ -43,6 +43,12 @@ export class Witness implements LinkHandlers {
     return this.answer(call, signal);
   }
 
+  /** What was told so far. */
+  forget(): void {
+    this.events.length = 0;
+    this.counts.clear();
+  }
+
   of<Kind extends LinkEvent['kind']>(kind: Kind): Extract<LinkEvent, { kind: Kind }>[] {
     return this.events.filter((event) => event.kind === kind) as never;
   }
