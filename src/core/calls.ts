@@ -7,7 +7,8 @@ import type { WallMs } from '../base/instant.ts';
 import type { Reply } from './effects.ts';
 import type { Submission } from './inputs.ts';
 import type { JobStatus } from './job.ts';
-import type { Fence, JobRecord } from './record.ts';
+import type { JobRecord } from './job-record.ts';
+import type { Fence } from './record.ts';
 
 export type Call =
   /** This node's own record of a job. */

@@ -25,12 +25,12 @@ import type { Load, NodeFacts } from './facts.ts';
 import type { Input, StoredState } from './inputs.ts';
 import { Intake } from './intake.ts';
 import { recordedStatus } from './job.ts';
+import type { JobRecord } from './job-record.ts';
 import type { Member, MemberChange } from './member.ts';
 import { Membership } from './membership.ts';
 import type { JobMessage, Message } from './messages.ts';
 import { Outgoing } from './outgoing.ts';
 import { type OwnedJob, Ownership } from './ownership.ts';
-import type { JobRecord } from './record.ts';
 
 /** Between two ticks; every time limit of the core is exact to this much. */
 export const TICK_MS = 100;

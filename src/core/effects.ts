@@ -7,8 +7,9 @@
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { MonoMs, WallMs } from '../base/instant.ts';
 import type { AttemptOutcome, JobStatus } from './job.ts';
+import type { JobRecord } from './job-record.ts';
 import type { Grant, Message, Signal } from './messages.ts';
-import type { Fence, JobRecord, RecordHeader } from './record.ts';
+import type { Fence, RecordHeader } from './record.ts';
 
 export type Effect =
   | { readonly kind: 'persist'; readonly write: Write }

@@ -7,8 +7,9 @@ import type { WallMs } from '../base/instant.ts';
 import type { Write } from './effects.ts';
 import type { NodeFacts } from './facts.ts';
 import type { AttemptEnd, AttemptOutcome, JobSpec, OutputTail } from './job.ts';
+import type { JobRecord } from './job-record.ts';
 import type { Grant, Message } from './messages.ts';
-import type { Fence, JobRecord } from './record.ts';
+import type { Fence } from './record.ts';
 
 export type Input =
   /** First of all, once: what the disk holds. */

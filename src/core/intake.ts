@@ -5,10 +5,11 @@
 import type { JobId, RequestId } from '../base/ids.ts';
 import type { Submission } from './inputs.ts';
 import { recordedStatus } from './job.ts';
+import type { JobRecord } from './job-record.ts';
 import { cancelledFinal } from './outcome.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
-import { type JobRecord, ownerOf } from './record.ts';
+import { ownerOf } from './record.ts';
 
 /** Of the records this program writes; nodes that cannot read them do not decide about them. */
 export const RECORD_VERSION = 1;

@@ -9,8 +9,9 @@
 import { isSameBoot, type JobId, type NodeId, type RequestId } from '../base/ids.ts';
 import type { MonoMs } from '../base/instant.ts';
 import { type Job, type JobStatus, recordedStatus } from './job.ts';
+import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
-import { type JobRecord, ownerOf, type RecordHeader } from './record.ts';
+import { ownerOf, type RecordHeader } from './record.ts';
 import { Register } from './register.ts';
 
 /** What the owner knows beside the record; lost with the process, and found out again. */

@@ -3,7 +3,6 @@
  * single-decree Paxos (register.ts); compared by epoch, then version.
  */
 import { type Birth, type BootId, compareText, type JobId, type NodeId } from '../base/ids.ts';
-import type { Job } from './job.ts';
 
 /** Raised at each change of owner and at each start of an owner; ordered by counter, then node. */
 export interface Epoch {
@@ -32,12 +31,6 @@ export interface RecordHeader {
   readonly writerBoot: BootId;
   /** Nodes of a lower protocol version keep and pass on this record, but do not decide about it. */
   readonly minVersion: number;
-}
-
-/** Header and body as this node's disk has them. */
-export interface JobRecord {
-  readonly header: RecordHeader;
-  readonly job: Job;
 }
 
 /** Who decides about the job: read from the record, never from the id. */

@@ -8,8 +8,9 @@
  * for those who propose.
  */
 import type { JobId, NodeId } from '../base/ids.ts';
+import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
-import { compareEpochs, type JobRecord, type RecordHeader } from './record.ts';
+import { compareEpochs, type RecordHeader } from './record.ts';
 
 interface Proposal {
   readonly record: JobRecord;

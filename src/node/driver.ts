@@ -15,8 +15,8 @@ import { asRequestId } from '../base/ids.ts';
 import type { Core } from '../core/core.ts';
 import type { Effect, MeshEvent, Reply, Write } from '../core/effects.ts';
 import type { Input } from '../core/inputs.ts';
+import type { JobRecord } from '../core/job-record.ts';
 import type { Message } from '../core/messages.ts';
-import type { JobRecord } from '../core/record.ts';
 import type { Clock, Executor, Links, Store } from './ports.ts';
 
 /** Inputs of one turn; the rest waits for the next. */

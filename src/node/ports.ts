@@ -10,8 +10,9 @@ import type { Answer, Call, OutputChunk, OutputStream, RecordQuery } from '../co
 import type { AttemptOrder, Write } from '../core/effects.ts';
 import type { NodeFacts } from '../core/facts.ts';
 import type { AttemptReport, StoredState } from '../core/inputs.ts';
+import type { JobRecord } from '../core/job-record.ts';
 import type { Message } from '../core/messages.ts';
-import type { Fence, JobRecord } from '../core/record.ts';
+import type { Fence } from '../core/record.ts';
 
 export interface Clock {
   now(): Now;

@@ -5,7 +5,8 @@
  */
 import type { JobId } from '../base/ids.ts';
 import type { Write } from '../core/effects.ts';
-import { fenceText, type JobRecord } from '../core/record.ts';
+import type { JobRecord } from '../core/job-record.ts';
+import { fenceText } from '../core/record.ts';
 import { encodeGrant } from '../wire/grants.ts';
 import { encodeOutcome } from '../wire/outcomes.ts';
 import { nodesText, toBuffer, toJobRow } from './job-row.ts';

@@ -4,7 +4,8 @@
  */
 import { asBirth, asJobId, asNodeId, type BootId, bootText, type NodeId } from '../base/ids.ts';
 import { type AttemptOutcome, type Job, type OutputTail, recordedStatus } from '../core/job.ts';
-import type { JobRecord, RecordHeader } from '../core/record.ts';
+import type { JobRecord } from '../core/job-record.ts';
+import type { RecordHeader } from '../core/record.ts';
 import { encodeJob, parseJob } from '../wire/jobs.ts';
 import { jobs } from './schema.ts';
 

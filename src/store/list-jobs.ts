@@ -6,7 +6,7 @@
 import type { SQL } from 'drizzle-orm';
 import { compareText } from '../base/ids.ts';
 import type { RecordQuery } from '../core/calls.ts';
-import type { JobRecord } from '../core/record.ts';
+import type { JobRecord } from '../core/job-record.ts';
 import type { Queries } from './database.ts';
 import { and, desc, eq, sql } from './drizzle.ts';
 import { RECORD_COLUMNS, type RecordRow, toRecord } from './job-row.ts';

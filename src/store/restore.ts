@@ -7,7 +7,8 @@
 import { asJobId } from '../base/ids.ts';
 import { asWall } from '../base/instant.ts';
 import type { OutboxRow, StartedRow, StoredState } from '../core/inputs.ts';
-import { fenceText, type JobRecord } from '../core/record.ts';
+import type { JobRecord } from '../core/job-record.ts';
+import { fenceText } from '../core/record.ts';
 import { parseGrant } from '../wire/grants.ts';
 import { parseOutcome } from '../wire/outcomes.ts';
 import type { Client } from './database.ts';

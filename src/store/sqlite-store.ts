@@ -4,7 +4,7 @@ import type { JobId } from '../base/ids.ts';
 import type { RecordQuery } from '../core/calls.ts';
 import type { Write } from '../core/effects.ts';
 import type { StoredState } from '../core/inputs.ts';
-import type { JobRecord } from '../core/record.ts';
+import type { JobRecord } from '../core/job-record.ts';
 import type { PeerRow, RememberedPeer, Store } from '../node/ports.ts';
 import { applyWrites } from './apply-writes.ts';
 import type { Client, Queries } from './database.ts';

@@ -2,7 +2,7 @@
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import type { Answer, LiveRecord, OutputChunk } from '../core/calls.ts';
 import type { Reply } from '../core/effects.ts';
-import type { JobRecord } from '../core/record.ts';
+import type { JobRecord } from '../core/job-record.ts';
 import { fromStatus, toStatus } from './calls.ts';
 import * as field from './fields.ts';
 import { encodeJob, parseJob } from './jobs.ts';

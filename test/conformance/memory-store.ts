@@ -10,7 +10,8 @@ import type { RecordQuery } from '../../src/core/calls.ts';
 import type { Write } from '../../src/core/effects.ts';
 import type { OutboxRow, StartedRow, StoredState } from '../../src/core/inputs.ts';
 import { recordedStatus } from '../../src/core/job.ts';
-import { attemptKey, compareEpochs, type JobRecord } from '../../src/core/record.ts';
+import type { JobRecord } from '../../src/core/job-record.ts';
+import { attemptKey, compareEpochs } from '../../src/core/record.ts';
 import type { PeerRow, RememberedPeer, Store } from '../../src/node/ports.ts';
 
 interface Tables {

@@ -18,8 +18,9 @@ import {
   type JobState,
   NO_OUTPUT,
 } from '../../src/core/job.ts';
+import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Grant } from '../../src/core/messages.ts';
-import type { Fence, JobRecord } from '../../src/core/record.ts';
+import type { Fence } from '../../src/core/record.ts';
 
 export const NODE_A = asNodeId(`node-${'a'.repeat(32)}`);
 export const NODE_B = asNodeId(`node-${'b'.repeat(32)}`);

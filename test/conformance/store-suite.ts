@@ -6,7 +6,7 @@ import type { BootId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { RecordQuery } from '../../src/core/calls.ts';
 import type { Write } from '../../src/core/effects.ts';
-import type { JobRecord } from '../../src/core/record.ts';
+import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Store } from '../../src/node/ports.ts';
 import {
   completed,

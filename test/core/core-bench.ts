@@ -20,8 +20,8 @@ import type { Effect, MeshEvent, Reply, Write } from '../../src/core/effects.ts'
 import { IDLE_LOAD, type Load, type NodeFacts } from '../../src/core/facts.ts';
 import type { Input, StoredState } from '../../src/core/inputs.ts';
 import type { JobSpec } from '../../src/core/job.ts';
+import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Message } from '../../src/core/messages.ts';
-import type { JobRecord } from '../../src/core/record.ts';
 
 export const nodeId = (letter: string): NodeId => asNodeId(`node-${letter.repeat(32)}`);
 /** The node under test: its id is neither the lowest nor the highest. */
