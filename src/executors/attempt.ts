@@ -100,6 +100,7 @@ export class Attempt {
     const { running } = launched;
     this.running = running;
     this.startedAt = this.parts.now();
+    // A task type may take its time to start something; it has nothing to clean up yet.
     if (this.isEndAsked) running.end(0);
     const { job, fence } = this.order;
     if (!this.isAbandoned) {

@@ -130,13 +130,16 @@ describe('a guard', () => {
   });
 
   test('is deaf to what a terminal sends', async (t) => {
-    const { folder, problems } = await startBench(t);
+    const { folder, problems, run } = await startBench(t);
     const guard = guardOf(folder);
     assert(guard !== undefined);
-    for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM', 'SIGQUIT'] as const)
-      process.kill(guard, signal);
     const stat = readFileSync(`/proc/${guard}/stat`, 'utf8').split(' ');
     assert.equal(stat[5], String(guard), 'a session of its own');
+    await run('sleep 0.1');
+    for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM', 'SIGQUIT'] as const) {
+      process.kill(guard, signal);
+    }
+    await run('sleep 0.1');
     assert(isAlive(guard));
     assert.deepEqual(problems, []);
   });

@@ -23,6 +23,8 @@ describe('500 short jobs', () => {
       });
     }
     assert.equal(openCount(), before);
+    const [life = ''] = readdirSync(join(folder, 'running'));
+    assert.deepEqual(readdirSync(join(folder, 'running', life)).sort(), ['host', 'open']);
     const ofJobs = (name: string): boolean => name === 'ProcessWrap' || name === 'FSReqPromise';
     await executor.stop();
     assert.deepEqual(process.getActiveResourcesInfo().filter(ofJobs), []);

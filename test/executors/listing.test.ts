@@ -14,6 +14,7 @@ import {
   Life,
   type Listing,
   NOT_LISTED_CODE,
+  parseListing,
 } from '../../src/executors/groups/listing.ts';
 import { fence, release, temporaryFolder, until } from './attempts.ts';
 import { isAlive } from './processes.ts';
@@ -111,6 +112,25 @@ for (const procFolder of ['/proc', '/no-such-folder']) {
   });
 }
 
+describe('a listing', () => {
+  test('counts only when it is complete and names a group that can be one', () => {
+    const whole = `4711\n98765\njob-1\n${FENCE}\nend\n`;
+    assert.deepEqual(parseListing(whole), {
+      groupId: 4711,
+      startTime: '98765',
+      job: 'job-1',
+      fence: fence(),
+    });
+    for (let length = 0; length < whole.length - 1; length++) {
+      assert.equal(parseListing(whole.slice(0, length)), undefined, `${length} bytes`);
+    }
+    for (const id of ['0', '1', '-1', '-4711', 'x', '1.5', '']) {
+      assert.equal(parseListing(whole.replace('4711', id)), undefined, `group ${id}`);
+    }
+    assert.equal(parseListing(whole.replace('job-1', '../job')), undefined);
+  });
+});
+
 describe('a guard', () => {
   test('knows a group by a leader whose name looks like a line of /proc', async (t) => {
     const name = ') S 1 1\n';
@@ -119,6 +139,15 @@ describe('a guard', () => {
     const ended = once(child, 'exit');
     await runGuard(life);
     assert.deepEqual(await ended, [null, 'SIGKILL']);
+  });
+
+  test('ends a group whose leader is gone', async (t) => {
+    const { life, groupId } = await startListed(t, { command: 'sleep 1000 & echo $!' });
+    await until('leader gone', () => !existsSync(`/proc/${groupId}`));
+    const pids = membersOf(groupId);
+    assert.equal(pids.length, 1);
+    await runGuard(life);
+    await until('members gone', () => !pids.some(isAlive));
   });
 
   test('passes over a list that is being written', async (t) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { fenceText } from '../../src/core/record.ts';
 import { order, startBench, temporaryFolder, textOf, until } from './attempts.ts';
 
 describe('a shell command', () => {
@@ -64,14 +65,14 @@ describe('a shell command', () => {
 
   test('of a job whose id is no plain name goes nowhere near the disk', async (t) => {
     const { executor, reports, folder } = await startBench(t);
-    const ordered = order('true', {}, { job: '../../escape' });
+    const ordered = order('true', {}, { job: '../beside' });
     executor.run(ordered);
     assert.equal((await reports.ended(ordered)).end.tag, 'failed');
-    assert.equal(
-      await executor.outputs.read(ordered, 'stdout', { offset: 0, maxBytes: 1 }),
-      undefined,
-    );
-    assert.deepEqual(readdirSync(join(folder, 'output')), []);
+    assert(!existsSync(join(folder, 'beside')));
+    mkdirSync(join(folder, 'beside'));
+    writeFileSync(join(folder, 'beside', `${fenceText(ordered.fence)}.stdout`), 'not for you');
+    const range = { offset: 0, maxBytes: 100 };
+    assert.equal(await executor.outputs.read(ordered, 'stdout', range), undefined);
   });
 });
 
