@@ -28,6 +28,7 @@ export function createLog({ level, format, node }: LogOptions): Log {
     colorize: process.stderr.isTTY,
     translateTime: 'SYS:HH:MM:ss.l',
     ignore: 'node',
+    singleLine: true,
   });
   const stream = { write: (line: string) => void process.stderr.write(render(line) ?? line) };
   return pino(base, stream);
