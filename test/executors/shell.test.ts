@@ -44,7 +44,8 @@ describe('a shell command', () => {
   test('gets an empty stdin and signals as a terminal would leave them', async (t) => {
     const { run } = await startBench(t);
     const { stdout, end } = await run('cat; yes | head -n 1; grep SigIgn /proc/$$/status');
-    assert.equal(textOf(stdout), 'y\nSigIgn:\t0000000000000000\n');
+    // Signals 32 and 33 are the C library's own; make leaves them ignored in what it starts.
+    assert.match(textOf(stdout), /^y\nSigIgn:\t0000000[01][08]0000000\n$/);
     assert.deepEqual(end, { tag: 'exited', code: 0 });
   });
 
