@@ -48,7 +48,8 @@ const ALLOWED_IMPORTS: Readonly<Record<string, string>> = {
   'src/cli/commands/up.ts -> src/main.ts':
     'this command is the node, and loads it when it is given',
   'src/cli/commands/key.ts -> src/links/mesh-key.ts': 'the key has one text form and one file form',
-  'src/cli/commands/key.ts -> src/links/mesh-ca.ts': 'what clients of HTTPS must trust comes from the key',
+  'src/cli/commands/key.ts -> src/links/mesh-ca.ts':
+    'what clients of HTTPS must trust comes from the key',
   'src/cli/doctor/check-files.ts -> src/links/mesh-key.ts': 'the file is judged as a node would',
 };
 
