@@ -2,7 +2,7 @@
  * What the core wants done. The driver writes every `persist` of a turn in one transaction and
  * performs the rest in order after the commit, so nothing is visible before it is durable. What
  * hangs on nothing that this turn writes does not wait: `signal`, `dial`, `hangUp`, `start` (its
- * fence was committed before) and `stop` (a lease ends with a full disk too).
+ * fence was committed before), `stop` (a lease ends with a full disk too) and `load`.
  */
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { MonoMs, WallMs } from '../base/instant.ts';
@@ -21,7 +21,10 @@ export type Effect =
   | { readonly kind: 'stop'; readonly job: JobId; readonly fence: Fence; readonly graceMs: number }
   /** The disk refused the first write of this job and its client was told so: never write it. */
   | { readonly kind: 'withdraw'; readonly job: JobId }
-  /** Read the record and answer with a `stored` input. */
+  /**
+   * Read the record and answer with a `stored` input. Only asked for what is not in memory, so
+   * nothing that is still to be written can be missed.
+   */
   | { readonly kind: 'load'; readonly job: JobId }
   | { readonly kind: 'reply'; readonly request: RequestId; readonly reply: Reply }
   | { readonly kind: 'event'; readonly event: MeshEvent }

@@ -134,8 +134,9 @@ export class Ownership {
     act: (owned: OwnedJob | undefined, stored: JobRecord | undefined) => void,
   ): void {
     const owned = this.jobs.get(job);
-    if (owned) {
-      act(owned, undefined);
+    const revisited = this.revisited.get(job);
+    if (owned || revisited) {
+      act(owned, revisited?.record);
       return;
     }
     const later = (record: JobRecord | undefined): void => act(this.jobs.get(job), record);

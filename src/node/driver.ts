@@ -8,16 +8,15 @@
  * turns are added to them, and the whole is tried again each second; meanwhile the core takes no
  * new jobs, and signs of life go on, because they promise nothing.
  */
-
 import { messageOf } from '../base/errors.ts';
-import type { JobId, RequestId } from '../base/ids.ts';
-import { asRequestId } from '../base/ids.ts';
+import { asJobId, asNodeId, asRequestId, type JobId, type RequestId } from '../base/ids.ts';
 import type { Core } from '../core/core.ts';
 import type { Effect, MeshEvent, Reply, Write } from '../core/effects.ts';
 import type { Input } from '../core/inputs.ts';
 import type { JobRecord } from '../core/job-record.ts';
 import type { Message } from '../core/messages.ts';
 import type { Clock, Executor, Links, Store } from './ports.ts';
+import { Turn } from './turn.ts';
 
 /** Inputs of one turn; the rest waits for the next. */
 const MAX_INPUTS = 4096;
@@ -48,15 +47,11 @@ export interface DriverParts {
   readonly onStoreFailure: (failure: unknown) => void;
 }
 
-interface Held {
-  writes: Write[];
-  effects: Effect[];
-}
-
 export class Driver {
   private readonly parts: DriverParts;
   private inputs: Input[] = [];
-  private held: Held | undefined;
+  /** What the disk has refused so far. */
+  private held: Turn | undefined;
   /** Writes on which nothing hangs: they go with the next commit, at a tick at the latest. */
   private later: Write[] = [];
   private isScheduled = false;
@@ -127,19 +122,23 @@ export class Driver {
     const inputs =
       this.inputs.length > MAX_INPUTS ? this.inputs.splice(0, MAX_INPUTS) : this.inputs;
     if (inputs === this.inputs) this.inputs = [];
-    const turn: Held = { writes: [], effects: [] };
+    const turn = new Turn();
     const now = this.parts.clock.now();
     for (const input of inputs) {
       for (const effect of this.parts.core.handle(input, now)) this.sort(effect, turn);
     }
     const isDue = inputs.some((input) => input.kind === 'tick') || this.later.length >= MAX_LATER;
-    if (turn.writes.length > 0 || isDue) turn.writes.push(...this.later.splice(0));
-    if (this.held) {
-      this.held.writes.push(...turn.writes);
-      this.held.effects.push(...turn.effects);
-    } else if (turn.writes.length === 0 || this.commit(turn)) {
-      this.perform(turn);
-    }
+    if (turn.writes.length > 0 || isDue)
+      for (const write of this.later.splice(0)) turn.persist(write);
+    if (this.held) this.hold(turn);
+    else if (turn.writes.length === 0 || this.commit(turn)) this.perform(turn);
+  }
+
+  /** A node that leaves does not wait for its disk, which may never work again. */
+  private hold(turn: Turn): void {
+    if (turn.takeDrained()) this.parts.onDrained();
+    if (this.held) this.held.append(turn);
+    else this.held = turn;
   }
 
   /**
@@ -147,10 +146,11 @@ export class Driver {
    * end of a lease holds with a full disk too. A start need not: the core asks for it only when
    * its fence has been committed, and held back it could come after its own lease.
    */
-  private sort(effect: Effect, turn: Held): void {
+  private sort(effect: Effect, turn: Turn): void {
     switch (effect.kind) {
       case 'persist':
-        (isHousekeeping(effect.write) ? this.later : turn.writes).push(effect.write);
+        if (isHousekeeping(effect.write)) this.later.push(effect.write);
+        else turn.persist(effect.write);
         return;
       case 'signal':
         this.parts.links.send(effect.to, [effect.message]);
@@ -167,8 +167,12 @@ export class Driver {
       case 'stop':
         this.parts.executor.end(effect.job, effect.fence, effect.graceMs);
         return;
+      case 'load':
+        this.push({ kind: 'stored', job: effect.job, record: this.read(effect.job) });
+        return;
       case 'withdraw':
-        this.withdraw(effect.job, turn);
+        turn.withdraw(effect.job);
+        this.held?.withdraw(effect.job);
         return;
       case 'reply':
         if (isRefusal(effect.reply)) this.settle(effect.request, effect.reply);
@@ -179,17 +183,11 @@ export class Driver {
     }
   }
 
-  private withdraw(job: JobId, turn: Held): void {
-    const isOther = (write: Write): boolean => write.kind !== 'record' || write.header.job !== job;
-    turn.writes = turn.writes.filter(isOther);
-    if (this.held) this.held.writes = this.held.writes.filter(isOther);
-  }
-
-  private commit(turn: Held): boolean {
+  private commit(turn: Turn): boolean {
     try {
       this.parts.store.commit(turn.writes);
     } catch (failure) {
-      this.held = turn;
+      this.hold(turn);
       this.parts.onStoreFailure(failure);
       this.inputs.push({ kind: 'storeChanged', isWorking: false });
       this.armRetry();
@@ -207,7 +205,7 @@ export class Driver {
     const turn = this.held;
     if (!turn || this.isStopped) return;
     try {
-      this.parts.store.commit(turn.writes);
+      this.parts.store.commit(turn.writes.length > 0 ? turn.writes : PROBE);
     } catch {
       // Told once, when it began; it still fails.
       this.armRetry();
@@ -222,7 +220,7 @@ export class Driver {
 
   // -------------------------------------------------------------- effects
 
-  private perform(turn: Held): void {
+  private perform(turn: Turn): void {
     const outbound = new Map<Parameters<Links['send']>[0], Message[]>();
     for (const effect of turn.effects) {
       if (effect.kind !== 'send') {
@@ -238,9 +236,6 @@ export class Driver {
 
   private performOne(effect: Effect): void {
     switch (effect.kind) {
-      case 'load':
-        this.push({ kind: 'stored', job: effect.job, record: this.read(effect.job) });
-        return;
       case 'reply':
         this.settle(effect.request, effect.reply);
         return;
@@ -276,6 +271,18 @@ export class Driver {
  */
 const isHousekeeping = (write: Write): boolean =>
   write.kind === 'acknowledged' || write.kind === 'forgotten';
+
+/**
+ * When all that was refused has been withdrawn, only a write can tell whether the disk works
+ * again; this one leaves nothing behind.
+ */
+const PROBE: readonly Write[] = [
+  {
+    kind: 'forgotten',
+    job: asJobId('probe'),
+    fence: { epoch: { counter: 0, node: asNodeId('node-probe') }, attempt: 0 },
+  },
+];
 
 /** Such an answer says only that nothing was taken, so it need not wait for a disk that fails. */
 const isRefusal = (reply: Reply): boolean =>

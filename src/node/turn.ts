@@ -1,0 +1,58 @@
+import type { JobId } from '../base/ids.ts';
+import type { Effect, Write } from '../core/effects.ts';
+
+/**
+ * Messages and events that wait for a disk are kept up to so many. Beyond that they are dropped:
+ * whoever needs an answer asks again, and nothing is decided on an event.
+ */
+const MAX_HELD = 10_000;
+
+/** What the inputs of one turn of the driver want written, and done after that. */
+export class Turn {
+  effects: Effect[] = [];
+  private kept: Write[] = [];
+  private readonly withdrawn = new Set<JobId>();
+
+  /** In the order of the core. */
+  get writes(): readonly Write[] {
+    this.dropWithdrawn();
+    return this.kept;
+  }
+
+  persist(write: Write): void {
+    // What is written of a withdrawn job from now on is of another job with its id.
+    this.dropWithdrawn();
+    this.kept.push(write);
+  }
+
+  /** The job is never written; all at once, because a full disk refuses thousands in one turn. */
+  withdraw(job: JobId): void {
+    this.withdrawn.add(job);
+  }
+
+  /** Takes the end of a drain out of the effects; false: it was not there. */
+  takeDrained(): boolean {
+    const rest = this.effects.filter((effect) => effect.kind !== 'drained');
+    const isThere = rest.length < this.effects.length;
+    this.effects = rest;
+    return isThere;
+  }
+
+  /** Adds a later turn to this one, which the disk has refused. */
+  append(later: Turn): void {
+    for (const write of later.writes) this.persist(write);
+    for (const effect of later.effects) {
+      const isLossy = effect.kind === 'send' || effect.kind === 'event';
+      if (!isLossy || this.effects.length < MAX_HELD) this.effects.push(effect);
+    }
+  }
+
+  private dropWithdrawn(): void {
+    const { withdrawn } = this;
+    if (withdrawn.size === 0) return;
+    this.kept = this.kept.filter(
+      (write) => write.kind !== 'record' || !withdrawn.has(write.header.job),
+    );
+    withdrawn.clear();
+  }
+}
