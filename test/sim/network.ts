@@ -24,6 +24,8 @@ export class Network {
   private readonly random: Random;
   private readonly nodes: readonly SimNode[];
   faults: NetworkFaults = { loss: 0, duplication: 0, hintLoss: 0 };
+  /** Which messages a scenario loses on purpose. */
+  isLost: (message: Message) => boolean = () => false;
   /** `from to` pairs that let nothing through. */
   private readonly cut = new Set<string>();
   private serial = 0;
@@ -117,7 +119,7 @@ export class Network {
     const target = this.find(to);
     if (link === undefined || !target) return;
     for (const message of messages) {
-      if (this.random() < this.faults.loss) continue;
+      if (this.random() < this.faults.loss || this.isLost(message)) continue;
       this.deliver(from, target, link, message);
       if (this.random() < this.faults.duplication) this.deliver(from, target, link, message);
     }

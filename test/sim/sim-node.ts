@@ -26,6 +26,7 @@ export interface SimNodeOptions {
   readonly events: EventQueue;
   readonly random: Random;
   readonly checker: Checker;
+  readonly killGraceMs?: number | undefined;
 }
 
 interface Process {
@@ -46,6 +47,8 @@ export class SimNode {
   boot: BootId = { counter: 0, salt: '' };
   /** Chance that a commit is the last thing this life does. */
   crashAtCommit = 0;
+  /** Its processes end by SIGKILL only. */
+  ignoresTerm = false;
   private frozenUntil = 0;
   private missed: (() => void)[] = [];
   private network: Network | undefined;
@@ -111,7 +114,7 @@ export class SimNode {
       random: seededRandom(seed),
       now: this.now(),
       peerTimeoutMs: 30_000,
-      killGraceMs: 500,
+      killGraceMs: this.options.killGraceMs ?? 500,
       maxJobs: 10_000,
     });
     this.driver = this.makeDriver(this.core, store, life);
@@ -281,7 +284,8 @@ export class SimNode {
     if (!process) return;
     const { events, random } = this.options;
     // One in three ignores SIGTERM.
-    const delay = random() < 0.33 ? graceMs : random() * Math.min(graceMs, 100);
+    const isStubborn = random() < 0.33 || this.ignoresTerm;
+    const delay = isStubborn ? graceMs : random() * Math.min(graceMs, 100);
     events.after(delay, () => this.ended(process, { tag: 'signalled', signal: 'SIGTERM' }));
   }
 
