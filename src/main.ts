@@ -62,7 +62,7 @@ export interface RunningNode {
 /** @throws MeshError what is wrong with the key, the data folder or a port, as a sentence */
 export async function startNode(config: Config, log: Log): Promise<RunningNode> {
   const { node, http, executors } = assemble(config, log);
-  const prune = setInterval(() => pruneOutputs(executors, config, log), PRUNE_INTERVAL_MS);
+  const prune = setInterval(() => void pruneOutputs(executors, config, log), PRUNE_INTERVAL_MS);
   const close = async (): Promise<void> => {
     clearInterval(prune);
     removeRunningNode(config.configDir, node.facts.node);
@@ -77,7 +77,7 @@ export async function startNode(config: Config, log: Log): Promise<RunningNode> 
     writeRunningNode(config.configDir, { node: id, name: config.name, pid: process.pid, api: url });
     // Tests and the demo read the port from this line.
     log.info({ id, api: url, linkPort, data: config.dataDir, pid: process.pid }, 'node is up');
-    pruneOutputs(executors, config, log);
+    void pruneOutputs(executors, config, log);
     return { node, close };
   } catch (failure) {
     await close();
@@ -111,6 +111,7 @@ function assemble(config: Config, log: Log): Assembly {
     folder: config.dataDir,
     outputLimitBytes: config.outputLimitBytes,
     now: () => asWall(Date.now()),
+    meshEnv: { MESH_NODE_ID: identity.node, MESH_NODE_NAME: config.name },
     onProblem: (sentence) => log.warn(sentence),
   });
   const discovery = createDiscovery({
@@ -275,10 +276,12 @@ async function untilEnd({ node, close }: RunningNode, config: Config, log: Log):
   return code;
 }
 
-function pruneOutputs({ outputs }: Executors, config: Config, log: Log): void {
-  outputs
-    .prune({ olderThanMs: config.outputRetentionMs, now: asWall(Date.now()) })
-    .catch((failure: unknown) => {
-      log.warn({ err: failure }, 'old outputs could not be deleted');
-    });
+/** A call of prune looks at a bounded number of jobs, so that it never holds up the loop. */
+async function pruneOutputs({ outputs }: Executors, config: Config, log: Log): Promise<void> {
+  const request = { olderThanMs: config.outputRetentionMs, now: asWall(Date.now()) };
+  try {
+    while (!(await outputs.prune(request)).isComplete);
+  } catch (failure) {
+    log.warn({ err: failure }, 'old outputs could not be deleted');
+  }
 }
