@@ -10,6 +10,7 @@ import { Core } from '../core/core.ts';
 import type { MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
 import type { Member } from '../core/member.ts';
+import { withDeadline } from './deadline.ts';
 import { Driver, realTimers } from './driver.ts';
 import { type OutputRange, OutputReader } from './output-reader.ts';
 import type {
@@ -403,16 +404,4 @@ export function statusOf(member: Pick<Member, 'state' | 'load'>): NodeStatus {
   if (member.state !== 'alive') return member.state === 'suspect' ? 'UNKNOWN' : 'FAILED';
   if (member.load.draining) return 'DRAINING';
   return member.load.running > 0 ? 'BUSY' : 'IDLE';
-}
-
-async function withDeadline<T>(work: Promise<T>, deadlineMs: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), deadlineMs);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

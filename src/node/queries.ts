@@ -9,6 +9,7 @@ import { compareText } from '../base/ids.ts';
 import type { Answer, Call, LiveRecord, RecordQuery } from '../core/calls.ts';
 import type { Core } from '../core/core.ts';
 import { ownerOf } from '../core/record.ts';
+import { withDeadline } from './deadline.ts';
 import type { Driver } from './driver.ts';
 import type { Links, Outputs, Store } from './ports.ts';
 import type { JobPage } from './service.ts';
@@ -77,9 +78,18 @@ export class Queries {
   private listHere(query: RecordQuery): LiveRecord[] {
     const statuses = query.statuses ?? [];
     const recorded = statuses.map((status) => (status === 'JOB_RUNNING' ? 'JOB_ASSIGNED' : status));
-    const rows = this.parts.store.listRecords({ ...query, statuses: recorded });
-    const live = rows.map((record) => this.parts.core.enliven(record));
-    return statuses.length === 0 ? live : live.filter((row) => statuses.includes(row.status));
+    const live: LiveRecord[] = [];
+    for (let { before } = query; ; ) {
+      const rows = this.parts.store.listRecords({ ...query, before, statuses: recorded });
+      for (const record of rows) {
+        const row = this.parts.core.enliven(record);
+        if (statuses.length === 0 || statuses.includes(row.status)) live.push(row);
+      }
+      const last = rows.at(-1);
+      const isAll = !last || rows.length < query.limit;
+      if (isAll || live.length >= query.limit) return live.slice(0, query.limit);
+      before = { createdAt: last.job.createdAt, job: last.header.job };
+    }
   }
 
   // -------------------------------------------------------------- one job
@@ -157,19 +167,38 @@ export class Queries {
       this.whereabouts.delete(oldest);
   }
 
-  /** Puts a command to the node that decides about the job. @throws MeshError OWNER_UNREACHABLE */
-  async command(live: LiveRecord, call: Extract<Call, { kind: 'cancel' }>): Promise<Answer> {
+  /**
+   * Puts a command to the node that decides about the job. One that was not answered in time may
+   * have been taken all the same.
+   * @throws MeshError OWNER_UNREACHABLE, DISK_FULL, BUSY
+   */
+  async command(
+    live: LiveRecord,
+    call: Extract<Call, { kind: 'cancel' }>,
+    deadlineMs = COMMAND_DEADLINE_MS,
+  ): Promise<Answer> {
     const owner = ownerOf(live.record.header);
-    if (owner === this.parts.self) return this.answer(call, new AbortController().signal);
+    if (owner === this.parts.self) return this.commandHere(call, deadlineMs);
     try {
-      return await this.parts.links.call(owner, call, { deadlineMs: COMMAND_DEADLINE_MS });
+      return await this.parts.links.call(owner, call, { deadlineMs });
     } catch (cause) {
       throw new MeshError(
         'OWNER_UNREACHABLE',
-        `The owner of job ${call.job}, ${owner}, does not answer; nothing was changed. Try again when it is back.`,
+        `The owner of job ${call.job}, ${owner}, does not answer. Look at the job and try again when it is back.`,
         { cause },
       );
     }
+  }
+
+  private async commandHere(call: Call, deadlineMs: number): Promise<Answer> {
+    const answer = await withDeadline(this.answer(call, new AbortController().signal), deadlineMs);
+    if (answer) return answer;
+    const isDisk = this.parts.driver.isStoreFailing;
+    const cause = isDisk ? 'The disk of this node takes no writes now' : 'The node is busy';
+    throw new MeshError(
+      isDisk ? 'DISK_FULL' : 'BUSY',
+      `${cause}: the cancel was not decided in time, but may still be. Look at the job before you try again.`,
+    );
   }
 
   // -------------------------------------------------------------- lists

@@ -28,7 +28,7 @@ export interface MeshService {
   submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]>;
   /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE (some node could not be asked) */
   getJob(job: JobId): Promise<LiveRecord>;
-  /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OWNER_UNREACHABLE */
+  /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OWNER_UNREACHABLE, DISK_FULL, BUSY */
   cancelJob(
     job: JobId,
   ): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>>;

@@ -21,7 +21,7 @@ interface Timer {
 }
 
 export class DriverBench {
-  readonly disk: MemoryDisk;
+  readonly disk = new MemoryDisk();
   readonly core: Core;
   readonly driver: Driver;
   readonly store: Store;
@@ -38,15 +38,15 @@ export class DriverBench {
   private soon: (() => void)[] = [];
   private serial = 0;
 
-  constructor(options: { slots?: number; disk?: MemoryDisk } = {}) {
-    this.disk = options.disk ?? new MemoryDisk();
-    const facts = factsOf(SELF, { slots: options.slots ?? 2 });
+  constructor(options: { slots?: number; node?: NodeId } = {}) {
+    const node = options.node ?? SELF;
+    const facts = factsOf(node, { slots: options.slots ?? 2 });
     const now = () => ({ mono: asMono(this.monoMs), wall: asWall(1.7e12 + this.monoMs) });
     const { store, boot } = this.disk.open(seededRandom(1));
     this.store = store;
     const random = seededRandom(1);
     const limits = { peerTimeoutMs: 30_000, killGraceMs: 5000, maxJobs: 100_000 };
-    this.core = new Core({ boot, node: SELF, facts: () => facts, random, now: now(), ...limits });
+    this.core = new Core({ boot, node, facts: () => facts, random, now: now(), ...limits });
     this.driver = new Driver({
       core: this.core,
       store: {
