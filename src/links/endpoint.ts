@@ -16,7 +16,7 @@ export interface EndpointParts {
   readonly port: number;
   readonly onConnection: (socket: TLSSocket, origin: Origin) => void;
   /** Somebody connected and could not show that it belongs to the mesh. */
-  readonly onRefused: (reason: string, address: string) => void;
+  readonly onRefused: (reason: string, address: string | undefined) => void;
 }
 
 /** Where a connection comes from and who is at its other end. */
@@ -148,7 +148,7 @@ export class Endpoint {
   private onKnock(socket: net.Socket): void {
     const address = addressOf(socket);
     this.track(socket);
-    const leave = this.gate.enter(address);
+    const leave = this.gate.enter(address ?? '');
     if (!leave) {
       this.parts.onRefused('too many connections wait to prove themselves', address);
       socket.destroy();
@@ -165,7 +165,7 @@ export class Endpoint {
   private onAccepted(socket: TLSSocket): void {
     const node = peerNodeOf(socket);
     const host = addressOf(socket);
-    if (!node || this.isClosed) {
+    if (!node || !host || this.isClosed) {
       if (!this.isClosed) this.parts.onRefused('it has no identity', host);
       socket.on('error', () => undefined);
       socket.destroy();
@@ -181,8 +181,9 @@ export class Endpoint {
   }
 }
 
-const addressOf = (socket: net.Socket): string =>
-  (socket.remoteAddress ?? 'unknown').replace(/^::ffff:/, '');
+/** Undefined once the socket is closed. */
+const addressOf = (socket: net.Socket): string | undefined =>
+  socket.remoteAddress?.replace(/^::ffff:/, '');
 
 const nameOf = (socket: net.Socket): string => `${socket.remoteAddress} ${socket.remotePort}`;
 

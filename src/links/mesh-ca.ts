@@ -6,7 +6,8 @@
  * - Certificates of nodes have no useful date: they are as good as the mesh key, which has none,
  *   and a machine without a clock battery starts in 1970.
  * - The API's certificate is for servers only (extended key usage), so it is of no use on a link.
- *   Its key is P-256, which TLS clients of all kinds can use.
+ *   Its key is P-256, which TLS clients of all kinds can use. The signature on it is the mesh's,
+ *   Ed25519: OpenSSL, curl and Node verify that; browsers don't, and warn about the page.
  * - DER is made by @peculiar/asn1-x509, which costs 1.3 MiB and 8 ms in the bundle;
  *   @peculiar/x509 above it costs 8 MiB and 35 ms, and its interface is asynchronous for nothing.
  */

@@ -24,7 +24,7 @@ export interface MeshKey {
 }
 
 /** What secrets are derived for. The text is part of the derivation: never change one. */
-export type Purpose = 'ca-ed25519-seed' | 'heartbeat' | 'key-id' | 'api-token';
+export type Purpose = 'ca-ed25519-seed' | 'heartbeat' | 'key-id';
 
 const KEY_BYTES = 32;
 const CHECK_BYTES = 4;

@@ -21,6 +21,15 @@ describe('a sealed datagram', () => {
     }
   });
 
+  test('of the version before is opened', () => {
+    const recorded = [
+      '4d455348010123456789abcdef7611cfd6ced5b7aa5c6d59e099d1c442000000000000000222d79e',
+      '64c4b13fae68d00db6db6d2f362e90fa0e3d59f37601e1d601302d397a014bca10c54a7c',
+    ].join('');
+    const opened = new Opener(KEY).open(Buffer.from(recorded, 'hex'));
+    assert.deepEqual(opened, { kind: 'opened', sequence: 2, payload: PAYLOAD });
+  });
+
   test('shows nothing of what it says', () => {
     const datagram = seal(new Sealer(KEY));
     for (let at = 0; at + 4 <= PAYLOAD.length; at++) {

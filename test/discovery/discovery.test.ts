@@ -127,13 +127,14 @@ describe('discovery', () => {
   test('says nothing while there is no link port', async (t) => {
     const port = await freePort();
     let linkPort = 0;
-    const { ear } = await openNode(t, { node: A, port });
+    const { ear, discovery } = await openNode(t, { node: A, port });
     const announce = () =>
       ({ linkPort, status: 'IDLE', address: '', name: '', version: '' }) as const;
     await openNode(t, { node: B, port, announce });
     await openNode(t, { node: C, port });
     await ear.hears(C, 3);
     assert.ok(!ear.hints.some(({ node }) => node === B));
+    assert.equal(discovery.report().dropped.malformed, undefined);
     linkPort = 5;
     assert.equal((await ear.hears(B)).port, 5);
   });

@@ -85,7 +85,7 @@ describe('a mesh key in memory', () => {
   });
 
   test('has another secret for each purpose', () => {
-    const secrets = (['ca-ed25519-seed', 'heartbeat', 'api-token'] as const).map((purpose) =>
+    const secrets = (['ca-ed25519-seed', 'heartbeat', 'key-id'] as const).map((purpose) =>
       deriveSecret(key, purpose, 32).toString('hex'),
     );
     assert.equal(new Set([hex(key), ...secrets]).size, 4);
