@@ -82,7 +82,7 @@ export class Core {
       peerTimeoutMs: options.peerTimeoutMs,
       load: () => this.load(),
       onChange: (change) => this.onMemberChange(change),
-      onLoad: (member) => this.onPeerLoad(member),
+      onLoad: (member, isFreer) => this.onPeerLoad(member, isFreer),
     });
     this.ownership = new Ownership(out);
     const { ownership } = this;
@@ -270,13 +270,13 @@ export class Core {
       );
       this.execution.slots.onOwnerGone(node);
     }
-    this.dispatch.markChanged();
+    this.dispatch.onMembersChanged();
   }
 
-  private onPeerLoad(member: Member): void {
+  private onPeerLoad(member: Member, isFreer: boolean): void {
     if (member.load.queued > 0 && member.state === 'alive')
       this.execution.slots.rememberAsker(member.facts.node);
-    this.dispatch.markChanged();
+    if (isFreer) this.dispatch.markChanged();
   }
 
   private onReport(input: Extract<Input, { kind: 'report' }>): void {

@@ -8,7 +8,7 @@ import { compareText } from '../base/ids.ts';
 import { afterMono } from '../base/instant.ts';
 import type { Assignments } from './assignments.ts';
 import type { WaitingReason } from './calls.ts';
-import { type Candidate, chooseTarget, presumedFree, refusalOf } from './election.ts';
+import { type Candidate, chooseTarget, misfitOf, presumedFree, refusalOf } from './election.ts';
 import type { JobMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
@@ -61,8 +61,13 @@ export class Dispatch {
     if (owned?.stage.tag === 'offered') this.endOffer(owned, owned.stage.to);
   }
 
-  /** Slots may have fallen free, or members changed. */
+  /** Slots may have fallen free. */
   markChanged(): void {
+    this.isDirty = true;
+  }
+
+  onMembersChanged(): void {
+    this.queue.unparkAll();
     this.isDirty = true;
   }
 
@@ -92,7 +97,11 @@ export class Dispatch {
     const fitting = [...nodes.values()].filter(
       (node) => refusalOf(needs, taskType, node) === undefined,
     );
-    if (fitting.length === 0) return false;
+    if (fitting.length === 0) {
+      const fitsNobody = [...nodes.values()].every((node) => misfitOf(needs, taskType, node.facts));
+      if (fitsNobody) this.queue.park(lane);
+      return false;
+    }
     const job = this.queue.take(lane);
     const owned = job && ownership.get(job);
     if (!owned) return true;

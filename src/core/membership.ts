@@ -15,7 +15,7 @@ import { type BootId, isSameBoot, type NodeId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
 import { randomBelow } from '../base/random.ts';
 import { AddressBook } from './addresses.ts';
-import { IDLE_LOAD, type Load, type NodeFacts } from './facts.ts';
+import { freeSlots, IDLE_LOAD, type Load, type NodeFacts } from './facts.ts';
 import type { Member, MemberChange, MemberState } from './member.ts';
 import type { MembershipMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -43,8 +43,8 @@ export interface MembershipParts {
   readonly peerTimeoutMs: number;
   readonly load: () => Load;
   readonly onChange: (change: MemberChange) => void;
-  /** A word about free slots may have come. */
-  readonly onLoad: (member: Member) => void;
+  /** It told its load; `isFreer`: it has more free slots than before. */
+  readonly onLoad: (member: Member, isFreer: boolean) => void;
 }
 
 export class Membership {
@@ -213,8 +213,9 @@ export class Membership {
   noteLoad(from: NodeId, load: Load): void {
     const member = this.members.get(from);
     if (!member) return;
+    const isFreer = freeSlots(load) > freeSlots(member.load);
     member.load = load;
-    this.parts.onLoad(member);
+    this.parts.onLoad(member, isFreer);
   }
 
   private vouch(asker: NodeId, target: NodeId): void {

@@ -98,8 +98,10 @@ export class Outbox {
       if (mono - entry.sentAt < REPEAT_MS || ++told > MAX_REPEATS) break;
       this.tell(key, entry);
     }
+    // In the order they came in, so one may wait for another, for no longer than a lease; looking
+    // at all of them in each tick would cost more than the jobs themselves.
     for (const [key, used] of this.used) {
-      if (mono < used.leaseUntil) continue;
+      if (mono < used.leaseUntil) break;
       this.used.delete(key);
       this.out.persist({ kind: 'forgotten', job: used.job, fence: used.fence });
     }

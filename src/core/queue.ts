@@ -2,6 +2,8 @@
  * The jobs that wait for a node, at their owner. Jobs of equal needs share a lane, lanes are
  * looked at by their first job: a job that no node can run now blocks only its own lane, and a
  * million equal jobs cost one look. Between lanes the order is by priority, then age, job by job.
+ * A lane that fits no member at all is parked until the members change, so that a million jobs of
+ * which no two need the same cost nothing while they wait.
  */
 import { compareText, type JobId } from '../base/ids.ts';
 import type { JobSpec } from './job.ts';
@@ -41,6 +43,8 @@ const GAP_LIMIT = 4096;
 
 export class JobQueue {
   private readonly lanes = new Map<string, Lane>();
+  /** Those that are not parked. */
+  private active = new Set<Lane>();
   private readonly places = new Map<JobId, Queued>();
   private arrivals = 0;
   /** Jobs put back go before all that came later: they have waited already. */
@@ -74,7 +78,7 @@ export class JobQueue {
     return this.places.has(job);
   }
 
-  /** Lanes by the priority and age of their first job, best first. */
+  /** Lanes that are not parked by the priority and age of their first job, best first. */
   byUrgency(): Lane[] {
     return this.heads().map((head) => head.lane);
   }
@@ -93,7 +97,15 @@ export class JobQueue {
   }
 
   private heads(): Head[] {
-    return [...this.lanes.values()].map((lane) => this.headOf(lane)).sort(byHead);
+    return [...this.active].map((lane) => this.headOf(lane)).sort(byHead);
+  }
+
+  park(lane: Lane): void {
+    this.active.delete(lane);
+  }
+
+  unparkAll(): void {
+    this.active = new Set(this.lanes.values());
   }
 
   /** Takes the first job of a lane out of the queue. */
@@ -129,6 +141,7 @@ export class JobQueue {
     if (!lane) {
       lane = { key, spec, levels: [], count: 0, gaps: 0 };
       this.lanes.set(key, lane);
+      this.active.add(lane);
     }
     return lane;
   }
@@ -171,7 +184,9 @@ export class JobQueue {
   }
 
   private shrink(lane: Lane): void {
-    if (--lane.count === 0) this.lanes.delete(lane.key);
+    if (--lane.count > 0) return;
+    this.lanes.delete(lane.key);
+    this.active.delete(lane);
   }
 }
 

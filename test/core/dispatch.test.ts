@@ -4,7 +4,7 @@ import type { JobId } from '../../src/base/ids.ts';
 import { IDLE_LOAD } from '../../src/core/facts.ts';
 import type { JobSpec } from '../../src/core/job.ts';
 import { PeerExecutor, PeerOwner, reportEnd } from './attempts.ts';
-import { B, C, CoreBench, SELF, SPEC } from './core-bench.ts';
+import { B, C, CoreBench, D, SELF, SPEC } from './core-bench.ts';
 
 const needing = (change: Partial<JobSpec['needs']>): Partial<JobSpec> => ({
   needs: { ...SPEC.needs, ...change },
@@ -110,6 +110,25 @@ describe('the election of a node', () => {
     bench.unlink(B);
     bench.accept();
     assert.deepEqual(bench.messages(B, 'offer'), []);
+  });
+});
+
+describe('jobs that nobody can run', () => {
+  test('cost nothing while they wait, though no two of them need the same', () => {
+    const bench = new CoreBench({ maxJobs: 50_000 });
+    for (const node of [B, C]) bench.link(node);
+    bench.isDiskHeld = true;
+    for (let i = 0; i < 20_000; i++) bench.submit(needing({ labels: { batch: `${i}` } }));
+    bench.isDiskHeld = false;
+    bench.commit();
+    bench.take('reply');
+    const startedAt = performance.now();
+    bench.advance(10_000);
+    const elapsedMs = performance.now() - startedAt;
+    assert.ok(elapsedMs < 1000, `ten seconds of waiting took ${Math.round(elapsedMs)} ms`);
+    bench.link(D, { labels: { batch: '12345' } });
+    assert.equal(bench.message(D, 'offer').job, 'job-12346');
+    bench.assertQuiet();
   });
 });
 

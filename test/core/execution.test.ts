@@ -129,12 +129,13 @@ describe('a grant', () => {
   test('for the claim of another owner or another job is rejected', () => {
     const { bench, owner } = executing();
     bench.link(C);
-    owner.offer(owner.newJob());
+    const job = owner.newJob();
+    owner.offer(job);
     const { nonce } = bench.message(B, 'claim');
     owner.grant(owner.grantOf(owner.newJob(), nonce));
     bench.message(B, 'reject');
     const thief = new PeerOwner(bench, C);
-    thief.grant(thief.grantOf(thief.newJob(), nonce));
+    thief.grant(thief.grantOf(job, nonce));
     bench.message(C, 'reject');
     assertQuiet(bench, owner);
   });
