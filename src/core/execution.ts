@@ -287,11 +287,20 @@ export class Execution {
   }
 
   private checkTimes(attempt: Attempt, mono: MonoMs): void {
-    if (attempt.phase === 'active' && mono >= attempt.leaseUntil - LEASE_GRACE_MS) {
+    const isLeaseOver = mono >= attempt.leaseUntil - LEASE_GRACE_MS;
+    if (isLeaseOver && attempt.phase === 'active' && !this.isOwnQuorum(attempt)) {
       this.cutShort(attempt, mono);
     } else if (attempt.deadline !== undefined && mono >= attempt.deadline) {
       this.stop(attempt, { tag: 'timeout' }, this.parts.killGraceMs);
     }
+  }
+
+  /**
+   * This node alone decides about the job, so nobody can have given it to another one. Without
+   * this a machine that slept would end all its own attempts as it wakes.
+   */
+  private isOwnQuorum({ grant: { rs } }: Attempt): boolean {
+    return majorityOf(rs) === 1 && rs.includes(this.parts.out.self);
   }
 
   /** Also an attempt that is being ended already: its grace may be longer than its lease. */

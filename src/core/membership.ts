@@ -96,10 +96,14 @@ export class Membership {
       this.noteTwin(hint);
       return;
     }
-    const member = this.members.get(hint.node);
-    if (member?.isLinked) return;
-    if (member?.state === 'left' && isSameBoot(member.boot, hint.boot)) return;
-    this.addresses.onHint(hint);
+    if (this.isWanted(hint)) this.addresses.onHint(hint);
+  }
+
+  /** Not linked, and not the same life that said goodbye. */
+  private isWanted({ node, boot }: { node: NodeId; boot: BootId }): boolean {
+    const member = this.members.get(node);
+    if (member?.state === 'left') return !isSameBoot(member.boot, boot);
+    return !member?.isLinked;
   }
 
   private noteTwin(hint: { boot: BootId; host: string }): void {
@@ -197,10 +201,8 @@ export class Membership {
         this.onVouched(message.target, message.agoMs);
         return;
       case 'members':
-        for (const entry of message.members) {
-          if (entry.node !== this.out.self && !this.members.get(entry.node)?.isLinked)
-            this.addresses.onEntry(entry);
-        }
+        for (const entry of message.members)
+          if (entry.node !== this.out.self && this.isWanted(entry)) this.addresses.onEntry(entry);
         return;
       case 'goodbye':
         this.addresses.forget(from);

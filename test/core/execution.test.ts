@@ -244,6 +244,18 @@ describe('an attempt', () => {
     assert.equal(endOf(bench).tag, 'lost');
   });
 
+  test('of an own job does not end because the own loop, or the machine, stood still', () => {
+    const bench = new CoreBench();
+    const job = bench.accept();
+    const { attempt } = bench.one('start');
+    reportRunning(bench, attempt);
+    bench.stall(30_000);
+    bench.advance(5000);
+    bench.assertQuiet();
+    reportEnd(bench, attempt);
+    assert.equal(bench.status(job), 'JOB_COMPLETED');
+  });
+
   test('takes a yes for the newest renewal only, and only from its replicas', () => {
     const { bench, grant } = running();
     bench.link(C);

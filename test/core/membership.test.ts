@@ -110,6 +110,9 @@ describe('a member', () => {
     assert.equal(event?.kind === 'memberChanged' && event.state, 'left');
     bench.unlink(B);
     hint(bench, B);
+    bench.link(C);
+    const entry = { node: B, boot: bootOf(1), hosts: ['10.0.0.9'], linkPort: 4000 };
+    bench.hear(C, { kind: 'members', members: [entry] });
     bench.advance(60_000);
     bench.assertQuiet();
     hint(bench, B, '10.0.0.9', 2);
