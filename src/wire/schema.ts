@@ -1,4 +1,4 @@
-/** The only door to the code that is generated from proto/mesh.proto. The order is important. */
+/** The only door to the code that is generated from proto/mesh.proto. */
 import './plain-numbers.ts';
 import protobuf from 'protobufjs/minimal.js';
 
