@@ -22,6 +22,8 @@ export interface Profile {
   readonly crashAtCommit: number;
   readonly loss: number;
   readonly duplication: number;
+  /** Often longer than a lease: what ignores SIGTERM must end with its lease all the same. */
+  readonly killGraceMs?: number | undefined;
 }
 
 export interface RunResult {
@@ -60,6 +62,7 @@ export function profileOf(seed: number): Profile {
     crashAtCommit: random() < 0.5 ? random() * 0.01 : 0,
     loss: random() < 0.6 ? random() * 0.15 : 0,
     duplication: random() < 0.6 ? random() * 0.1 : 0,
+    killGraceMs: maybe(0.4, 1000, 20_000),
   };
 }
 
@@ -95,8 +98,10 @@ class World {
       // The first node serves every type, so no job waits for ever.
       const taskTypes = index === 0 || random() < 0.6 ? ['convert', 'shell'] : ['shell'];
       const slots = 1 + randomBelow(random, 3);
+      const { checker } = this;
+      const { killGraceMs } = profile;
       this.nodes.push(
-        new SimNode({ index, slots, taskTypes, events, random, checker: this.checker }),
+        new SimNode({ index, slots, taskTypes, events, random, checker, killGraceMs }),
       );
     }
     this.network = new Network(events, random, this.nodes);
