@@ -95,7 +95,10 @@ function assemble(config: Config, log: Log): Assembly {
   const key = meshKeyOf(config, log);
   const identity = findOrCreateNodeIdentity(config.dataDir);
   const opened = openStore({ folder: config.dataDir, node: identity.node });
-  const { store, boot } = opened;
+  const { store, boot, otherFiles } = opened;
+  if (otherFiles.length > 0) {
+    log.warn({ otherFiles }, 'databases of another identity lie here: their node.key is gone');
+  }
   const ca = createMeshCa(key);
   const links = createLinks({
     ca,

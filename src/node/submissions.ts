@@ -11,13 +11,24 @@ import type { JobSpec } from '../core/job.ts';
 import { rendezvousOrder } from '../core/placement.ts';
 import type { SubmitRequest } from './service.ts';
 
-/** 32 letters and digits that cannot be mistaken for each other, 100 bits. */
-const newId = customAlphabet('0123456789abcdefghjkmnpqrstvwxyz', 20);
+const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
+/** 60 bits: two nodes that make an id in the same millisecond do not make the same. */
+const randomPart = customAlphabet(ALPHABET, 12);
+
+/**
+ * The time first, then chance: ids that are made one after another lie beside each other in every
+ * index of the database, which makes a commit less than half as dear as with random ones.
+ */
+function newJobId(): JobId {
+  const time = Date.now().toString(32).padStart(9, '0');
+  const readable = [...time].map((digit) => ALPHABET[Number.parseInt(digit, 32)]).join('');
+  return asJobId(`job-${readable}${randomPart()}`);
+}
 
 export function toSubmission(request: SubmitRequest): Submission {
   const { spec, key } = request;
   return {
-    job: key ? keyedId(key) : asJobId(`job-${newId()}`),
+    job: key ? keyedId(key) : newJobId(),
     birth: asBirth(randomBytes(8).toString('hex')),
     spec,
     contentHash: hashOf(spec),
