@@ -2,6 +2,7 @@
  * Every answer is made here, so that every one bears the node's id and the headers that keep
  * browsers from making anything of it but data: nothing is cached, sniffed, framed or run.
  */
+import type { ServerResponse } from 'node:http';
 import { HEADERS } from '../api/api.ts';
 import { PROBLEM_TYPE, toProblem } from '../api/problem.ts';
 import type { ErrorCode, MeshError } from '../base/errors.ts';
@@ -45,6 +46,12 @@ export class Answers {
   bytes(body: ReadableStream<Uint8Array> | null, more: AnswerHeaders): Response {
     const headers = { ...this.base, 'Content-Type': 'application/octet-stream', ...more };
     return new Response(body, { status: 200, headers });
+  }
+
+  /** Before a request is one of the application's. */
+  refuse(outgoing: ServerResponse, error: MeshError): void {
+    outgoing.writeHead(error.status, { ...this.base, ...this.problemHeaders(error) });
+    outgoing.end(JSON.stringify(toProblem(error)));
   }
 
   /**

@@ -1,4 +1,4 @@
-/** The routes as a Hono application: guard, access, role, handler, and errors as problems. */
+/** The routes as a Hono application: access, role, handler, and errors as problems. */
 import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { includesRole, type Role } from '../api/api.ts';
@@ -7,7 +7,6 @@ import { Access } from './access.ts';
 import type { Answers } from './answers.ts';
 import { jobRoutes } from './job-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
-import { RequestGuard } from './request-guard.ts';
 import type { Route, RouteParts } from './route.ts';
 
 interface Env {
@@ -17,11 +16,9 @@ interface Env {
 
 export function createApp(parts: RouteParts): Hono<Env> {
   const { answers, options } = parts;
-  const guard = new RequestGuard(options);
   const access = new Access(options);
   const app = new Hono<Env>();
   app.use(async (context, next) => {
-    guard.check(context.env.incoming);
     context.set('role', await access.roleOf(context.env.incoming));
     await next();
   });

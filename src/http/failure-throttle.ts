@@ -15,7 +15,8 @@ export class FailureThrottle {
   }
 
   isBlocked(source: string): boolean {
-    return this.countOf(source) >= MAX_FAILURES;
+    // Part of the newest is forgiven already by the time the next one comes.
+    return this.countOf(source) > MAX_FAILURES - 1;
   }
 
   note(source: string): void {

@@ -13,10 +13,15 @@
  * the guard needs the socket and the raw headers.
  */
 import { once } from 'node:events';
-import { createServer as createPlainServer, type Server } from 'node:http';
+import {
+  createServer as createPlainServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { createAdaptorServer } from '@hono/node-server';
+import { getRequestListener } from '@hono/node-server';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { MeshService } from '../node/service.ts';
 import { Answers } from './answers.ts';
@@ -25,6 +30,7 @@ import { HeldRequests } from './held-requests.ts';
 import { JobWatch } from './job-watch.ts';
 import { isLoopbackHost } from './loopback.ts';
 import { DEFAULT_LIMITS, type HttpLimits, type HttpOptions } from './options.ts';
+import { RequestGuard } from './request-guard.ts';
 
 export interface HttpServer {
   /** Settles once it listens. @throws MeshError PORT_IN_USE, BAD_SETTING */
@@ -56,6 +62,8 @@ class ApiServer implements HttpServer {
   private readonly answers: Answers;
   private readonly held: HeldRequests;
   private readonly watch: JobWatch;
+  private readonly guard: RequestGuard;
+  private readonly listener: ReturnType<typeof getRequestListener>;
   private readonly server: Server;
   private started: Promise<{ url: string; port: number }> | undefined;
   private stopped: Promise<void> | undefined;
@@ -67,8 +75,10 @@ class ApiServer implements HttpServer {
     this.held = new HeldRequests(this.limits.maxHeld);
     this.watch = new JobWatch(service);
     const { answers, held, watch } = this;
-    const { fetch } = createApp({ service, options, answers, held, watch });
-    this.server = this.createServer(fetch);
+    this.guard = new RequestGuard(options);
+    this.listener = getRequestListener(createApp({ service, options, answers, held, watch }).fetch);
+    this.server = this.createServer();
+    this.server.on('request', (incoming, outgoing) => this.onRequest(incoming, outgoing));
     this.server.maxConnections = this.limits.maxConnections;
     this.server.on('clientError', (error, socket) => this.onUnreadable(error, socket as Socket));
   }
@@ -83,9 +93,9 @@ class ApiServer implements HttpServer {
     return this.stopped;
   }
 
-  private createServer(fetch: Parameters<typeof createAdaptorServer>[0]['fetch']): Server {
+  private createServer(): Server {
     const { headersTimeoutMs, requestTimeoutMs, maxHeaderBytes } = this.limits;
-    const common = {
+    const limits = {
       headersTimeout: headersTimeoutMs,
       requestTimeout: requestTimeoutMs,
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -95,14 +105,21 @@ class ApiServer implements HttpServer {
       requireHostHeader: false,
     };
     const { tls } = this.options;
-    const server = tls
-      ? createAdaptorServer({
-          fetch,
-          createServer: createTlsServer,
-          serverOptions: { ...common, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' },
-        })
-      : createAdaptorServer({ fetch, createServer: createPlainServer, serverOptions: common });
-    return server as Server;
+    return tls
+      ? createTlsServer({ ...limits, ...tls, minVersion: 'TLSv1.2' })
+      : createPlainServer(limits);
+  }
+
+  /** The guard stands before the application: that would take apart even a hostile Host header. */
+  private onRequest(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    try {
+      this.guard.check(incoming);
+    } catch (failure) {
+      if (!(failure instanceof MeshError)) throw failure;
+      this.answers.refuse(outgoing, failure);
+      return;
+    }
+    void this.listener(incoming, outgoing);
   }
 
   private async listen(): Promise<{ url: string; port: number }> {

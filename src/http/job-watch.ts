@@ -47,7 +47,10 @@ export class JobWatch {
       // Listened to before the look: what changes in between is not missed.
       this.listen(job, wake);
       wakeNow = wake;
-      const timer = setTimeout(wake, Math.min(lookAgainMs, deadline - performance.now()));
+      const timer = setTimeout(
+        wake,
+        Math.max(0, Math.min(lookAgainMs, deadline - performance.now())),
+      );
       try {
         const live = await this.service.getJob(job);
         if (isFinalStatus(live.status) || signal.aborted) return live;

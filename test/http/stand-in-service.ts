@@ -78,12 +78,15 @@ export class StandInService implements MeshService {
   drainedWithMs: number | undefined;
   missing: JobPage['missing'] = [];
   lastQuery: { query: RecordQuery; scope: string } | undefined;
+  /** Bytes of output that were asked for and given. */
+  readBytes = 0;
   /** Signals of reads under way. */
   readonly reading = new Set<AbortSignal>();
   private readonly runsJobs: boolean;
   private readonly jobs = new Map<string, Kept>();
   private readonly listeners = new Set<(event: MeshEvent) => void>();
   private serial = 0;
+  private readFailure: MeshError | undefined;
 
   constructor(options: { runsJobs?: boolean } = {}) {
     this.runsJobs = options.runsJobs ?? false;
@@ -281,6 +284,12 @@ export class StandInService implements MeshService {
     throw new MeshError('JOB_NOT_FOUND', `No node of the mesh knows a job ${job}.`);
   }
 
+  /** The read that is under way, or the next one, fails. */
+  failNextRead(failure: MeshError): void {
+    this.readFailure = failure;
+    for (const job of this.jobs.keys()) this.tell(asJobId(job));
+  }
+
   async getJob(job: JobId): Promise<LiveRecord> {
     return this.kept(job).live;
   }
@@ -335,6 +344,8 @@ export class StandInService implements MeshService {
     const { live, output } = this.kept(job);
     const { state } = live.record.job;
     const bytes = output[stream].subarray(offset, offset + maxBytes);
+    if (this.readFailure) throw this.readFailure;
+    this.readBytes += bytes.length;
     const isFinal = state.tag === 'final';
     const fence =
       state.tag === 'granted'

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { parseJobRequest } from '../../src/api/job-request.ts';
+import { parseJsonBody } from '../../src/api/json-body.ts';
+import { MeshError } from '../../src/base/errors.ts';
+
+const refusal = (act: () => unknown): MeshError => {
+  try {
+    act();
+  } catch (failure) {
+    assert.ok(failure instanceof MeshError, String(failure));
+    return failure;
+  }
+  return assert.fail('it was taken');
+};
+
+const refused = (value: unknown): string => {
+  const { code, message } = refusal(() => parseJobRequest(value));
+  assert.equal(code, 'BAD_REQUEST');
+  return message;
+};
+
+describe('a job request', () => {
+  test('needs nothing but a command', () => {
+    const job = parseJobRequest({ command: 'echo hello' });
+    assert.deepEqual(job, {
+      taskType: 'shell',
+      command: 'echo hello',
+      params: '{}',
+      env: {},
+      workingDir: undefined,
+      timeoutMs: undefined,
+      priority: 5,
+      target: undefined,
+      labels: {},
+      capabilities: {},
+      key: undefined,
+    });
+  });
+
+  test('has every documented field', () => {
+    const job = parseJobRequest({
+      command: 'x',
+      target_node_id: 'atlas',
+      env: { A: '1' },
+      timeout_seconds: 1.5,
+      task_type: ' Shell ',
+      params: { deep: [1, null] },
+      priority: 10,
+      working_dir: '/srv',
+      required: { gpu: true, cores: 4 },
+      labels: { room: 'attic' },
+      job_id: 'my-job',
+    });
+    assert.equal(job.taskType, 'shell');
+    assert.equal(job.timeoutMs, 1500);
+    assert.equal(job.params, '{"deep":[1,null]}');
+    assert.deepEqual(job.capabilities, { gpu: 'true', cores: '4' });
+    assert.deepEqual(job.key, { kind: 'id', text: 'my-job' });
+    assert.equal(job.target, 'atlas');
+  });
+
+  test('without a command is told so in the words clients know', () => {
+    for (const value of [{}, { command: '' }, { command: ' \n' }])
+      assert.equal(refused(value), 'Command is required');
+  });
+
+  test('of another task type needs no command', () => {
+    assert.equal(parseJobRequest({ task_type: 'http', params: {} }).command, '');
+  });
+
+  test('with an unknown field is refused by its name', () => {
+    assert.match(refused({ command: 'x', timeout_second: 1 }), /unknown field "timeout_second"/);
+  });
+
+  test('with a value of the wrong type is refused by the field’s name', () => {
+    const wrong: [string, unknown][] = [
+      ['command', 5],
+      ['env', []],
+      ['timeout_seconds', '30'],
+      ['priority', 1.5],
+      ['priority', 11],
+      ['priority', '5'],
+      ['working_dir', 'relative'],
+      ['labels', 'a=b'],
+      ['required', { gpu: {} }],
+      ['target_node_id', 7],
+      ['job_id', '../etc'],
+      ['task_type', 'no spaces'],
+      ['idempotency_key', ''],
+    ];
+    for (const [field, value] of wrong)
+      assert.match(refused({ command: 'x', [field]: value }), new RegExp(`\\b${field}\\b`), field);
+  });
+
+  test('that is no object is refused', () => {
+    for (const value of [null, 5, 'x', [], true]) assert.match(refused(value), /must be an object/);
+  });
+
+  test('takes zero and less as the default timeout, and no more than seven days', () => {
+    for (const seconds of [0, -1])
+      assert.equal(
+        parseJobRequest({ command: 'x', timeout_seconds: seconds }).timeoutMs,
+        undefined,
+      );
+    assert.equal(
+      parseJobRequest({ command: 'x', timeout_seconds: 604_800 }).timeoutMs,
+      604_800_000,
+    );
+    assert.match(refused({ command: 'x', timeout_seconds: 604_801 }), /7 days/);
+  });
+
+  test('may not set variables that are no identifiers or belong to the mesh', () => {
+    for (const name of ['1A', 'A-B', '', 'A B', 'Ä', 'MESH_KEY'])
+      assert.match(refused({ command: 'x', env: { [name]: 'v' } }), /env has a name/, name);
+  });
+
+  test('has a command of at most 128 KiB, measured in bytes', () => {
+    const longest = 'é'.repeat(64 * 1024 - 1);
+    assert.equal(parseJobRequest({ command: longest }).command, longest);
+    assert.match(refused({ command: `${longest}éé` }), /longer than 128 KiB/);
+  });
+
+  test('has one key at most', () => {
+    const both = { command: 'x', id: 'a', idempotency_key: 'k' };
+    assert.match(refused(both), /not both/);
+    assert.match(refused({ command: 'x', id: 'a', job_id: 'b' }), /differ/);
+    assert.deepEqual(parseJobRequest({ command: 'x' }, 'k').key, {
+      kind: 'idempotency',
+      text: 'k',
+    });
+    const { message } = refusal(() => parseJobRequest({ command: 'x', idempotency_key: 'k' }, 'q'));
+    assert.match(message, /differ/);
+    assert.match(refusal(() => parseJobRequest({ command: 'x' }, 'a\u0001b')).message, /ASCII/);
+  });
+});
+
+describe('a JSON body', () => {
+  const parse = (text: string): unknown => parseJsonBody(Buffer.from(text));
+
+  test('that is not JSON, not UTF-8 or empty is BAD_JSON', () => {
+    for (const text of ['', '  ', '{', '{"a":1,}', 'hello'])
+      assert.equal(refusal(() => parse(text)).code, 'BAD_JSON', text);
+    assert.equal(refusal(() => parseJsonBody(Buffer.from([0x22, 0xff, 0x22]))).code, 'BAD_JSON');
+  });
+
+  test('with a NUL or half a surrogate pair anywhere is refused', () => {
+    for (const text of [
+      '{"a":"\\u0000"}',
+      '{"\\u0000":1}',
+      '[[["\\ud800"]]]',
+      '{"a":{"b":"\\udc00x"}}',
+    ])
+      assert.equal(refusal(() => parse(text)).code, 'BAD_REQUEST', text);
+  });
+
+  test('of a hundred thousand brackets is refused without ending the stack', () => {
+    const { code, message } = refusal(() => parse('['.repeat(100_000) + ']'.repeat(100_000)));
+    assert.equal(code, 'BAD_REQUEST');
+    assert.match(message, /nested/);
+  });
+
+  test('may not name a field __proto__', () => {
+    assert.match(refusal(() => parse('{"env":{"__proto__":"x"}}')).message, /__proto__/);
+  });
+
+  test('keeps what is well-formed', () => {
+    assert.deepEqual(parse('{"a":"é \\ud83d\\ude00"}'), { a: 'é 😀' });
+  });
+});
