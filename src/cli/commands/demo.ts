@@ -128,7 +128,14 @@ function toRow(
   const status = seen?.status ?? 'JOB_PENDING';
   const node = seen?.target_node_id ? (names.get(seen.target_node_id) ?? '?') : undefined;
   const output = (seen?.stdout || seen?.stderr || '').trim().split('\n')[0] ?? '';
-  return { job, status, node, exitCode: seen?.exit_code ?? null, output, isFinal: !UNFINISHED.includes(status) };
+  return {
+    job,
+    status,
+    node,
+    exitCode: seen?.exit_code ?? null,
+    output,
+    isFinal: !UNFINISHED.includes(status),
+  };
 }
 
 function summarize(rows: readonly JobRow[], nodes: readonly DemoNode[], took: string): number {
