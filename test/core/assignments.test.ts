@@ -154,6 +154,8 @@ describe('an outcome', () => {
     bench.isDiskHeld = true;
     const fences = [2, 3].map((attempt) => ({ ...grant.fence, attempt }));
     for (const fence of fences) executor.result({ ...grant, fence }, { tag: 'exited', code: 9 });
+    // What is still to be written must not be read past.
+    assert.deepEqual(bench.reads, [job]);
     bench.isDiskHeld = false;
     bench.commit();
     assert.equal(bench.messages(B, 'acknowledge').length, 2);

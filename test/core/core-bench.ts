@@ -1,7 +1,7 @@
 /**
  * A core on the bench: inputs go in, time passes when a test says so, and every effect that comes
  * out must be claimed. Writes are on its disk at once, unless the disk is held; what the disk is
- * asked for it answers. Peers are names with a voice: whoever is in `talking` answers each second.
+ * asked for it answers, held or not. Peers are names with a voice: whoever is in `talking` answers each second.
  */
 import assert from 'node:assert/strict';
 import {
@@ -89,6 +89,8 @@ export class CoreBench {
   monoMs: number;
   private unclaimed: Effect[] = [];
   private writes: Write[] = [];
+  /** Read from its disk, one after the other. */
+  readonly reads: JobId[] = [];
   private wanted: JobId[] = [];
   private serial = 0;
   private talkedAt = 0;
@@ -123,6 +125,13 @@ export class CoreBench {
   put(input: Input): void {
     for (const effect of this.core.handle(input, this.now())) this.collect(effect);
     if (!this.isDiskHeld) this.commit();
+    for (const job of this.wanted.splice(0))
+      this.put({ kind: 'stored', job, record: this.read(job) });
+  }
+
+  private read(job: JobId): JobRecord | undefined {
+    this.reads.push(job);
+    return this.records.get(job);
   }
 
   /** What is written gets to the disk, and what follows from it too. */
@@ -136,8 +145,6 @@ export class CoreBench {
       for (const effect of this.core.handle({ kind: 'committed', writes }, this.now()))
         this.collect(effect);
     }
-    const wanted = this.wanted.splice(0);
-    for (const job of wanted) this.put({ kind: 'stored', job, record: this.records.get(job) });
   }
 
   /** The disk refuses what was written in this turn, as the driver would tell. */

@@ -155,6 +155,21 @@ describe('a disk that refuses', () => {
     bench.assertQuiet();
   });
 
+  test('leaves nothing of a key that it took back: the same key is a new job later', () => {
+    const bench = new CoreBench({ facts: { slots: 0 } });
+    bench.isDiskHeld = true;
+    const { job, request } = bench.submit({}, { key: 'k' });
+    bench.failDisk();
+    assert.equal(bench.reply(request).kind, 'notAccepting');
+    bench.one('withdraw');
+    bench.mendDisk();
+    bench.events.length = 0;
+    const again = bench.reply(bench.submit({}, { key: 'k', hash: 'other' }).request);
+    assert.equal(again.kind === 'submitted' && again.isRepeat, false);
+    const told = bench.events.filter((event) => event.kind === 'jobChanged' && event.job === job);
+    assert.equal(told.length, 1);
+  });
+
   test('is told to the peers at once, and makes this node no candidate', () => {
     const bench = new CoreBench();
     bench.link(B);

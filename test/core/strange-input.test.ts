@@ -109,6 +109,10 @@ describe('messages that make no sense', () => {
     stranger.claim(job);
     bench.message(D, 'decline');
     assert.equal(bench.status(job), 'JOB_ASSIGNED');
+    const waiting = bench.accept({ taskType: 'none' });
+    stranger.claim(waiting);
+    bench.message(D, 'decline');
+    assert.equal(bench.status(waiting), 'JOB_PENDING');
     bench.assertQuiet();
   });
 
