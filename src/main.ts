@@ -30,7 +30,8 @@ import {
 import { findOrCreateNodeIdentity } from './links/node-identity.ts';
 import { createLog, type Log, logEvent } from './log.ts';
 import { createSystemClock } from './node/clock.ts';
-import { MeshNode, statusOf } from './node/mesh-node.ts';
+import { MeshNode } from './node/mesh-node.ts';
+import { statusOf } from './node/peer-view.ts';
 import { openStore } from './store/store.ts';
 import { VERSION } from './version.ts';
 
@@ -72,7 +73,7 @@ export async function startNode(config: Config, log: Log): Promise<RunningNode> 
   try {
     await node.open();
     const { url } = await http.start();
-    await node.announce(url);
+    await node.join(url);
     const { node: id, linkPort } = node.facts;
     writeRunningNode(config.configDir, { node: id, name: config.name, pid: process.pid, api: url });
     // Tests and the demo read the port from this line.

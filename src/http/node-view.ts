@@ -1,12 +1,7 @@
 /** Nodes as this node knows them → as the API shows them. */
-import type {
-  DoctorJson,
-  LoadJson,
-  NodeJson,
-  NodeStatusName,
-  StatusJson,
-} from '../api/node-json.ts';
+import type { DoctorJson, LoadJson, NodeJson, StatusJson } from '../api/node-json.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
+import { statusOf } from '../node/peer-view.ts';
 import type { MeshService, PeerView } from '../node/service.ts';
 import { timeOf } from './job-view.ts';
 
@@ -14,12 +9,7 @@ export function toPeerJson(peer: PeerView): NodeJson {
   return {
     ...factsOf(peer.facts),
     address: peer.address,
-    status:
-      peer.state === 'alive'
-        ? statusOf(peer.load)
-        : peer.state === 'suspect'
-          ? 'UNKNOWN'
-          : 'FAILED',
+    status: statusOf(peer),
     state: peer.state,
     last_heartbeat: timeOf(peer.lastHeardAt),
     load: toLoadJson(peer.load),
@@ -33,7 +23,7 @@ export function toSelfJson(service: MeshService): NodeJson {
   return {
     ...factsOf(facts),
     address: addressOf(facts),
-    status: service.health().isHealthy ? statusOf(load) : 'FAILED',
+    status: service.health().isHealthy ? statusOf({ state: 'alive', load }) : 'FAILED',
     state: 'alive',
     last_heartbeat: timeOf(Date.now()),
     load: toLoadJson(load),
@@ -111,8 +101,3 @@ const toLoadJson = ({ running, claimed, slots, queued }: Load): LoadJson => ({
   slots,
   queued,
 });
-
-function statusOf(load: Load): NodeStatusName {
-  if (load.draining) return 'DRAINING';
-  return load.running > 0 ? 'BUSY' : 'IDLE';
-}

@@ -2,17 +2,16 @@
  * One node, put together: core, driver and adapters, opened and closed in order. It is the
  * `MeshService` that the REST API and embedding programs talk to.
  */
-import { MeshError } from '../base/errors.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import { seededRandom } from '../base/random.ts';
 import type { LiveRecord, OutputStream, RecordQuery } from '../core/calls.ts';
 import { Core } from '../core/core.ts';
 import type { MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
-import type { Member } from '../core/member.ts';
-import { withDeadline } from './deadline.ts';
 import { Driver, realTimers } from './driver.ts';
 import { type OutputRange, OutputReader } from './output-reader.ts';
+import { statusOf, toPeerView } from './peer-view.ts';
 import type {
   Clock,
   Discovery,
@@ -22,7 +21,7 @@ import type {
   Outputs,
   Store,
 } from './ports.ts';
-import { COMMAND_DEADLINE_MS, Queries } from './queries.ts';
+import { Queries } from './queries.ts';
 import type {
   Health,
   JobPage,
@@ -32,7 +31,7 @@ import type {
   SubmitRequest,
   SubmitResult,
 } from './service.ts';
-import { homeOf, toSubmission } from './submissions.ts';
+import { Submitter } from './submitter.ts';
 
 export interface MeshNodeParts {
   readonly boot: BootId;
@@ -53,7 +52,7 @@ export interface MeshNodeParts {
   readonly onEvent: (event: MeshEvent) => void;
 }
 
-const SUBMIT_DEADLINE_MS = 10_000;
+const _SUBMIT_DEADLINE_MS = 10_000;
 
 export class MeshNode implements MeshService {
   readonly boot: BootId;
@@ -62,10 +61,11 @@ export class MeshNode implements MeshService {
   private readonly core: Core;
   private readonly driver: Driver;
   private readonly queries: Queries;
+  private readonly submitter: Submitter;
   private readonly reader: OutputReader;
   private readonly listeners = new Set<(event: MeshEvent) => void>();
   private readonly anomalies: string[] = [];
-  private storeFailure: string | undefined;
+  private lastStoreFailure = '';
   private whenDrained: (() => void)[] = [];
   private isDrained = false;
 
@@ -104,6 +104,13 @@ export class MeshNode implements MeshService {
       links,
       outputs,
     });
+    this.submitter = new Submitter({
+      self,
+      core: this.core,
+      driver: this.driver,
+      links,
+      storeFailure: () => this.storeFailure(),
+    });
     this.reader = new OutputReader({
       self,
       queries: this.queries,
@@ -115,9 +122,9 @@ export class MeshNode implements MeshService {
 
   // -------------------------------------------------------------- lifecycle
 
-  /** Opens the link port and takes up what the disk holds; `announce` lets the mesh know. */
+  /** Takes up what the disk holds; from here on jobs are taken and run. */
   async open(): Promise<void> {
-    const { executor, links, store, facts } = this.parts;
+    const { executor, store } = this.parts;
     const state = store.restore();
     // What an earlier life left running is ended first, or "lost" would not be true.
     await executor.start((report) => this.driver.push({ kind: 'report', report }));
@@ -126,7 +133,12 @@ export class MeshNode implements MeshService {
       const note = `the record of job ${job} cannot be read and is left alone: ${reason}`;
       this.onEvent({ kind: 'anomaly', note });
     }
-    const { port } = await links.start({
+  }
+
+  /** Opens the link port, dials the peers of earlier runs and lets the mesh know. @param apiUrl told to peers */
+  async join(apiUrl: string): Promise<void> {
+    this.facts = { ...this.facts, apiUrl };
+    const { port } = await this.parts.links.start({
       onUp: (peer) => this.driver.push({ kind: 'linkUp', ...peer }),
       onDown: (peer) => this.driver.push({ kind: 'linkDown', ...peer }),
       onDialFailed: (failure) => this.driver.push({ kind: 'dialFailed', ...failure }),
@@ -137,24 +149,17 @@ export class MeshNode implements MeshService {
       },
       onCall: (_from, call, signal) => this.queries.answer(call, signal),
     });
-    this.facts = { ...this.facts, linkPort: port, node: facts.node };
+    this.facts = { ...this.facts, linkPort: port };
+    this.hintAtKnownPeers();
+    await this.parts.discovery?.start((hint) => this.driver.push({ kind: 'hint', ...hint }));
   }
 
-  /** Discovery and the peers of an earlier run. @param apiUrl where the REST API answers */
-  async announce(apiUrl: string): Promise<void> {
-    this.facts = { ...this.facts, apiUrl };
-    for (const peer of this.parts.store.readPeers()) {
-      const [host] = peer.hosts;
-      if (host === undefined || peer.node === this.facts.node) continue;
-      this.driver.push({
-        kind: 'hint',
-        node: peer.node,
-        boot: peer.boot,
-        host,
-        port: peer.linkPort,
-      });
+  private hintAtKnownPeers(): void {
+    for (const { node, boot, hosts, linkPort } of this.parts.store.readPeers()) {
+      const [host] = hosts;
+      if (host === undefined || node === this.facts.node) continue;
+      this.driver.push({ kind: 'hint', node, boot, host, port: linkPort });
     }
-    await this.parts.discovery?.start((hint) => this.driver.push({ kind: 'hint', ...hint }));
   }
 
   drain(deadlineMs: number): void {
@@ -195,10 +200,9 @@ export class MeshNode implements MeshService {
   }
 
   health(): Health {
-    const problems = this.storeFailure
-      ? [this.storeFailure, ...this.anomalies]
-      : [...this.anomalies];
-    return { isHealthy: this.storeFailure === undefined, problems };
+    const failure = this.storeFailure();
+    const others = this.anomalies.filter((note) => note !== this.lastStoreFailure);
+    return { isHealthy: failure === undefined, problems: failure ? [failure, ...others] : others };
   }
 
   peers(): PeerView[] {
@@ -227,78 +231,8 @@ export class MeshNode implements MeshService {
 
   // -------------------------------------------------------------- jobs
 
-  async submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]> {
-    return Promise.all(requests.map((request) => this.submitOne(request)));
-  }
-
-  private async submitOne(request: SubmitRequest): Promise<SubmitResult> {
-    const submission = toSubmission(request);
-    const home = submission.isKeyed ? homeOf(submission.job, this.living()) : this.facts.node;
-    if (home === undefined || home === this.facts.node) {
-      const asked = this.driver.ask((id) => ({ kind: 'submit', request: id, submission }));
-      return this.toResult(await withDeadline(asked, SUBMIT_DEADLINE_MS));
-    }
-    try {
-      const answer = await this.parts.links.call(
-        home,
-        { kind: 'submit', submission },
-        { deadlineMs: COMMAND_DEADLINE_MS },
-      );
-      return this.toResult(answer.kind === 'reply' ? answer.reply : undefined);
-    } catch {
-      const message = `Node ${home} keeps the ids of this key and does not answer. The job may have been taken: submit it again with the same key.`;
-      return { kind: 'refused', code: 'OWNER_UNREACHABLE', message };
-    }
-  }
-
-  private living(): NodeId[] {
-    const alive = this.core
-      .peers()
-      .filter((member) => member.state === 'alive' && member.isLinked && !member.load.draining);
-    return [this.facts.node, ...alive.map((member) => member.facts.node)];
-  }
-
-  private toResult(reply: Reply | undefined): SubmitResult {
-    switch (reply?.kind) {
-      case 'submitted':
-        return {
-          kind: 'accepted',
-          live: this.core.enliven(reply.record),
-          isRepeat: reply.isRepeat,
-          durability: 'local',
-        };
-      case 'keyConflict':
-        return {
-          kind: 'refused',
-          code: 'KEY_CONFLICT',
-          message: `${reply.job} is taken by a job of other content.`,
-        };
-      case 'queueFull':
-        return {
-          kind: 'refused',
-          code: 'QUEUE_FULL',
-          message: `This node already owns ${reply.limit} unfinished jobs. Try again later, or another node.`,
-        };
-      case 'notAccepting':
-        return reply.reason === 'draining'
-          ? {
-              kind: 'refused',
-              code: 'DRAINING',
-              message: 'This node is shutting down. Submit to another one.',
-            }
-          : {
-              kind: 'refused',
-              code: 'DISK_FULL',
-              message: this.storeFailure ?? 'The disk takes no writes.',
-            };
-      default:
-        return {
-          kind: 'refused',
-          code: 'BUSY',
-          message:
-            'The node did not decide in time; the job may still be taken. Look for it before you submit again.',
-        };
-    }
+  submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]> {
+    return this.submitter.submit(requests);
   }
 
   getJob(job: JobId): Promise<LiveRecord> {
@@ -346,34 +280,23 @@ export class MeshNode implements MeshService {
     if (this.anomalies.length > MAX_ANOMALIES) this.anomalies.shift();
   }
 
-  /** For the next start; a peer that cannot be written down is only found a little later. */
+  /** For the next start. */
   private rememberPeer(node: NodeId): void {
     const member = this.core.peers().find((peer) => peer.facts.node === node);
-    if (!member || this.driver.isStoreFailing) return;
-    try {
-      const { facts, boot, heardWall } = member;
-      const hosts = [member.host, ...facts.hosts.filter((host) => host !== member.host)];
-      this.parts.store.writePeer({
-        facts: { ...facts, hosts },
-        boot,
-        status: statusOf(member),
-        lastHeartbeat: heardWall,
-      });
-    } catch (failure) {
-      this.onStoreFailure(failure);
-    }
+    if (!member) return;
+    const { facts, boot, host, heardWall } = member;
+    const hosts = [host, ...facts.hosts.filter((other) => other !== host)];
+    const row = { facts: { ...facts, hosts }, boot, status: statusOf(member) };
+    this.parts.store.writePeer({ ...row, lastHeartbeat: heardWall });
   }
 
   private onStoreFailure(failure: unknown): void {
-    const reason = failure instanceof Error ? failure.message : String(failure);
-    this.storeFailure = reason;
-    this.parts.onEvent({ kind: 'anomaly', note: reason });
-    const watch = setInterval(() => {
-      if (this.driver.isStoreFailing) return;
-      this.storeFailure = undefined;
-      clearInterval(watch);
-    }, 500);
-    watch.unref();
+    this.lastStoreFailure = messageOf(failure);
+    this.parts.onEvent({ kind: 'anomaly', note: this.lastStoreFailure });
+  }
+
+  private storeFailure(): string | undefined {
+    return this.driver.isStoreFailing ? this.lastStoreFailure : undefined;
   }
 }
 
@@ -387,21 +310,3 @@ const NO_DISCOVERY: DiscoveryReport = {
   dropped: {},
   otherMeshes: {},
 };
-
-const toPeerView = (member: Member): PeerView => ({
-  facts: member.facts,
-  boot: member.boot,
-  state: member.state,
-  load: member.load,
-  address: `${member.host}:${member.facts.linkPort}`,
-  lastHeardAt: member.heardWall,
-});
-
-export type NodeStatus = 'UNKNOWN' | 'IDLE' | 'BUSY' | 'DRAINING' | 'FAILED';
-
-/** S3's words for a node. */
-export function statusOf(member: Pick<Member, 'state' | 'load'>): NodeStatus {
-  if (member.state !== 'alive') return member.state === 'suspect' ? 'UNKNOWN' : 'FAILED';
-  if (member.load.draining) return 'DRAINING';
-  return member.load.running > 0 ? 'BUSY' : 'IDLE';
-}
