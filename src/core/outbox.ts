@@ -10,8 +10,9 @@ import type { Outgoing } from './outgoing.ts';
 import { attemptKey, type Fence } from './record.ts';
 
 const REPEAT_MS = 2000;
-/** Outcomes told again in one tick; the rest follows in the next ones. */
+/** Outcomes told again in one tick, and bytes of output in them; the rest follows in the next ones. */
 const MAX_REPEATS = 500;
+const MAX_REPEAT_BYTES = 2 * 1024 * 1024;
 
 interface Entry {
   readonly row: OutboxRow;
@@ -82,28 +83,33 @@ export class Outbox {
   }
 
   onPeerUp(node: NodeId): void {
-    let told = 0;
-    for (const [key, entry] of [...this.entries]) {
-      if (told >= MAX_REPEATS) return;
-      if (!entry.row.rs.includes(node)) continue;
-      this.tell(key, entry);
-      told++;
-    }
+    this.tellAgain([...this.entries].filter(([, entry]) => entry.row.rs.includes(node)));
   }
 
   onTick(): void {
     const { mono } = this.out.now;
-    let told = 0;
+    const due: [string, Entry][] = [];
     for (const [key, entry] of this.entries) {
-      if (mono - entry.sentAt < REPEAT_MS || ++told > MAX_REPEATS) break;
-      this.tell(key, entry);
+      if (mono - entry.sentAt < REPEAT_MS || due.length >= MAX_REPEATS) break;
+      due.push([key, entry]);
     }
+    this.tellAgain(due);
     // In the order they came in, so one may wait for another, for no longer than a lease; looking
     // at all of them in each tick would cost more than the jobs themselves.
     for (const [key, used] of this.used) {
       if (mono < used.leaseUntil) break;
       this.used.delete(key);
       this.out.persist({ kind: 'forgotten', job: used.job, fence: used.fence });
+    }
+  }
+
+  private tellAgain(due: readonly [string, Entry][]): void {
+    let bytesLeft = MAX_REPEAT_BYTES;
+    for (const [key, entry] of due.slice(0, MAX_REPEATS)) {
+      if (bytesLeft <= 0) return;
+      const { stdout, stderr } = entry.row.outcome;
+      bytesLeft -= stdout.bytes.length + stderr.bytes.length;
+      this.tell(key, entry);
     }
   }
 

@@ -445,6 +445,27 @@ describe('a node that is started again', () => {
     assert.ok(told.every((message) => message.outcome.end.tag === 'exited'));
   });
 
+  test('tells many outcomes with much output bit by bit, so that the link is not flooded', () => {
+    const { owner } = executing();
+    const tail = { bytes: new Uint8Array(32 * 1024), totalBytes: 32 * 1024, isTruncated: false };
+    const outbox = Array.from({ length: 400 }, () => {
+      const { job, fence } = owner.grantOf(owner.newJob(), '1.1');
+      const outcome = { ...outcomeOf(fence, SELF), stdout: tail, stderr: tail };
+      return { job, rs: [B], outcome };
+    });
+    const bench = new CoreBench({ boot: bootOf(2), stored: { outbox } });
+    bench.messages(B, 'result');
+    bench.link(B);
+    const told = new Set<string>();
+    for (let tick = 0; tick < 40; tick++) {
+      const results = bench.messages(B, 'result');
+      assert.ok(results.length * 64 <= 4 * 1024, `${results.length} outcomes at once`);
+      for (const { job } of results) told.add(job);
+      bench.advance(100);
+    }
+    assert.equal(told.size, 400);
+  });
+
   test('finds its own attempt of its own job lost, and runs it again', () => {
     const before = new CoreBench({ facts: { slots: 1 } });
     const job = before.accept();
