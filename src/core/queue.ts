@@ -125,8 +125,10 @@ export class JobQueue {
   private insert(job: JobId, spec: JobSpec, arrival: number): void {
     if (this.places.has(job)) return;
     const lane = this.laneFor(spec);
-    let level = lane.levels[spec.priority];
-    if (!level) lane.levels[spec.priority] = level = { jobs: [], head: 0 };
+    // A job at a level that is never looked at would be counted and never found.
+    const priority = Math.min(MAX_PRIORITY, Math.max(1, Math.trunc(spec.priority) || 1));
+    let level = lane.levels[priority];
+    if (!level) lane.levels[priority] = level = { jobs: [], head: 0 };
     const queued: Queued = { job, lane, arrival };
     if (arrival >= 0) level.jobs.push(queued);
     else if (level.head > 0) level.jobs[--level.head] = queued;

@@ -81,6 +81,13 @@ describe('the queue', () => {
     assert.equal(drain(queue).length, 100_000);
   });
 
+  test('takes a priority that is none for the nearest that is one', () => {
+    const queue = new JobQueue();
+    for (const priority of [0, 99, Number.NaN, 5.5])
+      queue.add(asJobId(`p${priority}`), plain(priority));
+    assert.deepEqual(drain(queue), ['p99', 'p5.5', 'p0', 'pNaN']);
+  });
+
   test('gives back the room of jobs that come and are cancelled behind one that waits', () => {
     const queue = new JobQueue();
     queue.add(asJobId('waits'), plain());
