@@ -23,16 +23,12 @@ export async function followJob(
   audience: Audience,
   signal: AbortSignal,
 ): Promise<JobJson> {
-  let attempt: string | undefined;
-  for (;;) {
-    attempt = await copyAttempt({ client, id, audience, signal }, attempt);
-    const { job, next } = await endOrNext(client, id, attempt, signal);
-    if (!next) return job;
-    audience.onNotice(
-      `attempt ${next.attempt - 1} was lost with its node; this is attempt ${next.attempt}`,
-    );
-    attempt = next.fence;
-  }
+  const following = { client, id, audience, signal, announced: new Set<number>() };
+  const [job] = await Promise.all([
+    followStream(following, 'stdout'),
+    followStream(following, 'stderr'),
+  ]);
+  return job;
 }
 
 interface Following {
@@ -40,18 +36,29 @@ interface Following {
   readonly id: string;
   readonly audience: Audience;
   readonly signal: AbortSignal;
+  /** Numbers of attempts that the user has been told of. */
+  readonly announced: Set<number>;
 }
 
-/** Settles with the attempt that was followed; undefined: none has ever started. */
-async function copyAttempt(
-  following: Following,
-  attempt: string | undefined,
-): Promise<string | undefined> {
-  const seen = await Promise.all([
-    copyStream(following, 'stdout', attempt),
-    copyStream(following, 'stderr', attempt),
-  ]);
-  return seen[0] ?? seen[1];
+/**
+ * Each stream goes from attempt to attempt by itself: two requests that were sent before the job
+ * had started may meet different attempts, and must not wait for each other.
+ */
+async function followStream(following: Following, stream: StreamName): Promise<JobJson> {
+  let attempt: string | undefined;
+  for (;;) {
+    attempt = await copyStream(following, stream, attempt);
+    const { job, next } = await endOrNext(following, attempt);
+    if (!next) return job;
+    announce(following, next.attempt);
+    attempt = next.fence;
+  }
+}
+
+function announce({ announced, audience }: Following, attempt: number): void {
+  if (announced.has(attempt)) return;
+  announced.add(attempt);
+  audience.onNotice(`attempt ${attempt - 1} was lost with its node; this is attempt ${attempt}`);
 }
 
 async function copyStream(
@@ -83,10 +90,8 @@ async function copyStream(
 
 /** An output ends a little before its job does, or before the job is given to another node. */
 async function endOrNext(
-  client: Client,
-  id: string,
+  { client, id, signal }: Following,
   attempt: string | undefined,
-  signal: AbortSignal,
 ): Promise<{ job: JobJson; next?: AttemptJson }> {
   for (;;) {
     const job = await client.getJob(id, { waitSeconds: LOOK_AGAIN_SECONDS, signal });

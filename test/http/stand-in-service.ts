@@ -85,7 +85,10 @@ export class StandInService implements MeshService {
   private readonly runsJobs: boolean;
   private readonly jobs = new Map<string, Kept>();
   private readonly listeners = new Set<(event: MeshEvent) => void>();
+  /** Processes are not ended by a cancel. */
+  ignoresCancel = false;
   private serial = 0;
+  private readonly firstJob = Promise.withResolvers<void>();
   private readFailure: MeshError | undefined;
 
   constructor(options: { runsJobs?: boolean } = {}) {
@@ -133,6 +136,11 @@ export class StandInService implements MeshService {
     return requests.map((request) => this.refusal ?? this.take(request));
   }
 
+  /** Settles with the first job. */
+  submitted(): Promise<void> {
+    return this.firstJob.promise;
+  }
+
   private take({ spec, key }: SubmitRequest): SubmitResult {
     const job = asJobId(
       key ? (key.kind === 'id' ? key.text : `key-${key.text}`) : `job-${++this.serial}`,
@@ -173,6 +181,7 @@ export class StandInService implements MeshService {
       isCancelled: false,
     };
     this.jobs.set(job, kept);
+    this.firstJob.resolve();
     if (this.runsJobs) this.run(job, kept);
     return { kind: 'accepted', live, isRepeat: false, durability: 'local' };
   }
@@ -225,6 +234,23 @@ export class StandInService implements MeshService {
     };
     this.change(job, { tag: 'granted', grant }, 'JOB_RUNNING', attempt);
     return fence;
+  }
+
+  /** The executor died: the job waits again, and what it printed is gone. */
+  loseAttempt(job: JobId): void {
+    const kept = this.kept(job);
+    const { state, history } = kept.live.record.job;
+    if (state.tag !== 'granted') throw new Error('nothing to lose');
+    const { fence, executor, at } = state.grant;
+    const past = { fence, executor, at, note: 'lost: link closed', isSuperseded: false };
+    const record = kept.live.record;
+    kept.live = {
+      ...kept.live,
+      record: { ...record, job: { ...record.job, history: [...history, past] } },
+    };
+    kept.output.stdout = Buffer.alloc(0);
+    kept.output.stderr = Buffer.alloc(0);
+    this.change(job, { tag: 'pending' }, 'JOB_PENDING');
   }
 
   print(job: JobId, stream: OutputStream, text: string | Buffer): void {
@@ -320,7 +346,7 @@ export class StandInService implements MeshService {
       return { kind: 'cancelled', job };
     }
     kept.isCancelled = true;
-    this.kill(kept);
+    if (!this.ignoresCancel) this.kill(kept);
     return { kind: 'cancelling', job };
   }
 
@@ -341,6 +367,11 @@ export class StandInService implements MeshService {
       return live.record.job.state.tag !== 'final' && output[stream].length <= offset;
     };
     if (waitMs && isEmpty()) await this.changeOf(job, waitMs, signal);
+    if (range.fence && this.isLost(job, range.fence)) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const nothing = { bytes: new Uint8Array(0), offset, isEnd: false, isTruncated: false };
+      return { ...nothing, fence: range.fence };
+    }
     const { live, output } = this.kept(job);
     const { state } = live.record.job;
     const bytes = output[stream].subarray(offset, offset + maxBytes);
@@ -361,6 +392,12 @@ export class StandInService implements MeshService {
       fence: range.fence ?? fence,
       totalBytes: isFinal ? output[stream].length : undefined,
     };
+  }
+
+  /** Its executor cannot be asked any more. */
+  private isLost(job: JobId, fence: Fence): boolean {
+    const { history } = this.kept(job).live.record.job;
+    return history.some((past) => past.fence.attempt === fence.attempt);
   }
 
   private async changeOf(

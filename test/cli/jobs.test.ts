@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { asJobId } from '../../src/base/ids.ts';
+import { writeRunningNode } from '../../src/client/running-nodes.ts';
+import { SELF, StandInService } from '../http/stand-in-service.ts';
+import { startApi, type TestApi } from '../http/test-api.ts';
+import { TestUser } from './mesh-command.ts';
+
+const DEADLINE = { timeout: 60_000 };
+
+const user = new TestUser();
+let api: TestApi;
+before(async () => {
+  api = await startApi({}, new StandInService({ runsJobs: true }));
+  writeRunningNode(user.configDir, { node: SELF, name: 'alpha', pid: process.pid, api: api.url });
+});
+after(async () => {
+  await api.stop();
+  user.remove();
+});
+
+const submit = async (command: string): Promise<string> => {
+  const { stdout, code } = await user.mesh(['run', '-d', command]);
+  assert.equal(code, 0);
+  return stdout.trim();
+};
+
+describe('mesh run', () => {
+  test('prints what the command prints and ends as it ends', DEADLINE, async () => {
+    const ended = await user.mesh(['run', '--', 'sh', '-c', 'echo "a  b"; echo oops >&2; exit 7']);
+    assert.deepEqual(ended, { code: 7, stdout: 'a  b\n', stderr: 'oops\n' });
+  });
+
+  test(
+    'hands on several words as they are, and one as a line for the shell',
+    DEADLINE,
+    async () => {
+      const words = await user.mesh(['run', 'printf', '%s|', "it's", '$HOME', 'a b', '*']);
+      assert.equal(words.stdout, "it's|$HOME|a b|*|");
+      const line = await user.mesh(['run', 'echo $((1 + 2)) | tr 3 4']);
+      assert.equal(line.stdout, '4\n');
+    },
+  );
+
+  test('sets variables, also those that are set here', DEADLINE, async () => {
+    const env = { HERE: 'yes' };
+    const args = ['run', '-e', 'A=1=2', '--env', 'HERE', 'echo $A $HERE'];
+    assert.equal((await user.mesh(args, { env })).stdout, '1=2 yes\n');
+  });
+
+  test('ends with 124 on its timeout, 128 and more on a signal', DEADLINE, async () => {
+    const late = await user.mesh(['run', '--timeout', '300ms', 'sleep 100']);
+    assert.equal(late.code, 124);
+    assert.match(late.stderr, /^mesh: It ran longer/);
+    assert.equal((await user.mesh(['run', 'kill -TERM $$'])).code, 143);
+  });
+
+  test('ends with 125 and a sentence when the mesh will not have it', DEADLINE, async () => {
+    const unknown = await user.mesh(['run', '--node', 'zeta', 'true']);
+    assert.equal(unknown.code, 125);
+    assert.match(unknown.stderr, /^mesh: .*zeta.*\n$/);
+    assert.equal((await user.mesh(['run', '--bogus', 'true'])).code, 125);
+    assert.equal((await user.mesh(['run', ' '])).code, 125);
+  });
+
+  test('prints JSON lines when asked', DEADLINE, async () => {
+    const { stdout, code } = await user.mesh(['run', '--json', 'echo é; exit 3']);
+    assert.equal(code, 3);
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.deepEqual(
+      lines.map((line) => line.type),
+      ['submitted', 'output', 'ended'],
+    );
+    assert.equal(lines[1].text, 'é\n');
+    assert.equal(lines[2].job.exit_code, 3);
+  });
+
+  test('passes on many bytes unchanged', DEADLINE, async () => {
+    const { stdout } = await user.mesh(['run', 'seq 1 200000']);
+    assert.equal(stdout, Array.from({ length: 200_000 }, (_, i) => `${i + 1}\n`).join(''));
+  });
+
+  test('cancels the job on the first Ctrl-C and waits for its end', DEADLINE, async () => {
+    const run = user.start(['run', 'echo begun; sleep 100']);
+    await run.printed('begun');
+    run.child.kill('SIGINT');
+    const ended = await run.ended;
+    assert.equal(ended.code, 130);
+    assert.match(ended.stderr, /cancelling/);
+    const [job] = (await api.service.listJobs({ limit: 1 }, 'node')).jobs;
+    assert.equal(job?.status, 'JOB_CANCELLED');
+  });
+
+  test('leaves on the second', DEADLINE, async () => {
+    const run = user.start(['run', 'echo begun; sleep 100']);
+    await run.printed('begun');
+    api.service.ignoresCancel = true;
+    run.child.kill('SIGINT');
+    await run.printed('cancelling');
+    run.child.kill('SIGINT');
+    const ended = await run.ended;
+    api.service.ignoresCancel = false;
+    assert.equal(ended.code, 130);
+    assert.match(ended.stderr, /may still run: mesh job job-/);
+  });
+
+  test('cancels the job when nobody reads on', DEADLINE, async () => {
+    const run = user.start(['run', 'while echo y; do :; done']);
+    await run.printed('y');
+    run.child.stdout?.destroy();
+    const [code] = (await once(run.child, 'exit')) as [number];
+    assert.equal(code, 141);
+  });
+
+  test('tells of a lost attempt and follows the next one', DEADLINE, async (t) => {
+    const quiet = await startApi();
+    t.after(() => quiet.stop());
+    const run = user.start(['--api', quiet.url, 'run', 'x']);
+    const job = asJobId('job-1');
+    await quiet.service.submitted();
+    quiet.service.start(job);
+    quiet.service.print(job, 'stdout', 'first\n');
+    await run.printed('first');
+    quiet.service.loseAttempt(job);
+    quiet.service.start(job);
+    quiet.service.print(job, 'stdout', 'second\n');
+    await run.printed('second');
+    quiet.service.end(job, 'JOB_COMPLETED', { tag: 'exited', code: 0 });
+    const { code, stdout, stderr } = await run.ended;
+    assert.deepEqual([code, stdout], [0, 'first\nsecond\n']);
+    assert.match(stderr, /attempt 1 was lost.*attempt 2/);
+  });
+});
+
+describe('mesh jobs, job, logs, cancel and peers', () => {
+  test('fit a terminal of 80 columns, whatever jobs are called', DEADLINE, async () => {
+    await submit(`echo ${'long '.repeat(60)}`);
+    await submit('printf "日本語の長い名前のコマンド日本語の長い名前のコマンド日本語の長い名前"');
+    for (const args of [['jobs'], ['peers'], ['job', 'job-1']]) {
+      const { stdout, code } = await user.mesh(args);
+      assert.equal(code, 0);
+      for (const line of stdout.split('\n')) assert.ok(columnsOf(line) <= 80, line);
+    }
+  });
+
+  test('send no control characters of others to the terminal', DEADLINE, async () => {
+    const id = await submit('true # \u001b[31mred\u001b]0;title\u0007 \u202eback');
+    for (const args of [['jobs'], ['job', id]]) {
+      const { stdout } = await user.mesh(args);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get out
+      assert.doesNotMatch(stdout, /[\x00-\x09\x0b-\x1f\x7f\u202e]/);
+    }
+  });
+
+  test('print one JSON document when asked', DEADLINE, async () => {
+    const id = await submit('echo hello');
+    const list = JSON.parse((await user.mesh(['jobs', '--json', '-n', '2'])).stdout);
+    assert.equal(list.count, 2);
+    assert.equal(JSON.parse((await user.mesh(['--json', 'job', id])).stdout).job_id, id);
+    assert.equal(JSON.parse((await user.mesh(['peers', '--json'])).stdout).count, 2);
+  });
+
+  test('show the output of a job, followed or not', DEADLINE, async () => {
+    const id = await submit('echo one; echo err >&2; sleep 0.5; echo two');
+    assert.equal((await user.mesh(['logs', '-f', id])).stdout, 'one\ntwo\n');
+    assert.equal((await user.mesh(['logs', '--stderr', id])).stdout, 'err\n');
+    const { stdout } = await user.mesh(['job', id]);
+    assert.match(stdout, /Status +JOB_COMPLETED, exit code 0/);
+    assert.match(stdout, /stdout:\n {2}one\n {2}two/);
+  });
+
+  test('cancel a job, once', DEADLINE, async () => {
+    const id = await submit('sleep 100');
+    assert.match((await user.mesh(['cancel', id])).stdout, /is cancelled/);
+    const done = await submit('true');
+    await user.mesh(['logs', '-f', done]);
+    const { code, stderr } = await user.mesh(['cancel', done]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^mesh: .*has ended as JOB_COMPLETED.*\n$/);
+  });
+
+  test('say what is wrong as one line, or as JSON', DEADLINE, async () => {
+    const plain = await user.mesh(['job', 'none']);
+    assert.deepEqual(
+      [plain.code, plain.stderr],
+      [1, 'mesh: No node of the mesh knows a job none.\n'],
+    );
+    const { code } = JSON.parse((await user.mesh(['job', 'none', '--json'])).stderr);
+    assert.equal(code, 'JOB_NOT_FOUND');
+  });
+});
+
+/** As terminals count: East Asian letters take two. */
+const columnsOf = (line: string): number =>
+  [...line].reduce((sum, letter) => sum + (/[\u3040-\u9fff]/.test(letter) ? 2 : 1), 0);
