@@ -158,7 +158,11 @@ export class SimNode {
         },
       },
       onEvent: (event) => this.onEvent(event),
-      onDrained: () => {},
+      onDrained: () =>
+        events.after(
+          0,
+          guarded(() => this.leave()),
+        ),
       onStoreFailure: () => {},
     });
   }
@@ -188,6 +192,17 @@ export class SimNode {
     for (const process of this.processes.values()) {
       events.after(random() * GUARD_MS, () => this.finish(process));
     }
+  }
+
+  /** Ends as a node does that was told to: nothing of it runs on, and it comes back a little later. */
+  private leave(): void {
+    for (const process of this.processes.values()) this.finish(process);
+    this.crash();
+    const { events, random } = this.options;
+    const { life } = this;
+    events.after(200 + random() * 5000, () => {
+      if (this.life === life && this.network) this.start(this.network);
+    });
   }
 
   freeze(ms: number): void {

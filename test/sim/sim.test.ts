@@ -32,6 +32,7 @@ describe('the mesh in simulation', () => {
       'partitionEveryMs',
       'freezeEveryMs',
       'fullDiskEveryMs',
+      'drainEveryMs',
       'crashAtCommit',
       'loss',
       'duplication',

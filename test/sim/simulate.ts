@@ -18,6 +18,8 @@ export interface Profile {
   readonly partitionEveryMs?: number | undefined;
   readonly freezeEveryMs?: number | undefined;
   readonly fullDiskEveryMs?: number | undefined;
+  /** A node is told to shut down, and is started again. */
+  readonly drainEveryMs?: number | undefined;
   /** Chance that a commit is the last act of a node. */
   readonly crashAtCommit: number;
   readonly loss: number;
@@ -63,6 +65,7 @@ export function profileOf(seed: number): Profile {
     loss: random() < 0.6 ? random() * 0.15 : 0,
     duplication: random() < 0.6 ? random() * 0.1 : 0,
     killGraceMs: maybe(0.4, 1000, 20_000),
+    drainEveryMs: maybe(0.4, 5000, 25_000),
   };
 }
 
@@ -207,6 +210,9 @@ class World {
     this.every(profile.partitionEveryMs, () => this.partition());
     this.every(profile.freezeEveryMs, () => this.anyNode()?.freeze(200 + this.random() * 9000));
     this.every(profile.fullDiskEveryMs, () => this.fillDisk());
+    this.every(profile.drainEveryMs, () =>
+      this.anyNode()?.push({ kind: 'drain', deadlineMs: this.random() * 15_000 }),
+    );
   }
 
   private every(meanMs: number | undefined, act: () => void): void {
@@ -273,5 +279,6 @@ const isFaultless = (profile: Profile): boolean =>
   profile.partitionEveryMs === undefined &&
   profile.freezeEveryMs === undefined &&
   profile.fullDiskEveryMs === undefined &&
+  profile.drainEveryMs === undefined &&
   profile.crashAtCommit === 0 &&
   profile.loss === 0;
