@@ -3,7 +3,7 @@
  * become one argument of a process (128 KiB on Linux, its end mark counted), labels and
  * capabilities are compared with those of every node.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { MeshError } from '../base/errors.ts';
 import { isJobId } from '../base/ids.ts';
 import { COMMAND_REQUIRED, INVALID_BODY } from './problem.ts';

@@ -1,5 +1,5 @@
 /** The paths about nodes: what they are, how they are, and how to make one leave. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { PATHS } from '../api/api.ts';
 import type {
   DrainingJson,
