@@ -3,8 +3,8 @@ import { describe, test } from 'node:test';
 import type { JobId } from '../../src/base/ids.ts';
 import { REVOKE_WAIT_MS } from '../../src/core/lease.ts';
 import type { Grant } from '../../src/core/messages.ts';
-import { EXIT_0, outcomeOf, PeerExecutor } from './attempts.ts';
 import { B, bootOf, C, CoreBench, SELF } from './core-bench.ts';
+import { EXIT_0, outcomeOf, PeerExecutor } from './peers.ts';
 
 const LOST = { tag: 'lost', reason: 'its node was ended and started again' } as const;
 

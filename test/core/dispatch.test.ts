@@ -3,8 +3,8 @@ import { describe, test } from 'node:test';
 import type { JobId } from '../../src/base/ids.ts';
 import { IDLE_LOAD } from '../../src/core/facts.ts';
 import type { JobSpec } from '../../src/core/job.ts';
-import { PeerExecutor, PeerOwner, reportEnd } from './attempts.ts';
 import { B, C, CoreBench, D, SELF, SPEC } from './core-bench.ts';
+import { PeerExecutor, PeerOwner, reportEnd } from './peers.ts';
 
 const needing = (change: Partial<JobSpec['needs']>): Partial<JobSpec> => ({
   needs: { ...SPEC.needs, ...change },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { PeerExecutor, PeerOwner, reportEnd, reportRunning } from './attempts.ts';
 import { B, CoreBench } from './core-bench.ts';
+import { PeerExecutor, PeerOwner, reportEnd, reportRunning } from './peers.ts';
 
 const drain = (bench: CoreBench, deadlineMs = 10_000): void =>
   bench.put({ kind: 'drain', deadlineMs });

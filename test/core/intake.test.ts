@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
-import { EXIT_0, PeerExecutor, reportEnd } from './attempts.ts';
 import { B, bootOf, CoreBench, SELF } from './core-bench.ts';
+import { EXIT_0, PeerExecutor, reportEnd } from './peers.ts';
 
 /** Runs a job to its end on the own node. */
 function runToEnd(bench: CoreBench, options: { key?: string } = {}): string {

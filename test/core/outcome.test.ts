@@ -12,8 +12,8 @@ import {
 } from '../../src/core/job.ts';
 import { afterLostAttempt, judgeOutcome, revoke } from '../../src/core/outcome.ts';
 import type { Fence } from '../../src/core/record.ts';
-import { EXIT_0, outcomeOf } from './attempts.ts';
 import { B, bootOf, C, SELF, SPEC } from './core-bench.ts';
+import { EXIT_0, outcomeOf } from './peers.ts';
 
 const AT = asWall(1000);
 const fence = (attempt: number, counter = 1): Fence => ({

@@ -6,8 +6,8 @@ import { IDLE_LOAD } from '../../src/core/facts.ts';
 import type { AttemptEnd } from '../../src/core/job.ts';
 import type { Message } from '../../src/core/messages.ts';
 import type { Fence } from '../../src/core/record.ts';
-import { outcomeOf, PeerExecutor, reportEnd, reportRunning } from './attempts.ts';
 import { B, bootOf, C, CoreBench, D, SELF, SPEC } from './core-bench.ts';
+import { outcomeOf, PeerExecutor, reportEnd, reportRunning } from './peers.ts';
 
 const MESSAGES = 20_000;
 

@@ -4,8 +4,8 @@ import { asJobId, asNonce } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import { IDLE_LOAD } from '../../src/core/facts.ts';
 import { NO_OUTPUT } from '../../src/core/job.ts';
-import { PeerOwner } from '../core/attempts.ts';
 import { B, C, CoreBench, SPEC } from '../core/core-bench.ts';
+import { PeerOwner } from '../core/peers.ts';
 import { DriverBench } from './driver-bench.ts';
 
 /** Places in the trace, of which the first must come before the second. */
