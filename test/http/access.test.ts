@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { FailureThrottle, sourceOf } from '../../src/http/failure-throttle.ts';
-import { ask, askAs, post } from './requests.ts';
+import { ask, askAs, post, runAs } from './requests.ts';
 import { startApi, type TestApi, TOKENS } from './test-api.ts';
 
 const NOBODY = 65_534;
@@ -37,6 +37,33 @@ describe('access on a loopback address', () => {
     async () => {
       for (const path of ['/', '/api/v1/health', '/nothing/here'])
         assert.equal((await askAs(NOBODY, api.url + path)).status, 401, path);
+    },
+  );
+
+  test(
+    'is not got by hanging up at once, when the kernel lists the socket as root’s',
+    asOthers,
+    async () => {
+      const body = '{"command":"true"}';
+      const lines = [
+        'POST /api/v1/jobs HTTP/1.1',
+        'Host: localhost',
+        'Content-Type: application/json',
+        `Content-Length: ${body.length}`,
+        '',
+        body,
+      ];
+      await runAs(
+        NOBODY,
+        `const { connect } = require('node:net');
+      for (let i = 0; i < 200; i++) {
+        const socket = connect(${api.port}, '127.0.0.1', () => socket.end(${JSON.stringify(lines.join('\r\n'))}, () => socket.destroy()));
+        socket.on('error', () => {});
+      }`,
+      );
+      // Users are looked up in the order of connections, so those before have been decided by now.
+      const { body: list } = await ask(api.port, '/api/v1/jobs');
+      assert.equal(list.count, 0);
     },
   );
 

@@ -72,6 +72,17 @@ export async function untilClosed(socket: Socket): Promise<string> {
 
 const run = promisify(execFile);
 
+/** Runs a script as another user; settles with what it prints. Needs root. */
+export async function runAs(
+  uid: number,
+  script: string,
+  args: readonly string[] = [],
+): Promise<string> {
+  const options = { uid, gid: uid, cwd: '/', env: {} };
+  const { stdout } = await run(process.execPath, ['-e', script, ...args], options);
+  return stdout;
+}
+
 /** The same from a process of another user; status and body. Needs root. */
 export async function askAs(
   uid: number,
@@ -80,12 +91,7 @@ export async function askAs(
 ): Promise<{ status: number; body: Record<string, unknown> }> {
   const script = `fetch(process.argv[1], { headers: JSON.parse(process.argv[2]) })
     .then(async (answer) => console.log(JSON.stringify({ status: answer.status, body: await answer.json() })))`;
-  const { stdout } = await run(process.execPath, ['-e', script, url, JSON.stringify(headers)], {
-    uid,
-    gid: uid,
-    cwd: '/',
-    env: {},
-  });
+  const stdout = await runAs(uid, script, [url, JSON.stringify(headers)]);
   return JSON.parse(stdout);
 }
 
