@@ -153,7 +153,9 @@ export class Assignments {
     out.signal(from, { kind: 'renewed', sentAt: message.sentAt, granted, revoked });
   }
 
+  /** Only the executor itself tells how its attempt ended: no member can do it for another. */
   onResult(from: NodeId, job: JobId, outcome: AttemptOutcome): void {
+    if (outcome.executor !== from) return;
     const { ownership } = this.parts;
     ownership.withRecord(job, (owned, stored) => {
       if (owned) this.judge(owned, from, outcome);

@@ -125,6 +125,14 @@ describe('an outcome', () => {
     assert.equal(bench.records.size, 1);
   });
 
+  test('told by another node than its executor counts for nothing', () => {
+    const { bench, grant, job } = given();
+    bench.link(C);
+    bench.hear(C, { kind: 'result', job, outcome: outcomeOf(grant.fence, B) });
+    assert.equal(bench.status(job), 'JOB_ASSIGNED');
+    assert.deepEqual(bench.messages(C, 'acknowledge'), []);
+  });
+
   test('of a superseded attempt is kept beside the final one, once, and acknowledged', () => {
     const { bench, executor, grant, job } = given();
     executor.reject(grant);
