@@ -7,7 +7,7 @@
  */
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { deriveApiTokens } from './api/api-tokens.ts';
+import { type ApiTokens, deriveApiTokens } from './api/api-tokens.ts';
 import { MeshError } from './base/errors.ts';
 import type { NodeId } from './base/ids.ts';
 import { asWall } from './base/instant.ts';
@@ -62,7 +62,7 @@ export interface RunningNode {
 
 /** @throws MeshError what is wrong with the key, the data folder or a port, as a sentence */
 export async function startNode(config: Config, log: Log): Promise<RunningNode> {
-  const { node, http, executors } = assemble(config, log);
+  const { node, http, executors, access } = assemble(config, log);
   const prune = setInterval(() => void pruneOutputs(executors, config, log), PRUNE_INTERVAL_MS);
   const close = async (): Promise<void> => {
     clearInterval(prune);
@@ -73,9 +73,10 @@ export async function startNode(config: Config, log: Log): Promise<RunningNode> 
   try {
     await node.open();
     const { url } = await http.start();
-    await node.join(url);
+    await node.join(reachableUrl(url, config));
     const { node: id, linkPort } = node.facts;
-    writeRunningNode(config.configDir, { node: id, name: config.name, pid: process.pid, api: url });
+    const { name } = config;
+    writeRunningNode(config.configDir, { node: id, name, pid: process.pid, api: url, ...access });
     // Tests and the demo read the port from this line.
     log.info({ id, api: url, linkPort, data: config.dataDir, pid: process.pid }, 'node is up');
     void pruneOutputs(executors, config, log);
@@ -90,6 +91,8 @@ interface Assembly {
   readonly node: MeshNode;
   readonly http: HttpServer;
   readonly executors: Executors;
+  /** What the own command line needs where it is not known by its user. */
+  readonly access: { readonly token?: string; readonly ca?: string };
 }
 
 function assemble(config: Config, log: Log): Assembly {
@@ -144,12 +147,16 @@ function assemble(config: Config, log: Log): Assembly {
     quarantined: opened.quarantined,
     onEvent: (event) => logEvent(log, event),
   });
-  return { node, http: makeHttpServer(node, { config, key, ca, log }), executors };
+  const tokens = deriveApiTokens(key.secret.export());
+  const http = makeHttpServer(node, { config, tokens, ca, log });
+  const isKnownByUser = isLoopbackHost(config.apiHost) && process.platform === 'linux';
+  const access = isKnownByUser ? {} : { token: tokens.admin, ca: ca.caPem };
+  return { node, http, executors, access };
 }
 
 function makeHttpServer(
   node: MeshNode,
-  { config, key, ca, log }: { config: Config; key: MeshKey; ca: MeshCa; log: Log },
+  { config, tokens, ca, log }: { config: Config; tokens: ApiTokens; ca: MeshCa; log: Log },
 ): HttpServer {
   return createHttpServer({
     service: node,
@@ -157,7 +164,7 @@ function makeHttpServer(
     port: config.apiPort,
     names: config.apiNames,
     tls: isLoopbackHost(config.apiHost) ? undefined : serverCertificate(ca, config),
-    tokens: deriveApiTokens(key.secret.export()),
+    tokens,
     defaultTimeoutMs: config.defaultTimeoutMs,
     drainTimeoutMs: config.drainTimeoutMs,
     bodyLimitBytes: config.bodyLimitBytes,
@@ -232,6 +239,14 @@ function ownAddresses(): string[] {
     .sort((a, b) => rank(a.family) - rank(b.family))
     .slice(0, 8)
     .map((address) => address.address);
+}
+
+/** An API on all addresses answers with a loopback one, which is of no use to other machines. */
+function reachableUrl(url: string, config: Config): string {
+  const [address] = ownAddresses();
+  if (isLoopbackHost(config.apiHost) || address === undefined) return url;
+  const host = address.includes(':') ? `[${address}]` : address;
+  return url.replace(/\/\/(127\.0\.0\.1|\[::1\])(?=:|$)/, `//${host}`);
 }
 
 function serverCertificate(ca: MeshCa, config: Config): { cert: string; key: string } {

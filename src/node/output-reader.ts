@@ -148,7 +148,9 @@ function sourceOf({ record }: LiveRecord, fence: Fence | undefined): Source | un
     const { outcome } = state.final;
     sources.push({ fence: outcome.fence, executor: outcome.executor, outcome });
   }
-  return fence ? sources.findLast((source) => isSameFence(source.fence, fence)) : sources.at(-1);
+  if (fence) return sources.findLast((source) => isSameFence(source.fence, fence));
+  // What a lost attempt printed is not the output of the one that is to come.
+  return state.tag === 'pending' ? undefined : sources.at(-1);
 }
 
 function fromTail(
