@@ -5,17 +5,14 @@
  * Exit codes: 0 drained and left; 1 could not start; 130 and 143 ended at once by a second SIGINT
  * or SIGTERM.
  */
-import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { type ApiTokens, deriveApiTokens } from './api/api-tokens.ts';
 import { MeshError } from './base/errors.ts';
-import type { NodeId } from './base/ids.ts';
 import { asWall } from './base/instant.ts';
 import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
 import type { Config } from './config.ts';
-import type { NodeFacts } from './core/facts.ts';
-import { type Announcement, createDiscovery } from './discovery/discovery.ts';
-import { createExecutors, type Executors, KNOWN_TASK_TYPES } from './executors/executors.ts';
+import { createDiscovery } from './discovery/discovery.ts';
+import { createExecutors, type Executors } from './executors/executors.ts';
 import { createHttpServer, type HttpServer } from './http/http.ts';
 import { isLoopbackHost } from './http/loopback.ts';
 import { createLinks } from './links/links.ts';
@@ -29,11 +26,10 @@ import {
 } from './links/mesh-key.ts';
 import { findOrCreateNodeIdentity } from './links/node-identity.ts';
 import { createLog, type Log, logEvent } from './log.ts';
+import { announcementOf, factsOf, reachableUrl, serverCertificate } from './main/own-facts.ts';
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
-import { statusOf } from './node/peer-view.ts';
 import { openStore } from './store/store.ts';
-import { VERSION } from './version.ts';
 
 const PRUNE_INTERVAL_MS = 60 * 60_000;
 /** A second signal ends the process after so long, whatever still wants to be released. */
@@ -196,72 +192,6 @@ function meshKeyOf(config: Config, log: Log): MeshKey {
       'made a new mesh; other machines join with `mesh key` here and `mesh join` there',
     );
   return key;
-}
-
-function factsOf(config: Config, node: NodeId): NodeFacts {
-  const unknown = config.taskTypes.filter((type) => !KNOWN_TASK_TYPES.includes(type));
-  if (unknown.length > 0) {
-    const known = KNOWN_TASK_TYPES.join(', ');
-    throw new MeshError(
-      'BAD_SETTING',
-      `The setting task-types names ${unknown.join(', ')}, which this program cannot run. It knows: ${known}.`,
-    );
-  }
-  return {
-    node,
-    name: config.name,
-    hostname: hostname(),
-    platform: `${process.platform}-${process.arch}`,
-    version: VERSION,
-    pid: process.pid,
-    hosts: ownAddresses(),
-    linkPort: 0,
-    apiUrl: '',
-    slots: config.slots,
-    taskTypes: [...config.taskTypes].sort(),
-    labels: config.labels,
-    capabilities: config.capabilities,
-  };
-}
-
-function announcementOf(node: MeshNode): Announcement {
-  const { hosts, linkPort, name, version } = node.facts;
-  const status = statusOf({ state: 'alive', load: node.load() });
-  return { linkPort, status, address: `${hosts[0] ?? '127.0.0.1'}:${linkPort}`, name, version };
-}
-
-/** Where other machines may reach this one; IPv4 first. */
-function ownAddresses(): string[] {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  const outside = all.filter((address) => !address.internal && !address.address.startsWith('fe80'));
-  const rank = (family: string): number => (family === 'IPv4' ? 0 : 1);
-  return outside
-    .sort((a, b) => rank(a.family) - rank(b.family))
-    .slice(0, 8)
-    .map((address) => address.address);
-}
-
-/** An API on all addresses answers with a loopback one, which is of no use to other machines. */
-function reachableUrl(url: string, config: Config): string {
-  const [address] = ownAddresses();
-  if (isLoopbackHost(config.apiHost) || address === undefined) return url;
-  const host = address.includes(':') ? `[${address}]` : address;
-  return url.replace(/\/\/(127\.0\.0\.1|\[::1\])(?=:|$)/, `//${host}`);
-}
-
-function serverCertificate(ca: MeshCa, config: Config): { cert: string; key: string } {
-  const hosts = [
-    hostname(),
-    'localhost',
-    '127.0.0.1',
-    '::1',
-    ...ownAddresses(),
-    ...config.apiNames,
-  ];
-  const wildcards = ['0.0.0.0', '::'];
-  const named = wildcards.includes(config.apiHost) ? hosts : [config.apiHost, ...hosts];
-  const { certPem, keyPem } = ca.issueServerCertificate({ hosts: [...new Set(named)] });
-  return { cert: certPem + ca.caPem, key: keyPem };
 }
 
 // ---------------------------------------------------------------- the end
