@@ -1,5 +1,6 @@
 /** Which node a command talks to: the one named, else one of this user's that runs here. */
 import { readFileSync } from 'node:fs';
+import { hostname, networkInterfaces } from 'node:os';
 import { MeshError } from '../base/errors.ts';
 import { type Client, createClient } from '../client/client.ts';
 import { httpsFetch } from '../client/https-fetch.ts';
@@ -23,13 +24,27 @@ export async function connect({ api }: ConnectionOptions): Promise<Client> {
   const running = readRunningNodes(configFolder());
   const url = api ?? MESH_API;
   if (url) {
-    const known = running.find((node) => node.api === url.replace(/\/+$/, ''));
+    const known = running.find((node) => isSameNode(url, node.api));
     return clientOf({ ...known, api: url }, MESH_TOKEN);
   }
   const [first, ...others] = running;
   if (!first) throw new MeshError('NODE_UNREACHABLE', NO_NODE);
   if (others.length === 0) return clientOf(first, MESH_TOKEN);
   return firstThatAnswers(running, MESH_TOKEN);
+}
+
+/** A node that runs here may be named by any name of this machine. */
+function isSameNode(asked: string, known: string): boolean {
+  if (!URL.canParse(asked)) return false;
+  const [one, other] = [new URL(asked), new URL(known)];
+  const isHere = one.hostname === other.hostname || namesOfThisMachine().includes(one.hostname);
+  return isHere && one.protocol === other.protocol && one.port === other.port;
+}
+
+function namesOfThisMachine(): string[] {
+  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  const hosts = addresses.map(({ address }) => (address.includes(':') ? `[${address}]` : address));
+  return ['localhost', hostname().toLowerCase(), ...hosts];
 }
 
 /** A process that died may have left its file, and its number may be another one's now. */

@@ -75,7 +75,23 @@ export function withQuery(
 }
 
 export const unreachable = (base: string, cause: unknown): MeshError =>
-  new MeshError('NODE_UNREACHABLE', `No node answers at ${base} (${reasonOf(cause)}).`, { cause });
+  new MeshError('NODE_UNREACHABLE', sentenceOf(base, reasonOf(cause)), { cause });
+
+function sentenceOf(base: string, { code, text }: Reason): string {
+  if (STRANGE_CERTIFICATE.has(code))
+    return `The certificate of ${base} is of no authority that is known here (${text}). If it is a node: \`mesh token --ca\` on its machine prints that authority's certificate, and MESH_API_CA names the file here that holds it.`;
+  const isCutOff = code === 'UND_ERR_SOCKET' || code === 'ECONNRESET';
+  if (isCutOff && base.startsWith('http:'))
+    return `No node answers at ${base} (${text}). A node that other machines may ask wants https://.`;
+  return `No node answers at ${base} (${text}).`;
+}
+
+const STRANGE_CERTIFICATE: ReadonlySet<string> = new Set([
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
 
 function parseBase(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
@@ -102,9 +118,16 @@ async function readJson(response: Response): Promise<unknown> {
   }
 }
 
+interface Reason {
+  /** Of the system or of the library; empty: none was given. */
+  readonly code: string;
+  readonly text: string;
+}
+
 /** fetch says only "fetch failed"; its cause knows why. */
-function reasonOf(failure: unknown): string {
+function reasonOf(failure: unknown): Reason {
   const cause = failure instanceof Error ? failure.cause : undefined;
-  const inner = cause instanceof AggregateError ? cause.errors[0] : cause;
-  return messageOf(inner ?? failure);
+  const inner = (cause instanceof AggregateError ? cause.errors[0] : cause) ?? failure;
+  const { code } = inner as { code?: unknown };
+  return { code: typeof code === 'string' ? code : '', text: messageOf(inner) };
 }
