@@ -5,7 +5,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -69,9 +69,13 @@ export class MeshProcesses {
     return nodes;
   }
 
-  /** Ends all processes and removes the folder. */
+  /**
+   * Kills all nodes, waits until their guards have ended what they ran, and removes the folder. A
+   * job that is left alive makes the test fail.
+   */
   async stop(): Promise<void> {
     await Promise.all([...this.nodes.values()].map((node) => node.kill('SIGKILL')));
+    await until('no job is left', 15_000, () => processesIn(this.folder).length === 0);
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
 }
@@ -291,14 +295,20 @@ export async function until(
 }
 
 /** Processes whose command line contains this text, without zombies. */
-export function processesWith(text: string): number[] {
+export const processesWith = (text: string): number[] =>
+  processes((folder) => readFileSync(`${folder}/cmdline`, 'latin1').includes(text));
+
+/** Processes that work in this folder or below it, without zombies. */
+const processesIn = (path: string): number[] =>
+  processes((folder) => readlinkSync(`${folder}/cwd`).startsWith(path));
+
+function processes(isWanted: (procFolder: string) => boolean): number[] {
   const found: number[] = [];
   for (const pid of readdirNumbers('/proc')) {
     try {
       const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
       const isZombie = stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z');
-      if (!isZombie && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(text))
-        found.push(pid);
+      if (!isZombie && isWanted(`/proc/${pid}`)) found.push(pid);
     } catch {
       // It ended while we looked.
     }
