@@ -1,14 +1,14 @@
 /** One job as `mesh job` shows it. */
 import { isFinalStatus, type JobJson } from '../api/job-json.ts';
-import { clip, visible } from './terminal.ts';
+import { visible } from './terminal.ts';
 
 type NameOf = (node: string) => string | undefined;
 
 const LABEL_WIDTH = 10;
 const MAX_OUTPUT_LINES = 10;
 
-/** Lines of at most `width` columns. */
-export function jobLines(job: JobJson, nameOf: NameOf, width: number): string[] {
+/** Whole, however long: what a table cuts off is looked up here. */
+export function jobLines(job: JobJson, nameOf: NameOf): string[] {
   const named = (node: string): string => nameOf(node) ?? node;
   const fields: (readonly [string, string | null])[] = [
     ['Job', job.job_id],
@@ -33,7 +33,7 @@ export function jobLines(job: JobJson, nameOf: NameOf, width: number): string[] 
     ...section('Waits, because', waiting),
     ...section('Attempts', history),
     ...outputSection(job),
-  ].map((line) => clip(line, width));
+  ];
 }
 
 const fieldLine = (label: string, text: string): string =>

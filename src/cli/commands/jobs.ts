@@ -139,7 +139,7 @@ async function showJob(id: string, options: ConnectionOptions): Promise<void> {
   }
   const [job, { nodes }] = await Promise.all([client.getJob(id), client.nodes()]);
   const names = new Map(nodes.map((node) => [node.node_id, node.name]));
-  for (const line of jobLines(job, (node) => names.get(node), terminalWidth())) print(line);
+  for (const line of jobLines(job, (node) => names.get(node))) print(line);
 }
 
 async function showLogs(id: string, options: LogsOptions): Promise<number> {

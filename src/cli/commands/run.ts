@@ -20,6 +20,7 @@ import { EXIT } from '../exit-codes.ts';
 import { type Audience, followJob, type StreamName } from '../job-follower.ts';
 import { type ConnectionOptions, connect } from '../node-connection.ts';
 import { print, printError, printJson, visible } from '../terminal.ts';
+import { tellWhyItWaits } from '../waiting-notice.ts';
 
 interface RunOptions extends ConnectionOptions {
   readonly env?: Pairs;
@@ -136,6 +137,13 @@ class ForegroundJob implements Audience {
     const onInterrupt = (): void => this.interrupt(EXIT.interrupted);
     const onTerminate = (): void => this.interrupt(EXIT.terminated);
     process.on('SIGINT', onInterrupt).on('SIGTERM', onTerminate);
+    const over = new AbortController();
+    void tellWhyItWaits({
+      client: this.client,
+      id: this.id,
+      onNotice: (sentence) => this.onNotice(sentence),
+      signal: over.signal,
+    });
     try {
       const job = await followJob(this.client, this.id, this, this.leave.signal);
       return this.finish(job);
@@ -144,6 +152,7 @@ class ForegroundJob implements Audience {
       this.onNotice(`left; the job may still run: mesh job ${this.id}`);
       return this.interruptedWith ?? EXIT.interrupted;
     } finally {
+      over.abort();
       process.off('SIGINT', onInterrupt).off('SIGTERM', onTerminate);
     }
   }
