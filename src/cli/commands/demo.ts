@@ -32,10 +32,9 @@ export async function runDemo(entry: string): Promise<number> {
   const stop = new AbortController();
   const interrupt = (): void => stop.abort();
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt).on('SIGHUP', interrupt);
-  const folder = demoFolder(entry);
-  const nodes = new DemoNodes(folder, entry);
+  const nodes = new DemoNodes(demoFolder(entry), entry);
   try {
-    return await show(nodes, folder, stop.signal);
+    return await show(nodes, stop.signal);
   } catch (failure) {
     if (!stop.signal.aborted) throw failure;
     print('\nInterrupted: ending the three nodes.');
@@ -46,8 +45,8 @@ export async function runDemo(entry: string): Promise<number> {
   }
 }
 
-async function show(demo: DemoNodes, folder: string, signal: AbortSignal): Promise<number> {
-  print(`Starting three nodes (data in ${folder}) …`);
+async function show(demo: DemoNodes, signal: AbortSignal): Promise<number> {
+  print(`Starting three nodes (data in ${demo.folder}) …`);
   const startedAt = performance.now();
   const nodes = await demo.start(NAMES, signal);
   for (const node of nodes) print(`  ${node.name}  ${node.id}  ${node.url}`);

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshError } from '../../base/errors.ts';
@@ -23,20 +23,31 @@ const START_DEADLINE_MS = 15_000;
 const STOP_DEADLINE_MS = 5000;
 
 export class DemoNodes {
-  private readonly folder: string;
+  /** Of this demo alone: several may run at a time. */
+  readonly folder: string;
+  private readonly demos: string;
   private readonly entry: string;
   private readonly children: ChildProcess[] = [];
+  private watch: ChildProcess | undefined;
 
-  /** @param entry the program's own bundle, run once more for each node */
-  constructor(folder: string, entry: string) {
-    this.folder = folder;
+  /**
+   * @param demos folder of all demos
+   * @param entry the program's own bundle, run once more for each node
+   */
+  constructor(demos: string, entry: string) {
+    this.demos = demos;
+    this.folder = join(demos, String(process.pid));
     this.entry = entry;
   }
 
   /** One after the other: the first makes the key that the others find. */
   async start(names: readonly string[], signal: AbortSignal): Promise<DemoNode[]> {
-    rmSync(this.folder, { recursive: true, force: true });
+    mkdirSync(this.demos, { recursive: true });
+    // Logs are kept until the next demo, for whoever wants to know what went wrong.
+    for (const name of readdirSync(this.demos).filter((name) => !isOfLivingDemo(name)))
+      rmSync(join(this.demos, name), { recursive: true, force: true });
     mkdirSync(this.folder, { recursive: true });
+    this.watch = startWatch();
     const discoveryPort = await freeUdpPort();
     const nodes: DemoNode[] = [];
     for (const name of names) nodes.push(await this.startOne(name, discoveryPort, signal));
@@ -70,6 +81,7 @@ export class DemoNodes {
     });
     closeSync(log);
     this.children.push(child);
+    this.watch?.stdin?.write(`${child.pid}\n`);
     const started = await this.started(name, child, logFile, signal);
     return { name, child, logFile, ...started };
   }
@@ -107,7 +119,38 @@ export class DemoNodes {
     }, STOP_DEADLINE_MS);
     await Promise.all(ends);
     clearTimeout(late);
+    this.watch?.stdin?.end('bye\n');
   }
+}
+
+/** Folders are named by the demo's process id. */
+function isOfLivingDemo(name: string): boolean {
+  if (Number(name) === process.pid) return false;
+  try {
+    process.kill(Number(name), 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Reads the nodes' process ids, and ends these nodes when the demo ends without a word. */
+const WATCH_SCRIPT = `
+trap '' INT HUP TERM QUIT
+nodes=
+while read -r word; do [ "$word" = bye ] && exit 0; nodes="$nodes $word"; done
+kill $nodes`;
+
+/** Nobody would find the nodes of a demo that was killed. */
+function startWatch(): ChildProcess {
+  const watch = spawn('/bin/sh', ['-c', WATCH_SCRIPT], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  });
+  // Without it the demo shows the same.
+  watch.on('error', () => undefined);
+  watch.stdin.on('error', () => undefined);
+  return watch;
 }
 
 async function freeUdpPort(): Promise<number> {
