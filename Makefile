@@ -21,7 +21,7 @@ NEEDS_NODE := $(RUNTIME_BIN)/node
 export PATH := $(CURDIR)/$(RUNTIME_BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 endif
 
-NPM_QUIET := --ignore-scripts --no-audit --no-fund --loglevel=error
+NPM_QUIET := --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 SOURCES := $(shell find src -type f ! -path 'src/wire/gen/*' 2>/dev/null)
 SEEDS ?= 200
 FROM ?= 1
