@@ -27,11 +27,17 @@ export function createLog({ level, format, node }: LogOptions): Log {
   const render = prettyFactory({
     colorize: process.stderr.isTTY,
     translateTime: 'SYS:HH:MM:ss.l',
-    ignore: 'node',
+    ignore: 'node,name,pid',
+    messageFormat: (line, key) => titleOf(String(line[key]), line.name),
     singleLine: true,
   });
   const stream = { write: (line: string) => void process.stderr.write(render(line) ?? line) };
   return pino(base, stream);
+}
+
+/** pino-pretty takes a `name` for the logger's own; here it is a peer's, so it follows the message. */
+function titleOf(message: string, name: unknown): string {
+  return typeof name === 'string' ? `${message}: ${name.replace(/\p{Cc}/gu, '·')}` : message;
 }
 
 /** What happened in the mesh, as log lines. */
