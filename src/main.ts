@@ -26,6 +26,7 @@ import {
 } from './links/mesh-key.ts';
 import { findOrCreateNodeIdentity } from './links/node-identity.ts';
 import { createLog, type Log, logEvent } from './log.ts';
+import { makeFolder } from './main/folders.ts';
 import { announcementOf, factsOf, reachableUrl, serverCertificate } from './main/own-facts.ts';
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
@@ -92,6 +93,8 @@ interface Assembly {
 }
 
 function assemble(config: Config, log: Log): Assembly {
+  makeFolder(config.configDir, '--config-dir');
+  makeFolder(config.dataDir, '--data-dir');
   const key = meshKeyOf(config, log);
   const identity = findOrCreateNodeIdentity(config.dataDir);
   const opened = openStore({ folder: config.dataDir, node: identity.node });
