@@ -91,6 +91,7 @@ export class Core {
       ownership,
       assignments: () => this.assignments,
       nodes: () => this.nodes(),
+      onAnswered: (node, change) => this.membership.adjustLoad(node, change),
     });
     const enqueue = (owned: OwnedJob): void => this.dispatch.enqueue(owned);
     const dequeue = (job: JobId): void => this.dispatch.dequeue(job);
@@ -219,6 +220,7 @@ export class Core {
       case 'renewed':
         return this.execution.onRenewed(from, message);
       case 'result':
+        this.membership.adjustLoad(from, { claimed: 0, running: -1 });
         return this.assignments.onResult(from, message.job, message.outcome);
       case 'acknowledge':
         return this.execution.outbox.onAcknowledge(from, message.job, message.fence);

@@ -24,6 +24,14 @@ export interface DispatchParts {
   readonly assignments: () => Assignments;
   /** All members and the own node, by node id. */
   readonly nodes: () => readonly NodeView[];
+  /** What this answer to a node does to its slots, before it says so itself. */
+  readonly onAnswered: (node: NodeId, change: SlotChange) => void;
+}
+
+/** Added to what the node last told. */
+export interface SlotChange {
+  readonly claimed: number;
+  readonly running: number;
 }
 
 export type NodeView = Omit<Candidate, 'inFlight'>;
@@ -161,12 +169,14 @@ export class Dispatch {
         : this.bestFor(from);
     if (!owned) {
       this.parts.out.send(from, { kind: 'decline', nonce: claim.nonce });
+      this.parts.onAnswered(from, { claimed: -1, running: 0 });
       return;
     }
     const why =
       owned.stage.tag === 'offered' && owned.stage.to === from ? owned.stage.why : 'asked for work';
     this.dequeue(owned.record.header.job);
     this.parts.assignments().grant(owned, { node: from, boot, nonce: claim.nonce }, why);
+    this.parts.onAnswered(from, { claimed: -1, running: 1 });
   }
 
   private claimed(job: JobId, from: NodeId): OwnedJob | undefined {

@@ -220,6 +220,18 @@ export class Membership {
     this.parts.onLoad(member, isFreer);
   }
 
+  /**
+   * What an own answer or a result does to a peer's slots. Its next word corrects this; to wait for
+   * that word would leave a slot unused for up to a second.
+   */
+  adjustLoad(node: NodeId, change: { claimed: number; running: number }): void {
+    const load = this.members.get(node)?.load;
+    if (!load) return;
+    const claimed = Math.max(0, load.claimed + change.claimed);
+    const running = Math.max(0, load.running + change.running);
+    this.noteLoad(node, { ...load, claimed, running });
+  }
+
   private vouch(asker: NodeId, target: NodeId): void {
     const member = this.members.get(target);
     if (!member?.isLinked) return;

@@ -125,6 +125,20 @@ describe('an outcome', () => {
     assert.equal(bench.records.size, 1);
   });
 
+  test('frees the slot of its executor for the next job, before its next ping', () => {
+    const bench = new CoreBench({ facts: { slots: 0 } });
+    bench.link(B, { slots: 1 });
+    const executor = new PeerExecutor(bench, B);
+    const grant = executor.takeOffered(bench.accept());
+    const next = bench.accept();
+    assert.deepEqual(bench.messages(B, 'offer'), []);
+    executor.result(grant);
+    assert.deepEqual(
+      bench.messages(B, 'offer').map((offer) => offer.job),
+      [next],
+    );
+  });
+
   test('told by another node than its executor counts for nothing', () => {
     const { bench, grant, job } = given();
     bench.link(C);
