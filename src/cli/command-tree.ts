@@ -13,6 +13,8 @@ Examples:
 export class CommandTree {
   readonly root = new Command('mesh');
   exitCode: number = EXIT.ok;
+  /** Name of the command that was given; undefined: none yet. */
+  given: string | undefined;
 
   constructor() {
     withConnection(this.root)
@@ -21,18 +23,29 @@ export class CommandTree {
       .enablePositionalOptions()
       .showSuggestionAfterError()
       .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'mesh: ')) })
+      .showHelpAfterError('(see: mesh --help)')
       .exitOverride()
+      .hook('preSubcommand', (_root, command) => {
+        this.given = command.name();
+      })
       .addHelpText('after', EXAMPLES);
   }
 
   /** A command that asks a node. */
   client(name: string, summary: string): Command {
-    return withConnection(this.root.command(name).description(summary));
+    return withConnection(this.add(name, summary));
   }
 
   /** A command that works on this machine alone. */
   local(name: string, summary: string): Command {
-    return this.root.command(name).description(summary).option('--json', 'print JSON');
+    return this.add(name, summary).option('--json', 'print JSON');
+  }
+
+  private add(name: string, summary: string): Command {
+    return this.root
+      .command(name)
+      .description(summary)
+      .showHelpAfterError(`(see: mesh ${name} --help)`);
   }
 }
 

@@ -33,7 +33,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     await tree.root.parseAsync([...argv]);
     return tree.exitCode;
   } catch (failure) {
-    return explain(failure, argv);
+    return explain(failure, argv, tree.given === 'run');
   }
 }
 
@@ -53,8 +53,7 @@ function addDemo(tree: CommandTree): void {
     });
 }
 
-function explain(failure: unknown, argv: readonly string[]): number {
-  const isRun = argv[2] === 'run';
+function explain(failure: unknown, argv: readonly string[], isRun: boolean): number {
   // Commander has printed it already: help, version, or what is wrong with the words.
   if (failure instanceof CommanderError)
     return failure.exitCode === 0 ? EXIT.ok : isRun ? EXIT.mesh : EXIT.usage;
@@ -63,7 +62,9 @@ function explain(failure: unknown, argv: readonly string[]): number {
     failure instanceof MeshError
       ? failure.message
       : `the program made a mistake: ${messageOf(failure)}`;
-  const isJson = argv.includes('--json');
+  // What stands after -- is a job's.
+  const end = argv.indexOf('--');
+  const isJson = (end < 0 ? argv : argv.slice(0, end)).includes('--json');
   const line = isJson ? JSON.stringify({ code, message }) : `mesh: ${visible(message)}`;
   process.stderr.write(`${line}\n`);
   if (code === 'INTERNAL' && process.env.MESH_LOG_LEVEL === 'debug') console.error(failure);

@@ -79,21 +79,15 @@ export function addRun(tree: CommandTree): void {
 }
 
 async function run(words: readonly string[], options: RunOptions): Promise<number> {
-  try {
-    const client = await connect(options);
-    const job = await client.submit(toRequest(words, options));
-    if (options.detach) {
-      if (options.json) printJson(job);
-      else print(job.job_id);
-      return EXIT.ok;
-    }
-    if (options.json) printJson({ type: 'submitted', job });
-    return await new ForegroundJob(client, job.job_id, options.json ?? false).follow();
-  } catch (failure) {
-    if (!(failure instanceof MeshError)) throw failure;
-    printError(`mesh: ${visible(failure.message)}`);
-    return EXIT.mesh;
+  const client = await connect(options);
+  const job = await client.submit(toRequest(words, options));
+  if (options.detach) {
+    if (options.json) printJson(job);
+    else print(job.job_id);
+    return EXIT.ok;
   }
+  if (options.json) printJson({ type: 'submitted', job });
+  return new ForegroundJob(client, job.job_id, options.json ?? false).follow();
 }
 
 function toRequest(words: readonly string[], options: RunOptions): JobRequest {
