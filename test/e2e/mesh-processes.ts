@@ -147,8 +147,10 @@ export class NodeProcess {
       if (!found) return false;
       this.url = found.api;
       this.id = found.node;
+      // Over HTTPS fetch would ask for a certificate of a public authority.
       return (
         this.prefix.length > 0 ||
+        this.url.startsWith('https:') ||
         (await this.get('/api/v1/health').catch(() => undefined))?.status === 200
       );
     });
