@@ -62,7 +62,7 @@ function parseNode(service: MeshService, text: string): NodeId {
   if (node !== undefined) return node;
   throw new MeshError(
     'NODE_NOT_FOUND',
-    `No node, or more than one, is known here as ${JSON.stringify(text.slice(0, 80))}.`,
+    `No node, or more than one, is known here as ${JSON.stringify(text.slice(0, 80))}. GET /api/v1/nodes (mesh peers) lists them.`,
   );
 }
 

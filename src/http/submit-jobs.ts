@@ -84,7 +84,7 @@ function toSubmitRequest(
   if (target !== undefined && node === undefined) {
     throw new MeshError(
       'NODE_NOT_FOUND',
-      `No node, or more than one, is known here as ${JSON.stringify(target)}. GET /api/v1/nodes lists them.`,
+      `No node, or more than one, is known here as ${JSON.stringify(target)}. GET /api/v1/nodes (mesh peers) lists them.`,
     );
   }
   return {
