@@ -31,6 +31,8 @@ export function createLog({ level, format, node }: LogOptions): Log {
     messageFormat: (line, key) => titleOf(String(line[key]), line.name),
     singleLine: true,
   });
+  // A terminal that was closed takes no more lines, while the node still leaves in order.
+  process.stderr.on('error', () => undefined);
   const stream = { write: (line: string) => void process.stderr.write(render(line) ?? line) };
   return pino(base, stream);
 }
@@ -54,6 +56,8 @@ export function logEvent(log: Log, event: MeshEvent): void {
     case 'memberChanged':
       if (event.state === 'alive')
         log.info({ peer: event.node, name: event.name, reason: event.reason }, 'peer is alive');
+      else if (event.state === 'left')
+        log.info({ peer: event.node, name: event.name, reason: event.reason }, 'peer has left');
       else
         log.warn(
           { peer: event.node, name: event.name, state: event.state, reason: event.reason },

@@ -2,8 +2,8 @@
  * The composition root: a Config becomes adapters, the adapters a node, the node a process that
  * ends in order. Nothing else in the program knows all the parts.
  *
- * Exit codes: 0 drained and left; 1 could not start; 130 and 143 ended at once by a second SIGINT
- * or SIGTERM.
+ * Exit codes: 0 drained and left, also because its terminal was closed; 1 could not start; 130 and
+ * 143 ended at once by a second SIGINT or SIGTERM.
  */
 import { join } from 'node:path';
 import { type ApiTokens, deriveApiTokens } from './api/api-tokens.ts';
@@ -203,12 +203,7 @@ function meshKeyOf(config: Config, log: Log): MeshKey {
 async function untilEnd({ node, close }: RunningNode, config: Config, log: Log): Promise<number> {
   const code = await new Promise<number>((resolve) => {
     let isDraining = false;
-    const onSignal = (signal: 'SIGINT' | 'SIGTERM'): void => {
-      if (isDraining) {
-        log.warn({ signal }, 'second signal: ending at once');
-        resolve(signal === 'SIGINT' ? 130 : 143);
-        return;
-      }
+    const drain = (signal: NodeJS.Signals): void => {
       isDraining = true;
       const { running } = node.load();
       log.info(
@@ -217,7 +212,18 @@ async function untilEnd({ node, close }: RunningNode, config: Config, log: Log):
       );
       node.drain(config.drainTimeoutMs);
     };
+    const onSignal = (signal: 'SIGINT' | 'SIGTERM'): void => {
+      if (!isDraining) return drain(signal);
+      log.warn({ signal }, 'second signal: ending at once');
+      resolve(signal === 'SIGINT' ? 130 : 143);
+    };
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+    const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+    process.on('SIGHUP', (signal) => {
+      // A closing terminal may say it twice. Without one (nohup, whose "ignore" Node undoes as it
+      // starts) the end of a session is nothing to this node.
+      if (hasTerminal && !isDraining) drain(signal);
+    });
     void node.drained().then(() => resolve(0));
   });
   const { unfinished } = node.leftBehind();

@@ -149,6 +149,23 @@ describe('the command line', () => {
     assert.match(refused.stderr, /^mesh: The certificate of https.+mesh token --ca.+\n$/);
   });
 
+  test(
+    'leaves a node alone whose session ends, when no terminal is its own',
+    DEADLINE,
+    async () => {
+      one.signal('SIGHUP');
+      const { code, stdout } = await typed(
+        'run',
+        '--api',
+        one.url,
+        '--node',
+        'one',
+        'echo still here',
+      );
+      assert.deepEqual([code, stdout], [0, 'still here\n']);
+    },
+  );
+
   test('joins with a key that it is given, and keeps the old one', DEADLINE, async () => {
     const other = join(mesh.folder, 'other');
     const { stdout } = await typed('key');

@@ -13,7 +13,8 @@ Examples:
   mesh up --slots 8 --labels room=attic --capabilities gpu
 
 Ctrl-C once: it takes no new jobs, finishes what runs and leaves.
-Twice: it ends at once.
+Twice: it ends at once. Closing the terminal is as good as one Ctrl-C; under
+nohup the node goes on.
 
 Settings (flag, else environment, else mesh.yaml, else default):
 `;
