@@ -52,6 +52,8 @@ export class Membership {
   private readonly out: Outgoing;
   private readonly members = new Map<NodeId, Member>();
   private readonly addresses: AddressBook;
+  /** The life of another process under this identity that was told last. */
+  private twin: BootId | undefined;
   private serial = 0;
   private tickedAt: MonoMs | undefined;
   private stalledAt: MonoMs | undefined;
@@ -108,6 +110,9 @@ export class Membership {
 
   private noteTwin(hint: { boot: BootId; host: string }): void {
     if (isSameBoot(hint.boot, this.out.boot)) return;
+    // It is heard every second, and is told once.
+    if (this.twin && isSameBoot(hint.boot, this.twin)) return;
+    this.twin = hint.boot;
     const note = `a node at ${hint.host} uses this node's identity: two machines must not share a data folder`;
     this.out.event({ kind: 'anomaly', note, node: this.out.self });
   }
