@@ -13,7 +13,7 @@ export const toPeerView = (member: Member): PeerView => ({
 
 export type NodeStatus = 'UNKNOWN' | 'IDLE' | 'BUSY' | 'DRAINING' | 'FAILED';
 
-/** S3's words for a node. */
+/** A node in the words of NodeStatus, in proto/mesh.proto. */
 export function statusOf(member: Pick<Member, 'state' | 'load'>): NodeStatus {
   if (member.state !== 'alive') return member.state === 'suspect' ? 'UNKNOWN' : 'FAILED';
   if (member.load.draining) return 'DRAINING';

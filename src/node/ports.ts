@@ -51,7 +51,7 @@ export interface RememberedPeer {
 export interface PeerRow {
   readonly facts: NodeFacts;
   readonly boot: BootId;
-  /** Of S3: IDLE, BUSY, DRAINING, FAILED, UNKNOWN. */
+  /** IDLE, BUSY, DRAINING, FAILED, UNKNOWN. */
   readonly status: string;
   readonly lastHeartbeat: WallMs;
 }

@@ -27,7 +27,7 @@ describe('three nodes on one machine', () => {
   }, DEADLINE);
   after(() => mesh.stop());
 
-  test('each lists the two others as alive, with S3 fields', DEADLINE, async () => {
+  test('each lists the two others as alive, with the documented fields', DEADLINE, async () => {
     for (const asked of nodes) {
       const { status, headers, body } = await asked.get<{ peers: Json[]; count: number }>(
         '/api/v1/peers',
