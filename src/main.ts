@@ -226,9 +226,11 @@ async function untilEnd({ node, close }: RunningNode, config: Config, log: Log):
     });
     void node.drained().then(() => resolve(0));
   });
-  const { unfinished } = node.leftBehind();
+  const { unfinished, untold } = node.leftBehind();
   if (unfinished > 0)
     log.warn({ unfinished }, 'jobs wait in the database until this node starts again');
+  if (untold > 0)
+    log.warn({ untold }, 'outcomes wait in the database: the nodes that own their jobs are away');
   if (code !== 0) setTimeout(() => process.exit(code), LAST_RESORT_MS).unref();
   await close();
   return code;

@@ -48,6 +48,14 @@ export interface CoreOptions {
   readonly maxJobs: number;
 }
 
+export interface Owned {
+  /** Jobs of this node, those given away among them. */
+  readonly unfinished: number;
+  readonly given: number;
+  /** Outcomes of other nodes' jobs that their owners do not have. */
+  readonly untold: number;
+}
+
 export class Core {
   private readonly out: Outgoing;
   private readonly membership: Membership;
@@ -319,7 +327,7 @@ export class Core {
     const { mono } = this.out.now;
     const isIdle =
       this.execution.running === 0 &&
-      this.execution.outbox.size === 0 &&
+      !this.execution.outbox.hasHearers((node) => this.mayHear(node)) &&
       this.ownership.movingCount === 0;
     if (mono >= drain.deadline && !drain.hasGivenBack) {
       drain.hasGivenBack = true;
@@ -329,6 +337,12 @@ export class Core {
     drain.isDone = true;
     this.membership.sayGoodbye();
     this.out.emit({ kind: 'drained' });
+  }
+
+  /** An owner that is dead gets the outcome when both are back; nobody waits for that. */
+  private mayHear(node: NodeId): boolean {
+    const state = this.membership.stateOf(node);
+    return state === 'alive' || state === 'suspect';
   }
 
   // -------------------------------------------------------------- views
@@ -347,9 +361,14 @@ export class Core {
     return this.membership.linked();
   }
 
-  /** How many jobs wait for nothing but this node's return, and how many are given away. */
-  owned(): { readonly unfinished: number; readonly given: number } {
-    return { unfinished: this.ownership.size, given: this.ownership.movingCount };
+  /** What waits for nothing but this node's return. */
+  owned(): Owned {
+    const { ownership, execution } = this;
+    return {
+      unfinished: ownership.size,
+      given: ownership.movingCount,
+      untold: execution.outbox.size,
+    };
   }
 
   /** Adds to a record from disk what is only in memory. */

@@ -41,6 +41,12 @@ export class Outbox {
     return this.entries.size;
   }
 
+  /** Some outcome has somebody who may acknowledge it; looks at all of them. */
+  hasHearers(isReachable: (node: NodeId) => boolean): boolean {
+    for (const { row } of this.entries.values()) if (row.rs.some(isReachable)) return true;
+    return false;
+  }
+
   /** Written with this turn, told after its commit. */
   add(row: OutboxRow, leaseUntil: MonoMs): void {
     this.out.persist({ kind: 'outcome', ...row });

@@ -6,7 +6,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import { seededRandom } from '../base/random.ts';
 import type { LiveRecord, OutputStream, RecordQuery } from '../core/calls.ts';
-import { Core } from '../core/core.ts';
+import { Core, type Owned } from '../core/core.ts';
 import type { MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
 import { Driver, realTimers } from './driver.ts';
@@ -189,7 +189,7 @@ export class MeshNode implements MeshService {
   }
 
   /** What waits in this node's database for its return. */
-  leftBehind(): { unfinished: number; given: number } {
+  leftBehind(): Owned {
     return this.core.owned();
   }
 

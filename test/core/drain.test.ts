@@ -41,7 +41,7 @@ describe('a drain', () => {
     bench.advance(100);
     bench.message(B, 'goodbye');
     bench.one('drained');
-    assert.deepEqual(bench.core.owned(), { unfinished: 1, given: 0 });
+    assert.deepEqual(bench.core.owned(), { unfinished: 1, given: 0, untold: 0 });
     bench.assertQuiet();
   });
 
@@ -120,6 +120,20 @@ describe('a drain', () => {
     bench.advance(200);
     bench.one('drained');
     assert.ok(grant);
+  });
+
+  test('does not wait at all for an owner that is dead', () => {
+    const bench = new CoreBench({ facts: { slots: 1 } });
+    bench.link(B);
+    new PeerOwner(bench, B).give();
+    reportEnd(bench, bench.one('start').attempt);
+    bench.message(B, 'result');
+    bench.unlink(B);
+    bench.advance(8000);
+    bench.take('send');
+    bench.take('dial');
+    drain(bench);
+    bench.one('drained');
   });
 
   test('asked again with a shorter deadline ends sooner', () => {
