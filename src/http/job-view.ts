@@ -107,7 +107,9 @@ const waitingOf = (live: LiveRecord): WaitingJson[] =>
 function attemptsOf({ record: { job } }: LiveRecord): AttemptJson[] {
   const past = job.history.filter((attempt) => !attempt.isSuperseded).map(toPastJson);
   const current = currentOf(job.state);
-  return current ? [...past, current] : past;
+  // The last of the lost attempts of a JOB_LOST is in both; why it was lost is worth more.
+  const isListed = past.some(({ fence }) => fence === current?.fence);
+  return current && !isListed ? [...past, current] : past;
 }
 
 const toPastJson = ({ fence, executor, at, note }: PastAttempt): AttemptJson => ({

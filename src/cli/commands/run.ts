@@ -185,7 +185,7 @@ class ForegroundJob implements Audience {
 
   private withHint(failure: unknown): unknown {
     if (!(failure instanceof MeshError) || failure.code !== 'NODE_UNREACHABLE') return failure;
-    const sentence = `${failure.message} Job ${this.id} goes on without it; ask another node: mesh --api URL logs -f ${this.id}`;
+    const sentence = `${failure.message} Job ${this.id} is not lost with that: ask another node, or this one when it is back: mesh --api URL logs -f ${this.id}`;
     return new MeshError(failure.code, sentence, { cause: failure });
   }
 }
