@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
+import type { LiveRecord } from '../../src/core/calls.ts';
 import { NO_OUTPUT } from '../../src/core/job.ts';
-import type { LiveRecord } from '../../src/core/record.ts';
 import { toExplanation } from '../../src/http/job-view.ts';
 import { post } from './requests.ts';
 import { startApi } from './test-api.ts';
