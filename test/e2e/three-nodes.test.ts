@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import {
-  FINAL,
   type JobJson,
   type Json,
   MeshProcesses,
@@ -124,6 +123,15 @@ describe('three nodes on one machine', () => {
     },
   );
 
+  // Before any node has gone: while a dead one is listed, the honest answer is 503.
+  test('a job that nobody knows is a 404 at every node', DEADLINE, async () => {
+    for (const asked of nodes) {
+      const { status, body } = await asked.get('/api/v1/jobs/job-that-is-not-there');
+      assert.equal(status, 404);
+      assert.equal(body.code, 'JOB_NOT_FOUND');
+    }
+  });
+
   test('an unknown target is refused', DEADLINE, async () => {
     const { status } = await node(0).post('/api/v1/jobs', {
       command: 'true',
@@ -210,14 +218,5 @@ describe('three nodes on one machine', () => {
     });
     assert.equal(other.status, 409);
     assert.equal(other.body.code, 'KEY_CONFLICT');
-  });
-
-  test('a job that nobody knows is a 404 at every node', DEADLINE, async () => {
-    for (const asked of nodes) {
-      const { status, body } = await asked.get('/api/v1/jobs/job-that-is-not-there');
-      assert.equal(status, 404);
-      assert.equal(body.code, 'JOB_NOT_FOUND');
-    }
-    assert.ok(FINAL.length > 0);
   });
 });
