@@ -22,7 +22,7 @@ import { Dispatch } from './dispatch.ts';
 import type { Effect, Write } from './effects.ts';
 import { Execution } from './execution.ts';
 import type { Load, NodeFacts } from './facts.ts';
-import type { Input, StoredState } from './inputs.ts';
+import type { Input } from './inputs.ts';
 import { Intake } from './intake.ts';
 import { recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
@@ -154,7 +154,7 @@ export class Core {
   private route(input: Input): void {
     switch (input.kind) {
       case 'restored':
-        return this.onRestored(input.state);
+        return this.onRestored(input);
       case 'tick':
         return this.onTick();
       case 'committed':
@@ -241,10 +241,10 @@ export class Core {
 
   // -------------------------------------------------------------- disk
 
-  private onRestored(state: StoredState): void {
+  private onRestored({ state, survivors }: Extract<Input, { kind: 'restored' }>): void {
     for (const record of state.records)
       this.ownership.adopt(record, (owned) => this.assignments.resume(owned));
-    this.execution.onRestored(state);
+    this.execution.onRestored(state, survivors);
   }
 
   private onCommitted(writes: readonly Write[]): void {

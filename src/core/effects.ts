@@ -19,6 +19,13 @@ export type Effect =
   | { readonly kind: 'hangUp'; readonly node: NodeId; readonly reason: string }
   | { readonly kind: 'start'; readonly attempt: AttemptOrder }
   | { readonly kind: 'stop'; readonly job: JobId; readonly fence: Fence; readonly graceMs: number }
+  /** To the supervisor, which ends attempts whose node does not. */
+  | {
+      readonly kind: 'prolong';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly lease: SupervisedLease;
+    }
   /** The disk refused the first write of this job and its client was told so: never write it. */
   | { readonly kind: 'withdraw'; readonly job: JobId }
   /**
@@ -53,11 +60,21 @@ export type Write =
   /** The lease is over and the outcome acknowledged: the fence need not be remembered. */
   | { readonly kind: 'forgotten'; readonly job: JobId; readonly fence: Fence };
 
+/** Until when an attempt may run although its node says nothing any more. */
+export type SupervisedLease =
+  /** Its end holds whatever the node does, also while the node's process is frozen. */
+  | { readonly tag: 'leased'; readonly leftMs: number }
+  /** Only this node decides about the job: ended so long after the node's death, not before. */
+  | { readonly tag: 'ownNode'; readonly afterDeathMs: number }
+  /** Never ended for its lease: the job prefers to run on, perhaps twice. */
+  | { readonly tag: 'unlimited' };
+
 /** All an executor adapter needs to run one attempt. */
 export interface AttemptOrder {
   readonly job: JobId;
   readonly fence: Fence;
   readonly grant: Grant;
+  readonly lease: SupervisedLease;
 }
 
 export type Reply =

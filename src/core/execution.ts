@@ -11,10 +11,10 @@
  */
 import type { JobId, NodeId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
-import type { Write } from './effects.ts';
+import type { SupervisedLease, Write } from './effects.ts';
 import { misfitOf } from './election.ts';
 import type { Load, NodeFacts } from './facts.ts';
-import type { AttemptReport, StoredState } from './inputs.ts';
+import type { AttemptReport, StartedRow, StoredState, Survivor } from './inputs.ts';
 import { type AttemptEnd, type AttemptOutcome, NO_OUTPUT } from './job.ts';
 import { LEASE_GRACE_MS, LEASE_MS, RENEW_INTERVAL_MS } from './lease.ts';
 import type { AttemptRef, Grant, JobMessage, RefusalReason } from './messages.ts';
@@ -171,7 +171,8 @@ export class Execution {
     }
     attempt.phase = 'active';
     const { job, fence } = attempt.grant;
-    out.emit({ kind: 'start', attempt: { job, fence, grant: attempt.grant } });
+    const lease = this.supervisedLease(attempt);
+    out.emit({ kind: 'start', attempt: { job, fence, grant: attempt.grant, lease } });
   }
 
   // -------------------------------------------------------------- the attempt
@@ -265,7 +266,9 @@ export class Execution {
       attempt.renewal.yes.add(from);
       if (attempt.renewal.yes.size < majorityOf(attempt.grant.rs)) continue;
       const until = afterMono(attempt.renewal.sentAt, LEASE_MS);
-      if (until > attempt.leaseUntil) attempt.leaseUntil = until;
+      if (until <= attempt.leaseUntil) continue;
+      attempt.leaseUntil = until;
+      this.prolong(attempt);
     }
     for (const ref of answer.revoked) {
       const attempt = this.attempts.get(attemptKey(ref.job, ref.fence));
@@ -329,12 +332,26 @@ export class Execution {
       this.parts.out.signal(peer, { kind: 'renew', sentAt: mono, attempts });
   }
 
+  private supervisedLease(attempt: Attempt): SupervisedLease {
+    if (this.isOwnQuorum(attempt)) return { tag: 'ownNode', afterDeathMs: LEASE_MS };
+    return { tag: 'leased', leftMs: Math.max(0, attempt.leaseUntil - this.parts.out.now.mono) };
+  }
+
+  private prolong(attempt: Attempt): void {
+    if (attempt.phase !== 'active') return;
+    const { job, fence } = attempt.grant;
+    const lease = this.supervisedLease(attempt);
+    this.parts.out.emit({ kind: 'prolong', job, fence, lease });
+  }
+
   /**
-   * Attempts of an earlier life: the guard has ended their processes, so each that has no outcome
-   * is lost, and its owner hears it.
+   * Attempts of an earlier life: those that the supervisor still has go on as they were, with what
+   * is left of their lease; the others were ended, so each that has no outcome is lost, and its
+   * owner hears it.
    */
-  onRestored(state: Pick<StoredState, 'started' | 'outbox'>): void {
+  onRestored(state: Pick<StoredState, 'started' | 'outbox'>, survivors: readonly Survivor[]): void {
     const { out } = this.parts;
+    const living = new Map(survivors.map((found) => [attemptKey(found.job, found.fence), found]));
     const leaseUntil = afterMono(out.now.mono, LEASE_MS);
     const told = new Set(state.outbox.map((row) => attemptKey(row.job, row.outcome.fence)));
     for (const row of state.outbox) this.outbox.restore(row, leaseUntil);
@@ -342,6 +359,12 @@ export class Execution {
       if (told.has(attemptKey(row.job, row.fence))) continue;
       if (row.isOver) {
         this.outbox.remember(row, leaseUntil);
+        continue;
+      }
+      const survivor = living.get(attemptKey(row.job, row.fence));
+      if (survivor) {
+        living.delete(attemptKey(row.job, row.fence));
+        this.adopt(row, survivor);
         continue;
       }
       const end: AttemptEnd = { tag: 'lost', reason: 'its node was ended and started again' };
@@ -354,6 +377,23 @@ export class Execution {
       };
       this.outbox.add({ job: row.job, rs: row.grant.rs, outcome }, leaseUntil);
     }
+    for (const { job, fence } of living.values())
+      out.emit({ kind: 'stop', job, fence, graceMs: 0 });
+  }
+
+  private adopt({ grant }: StartedRow, { startedAt, leaseLeftMs }: Survivor): void {
+    const { now } = this.parts.out;
+    const ranMs = Math.max(0, now.wall - startedAt);
+    this.attempts.set(attemptKey(grant.job, grant.fence), {
+      grant,
+      owner: grant.fence.epoch.node,
+      phase: 'active',
+      leaseUntil: afterMono(now.mono, Math.min(LEASE_MS, leaseLeftMs ?? LEASE_MS)),
+      renewal: noRenewal(),
+      startedAt,
+      deadline: afterMono(now.mono, Math.max(0, grant.spec.timeoutMs - ranMs)),
+      isCutShort: false,
+    });
   }
 }
 

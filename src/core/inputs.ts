@@ -12,8 +12,12 @@ import type { Grant, Message } from './messages.ts';
 import type { Fence } from './record.ts';
 
 export type Input =
-  /** First of all, once: what the disk holds. */
-  | { readonly kind: 'restored'; readonly state: StoredState }
+  /** First of all, once: what the disk holds, and which attempts of the earlier life still run. */
+  | {
+      readonly kind: 'restored';
+      readonly state: StoredState;
+      readonly survivors: readonly Survivor[];
+    }
   | { readonly kind: 'tick' }
   /** These writes are on this node's disk, in this order. */
   | { readonly kind: 'committed'; readonly writes: readonly Write[] }
@@ -67,6 +71,18 @@ export interface Submission {
   readonly contentHash: string;
   /** The id is the client's choice, or made from its key: it may be there already. */
   readonly isKeyed: boolean;
+}
+
+/**
+ * An attempt that an earlier life of this node started and that the supervisor still has: it runs,
+ * or it ended meanwhile and its `ended` report follows.
+ */
+export interface Survivor {
+  readonly job: JobId;
+  readonly fence: Fence;
+  readonly startedAt: WallMs;
+  /** Milliseconds until the supervisor ends it; undefined: never. */
+  readonly leaseLeftMs: number | undefined;
 }
 
 /** From the executor adapter, about an attempt it was told to start. */

@@ -30,8 +30,8 @@ import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
-import type { AttemptOrder } from '../core/effects.ts';
-import type { AttemptReport } from '../core/inputs.ts';
+import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
+import type { AttemptReport, Survivor } from '../core/inputs.ts';
 import { NO_OUTPUT } from '../core/job.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
 import type { Executor } from '../node/ports.ts';
@@ -98,10 +98,11 @@ class AllExecutors implements Executors {
     this.outputs = new KeptOutputs({ folder: output, limitBytes: options.outputLimitBytes });
   }
 
-  start(report: (report: AttemptReport) => void): Promise<void> {
+  async start(report: (report: AttemptReport) => void): Promise<readonly Survivor[]> {
     this.report = report;
     this.starting ??= this.begin();
-    return this.starting;
+    await this.starting;
+    return [];
   }
 
   private async begin(): Promise<void> {
@@ -172,7 +173,9 @@ class AllExecutors implements Executors {
     this.attempts.get(attemptKey(job, fence))?.end(graceMs);
   }
 
-  stop(): Promise<void> {
+  prolong(_job: JobId, _fence: Fence, _lease: SupervisedLease): void {}
+
+  stop(_running: 'end' | 'leave' = 'end'): Promise<void> {
     this.stopping ??= this.finish();
     return this.stopping;
   }

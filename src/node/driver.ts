@@ -38,7 +38,7 @@ export interface DriverParts {
   readonly core: Core;
   readonly store: Pick<Store, 'commit' | 'readRecord'>;
   readonly links: Pick<Links, 'send' | 'dial' | 'hangUp'>;
-  readonly executor: Pick<Executor, 'run' | 'end'>;
+  readonly executor: Pick<Executor, 'run' | 'end' | 'prolong'>;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly onEvent: (event: MeshEvent) => void;
@@ -166,6 +166,9 @@ export class Driver {
         return;
       case 'stop':
         this.parts.executor.end(effect.job, effect.fence, effect.graceMs);
+        return;
+      case 'prolong':
+        this.parts.executor.prolong(effect.job, effect.fence, effect.lease);
         return;
       case 'load':
         this.push({ kind: 'stored', job: effect.job, record: this.read(effect.job) });

@@ -126,9 +126,11 @@ export class MeshNode implements MeshService {
   async open(): Promise<void> {
     const { executor, store } = this.parts;
     const state = store.restore();
-    // What an earlier life left running is ended first, or "lost" would not be true.
-    await executor.start((report) => this.driver.push({ kind: 'report', report }));
-    this.driver.push({ kind: 'restored', state });
+    // What an earlier life left running is adopted or ended first, or "lost" would not be true.
+    const survivors = await executor.start((report) =>
+      this.driver.push({ kind: 'report', report }),
+    );
+    this.driver.push({ kind: 'restored', state, survivors });
     for (const { job, reason } of this.parts.quarantined?.() ?? []) {
       const note = `the record of job ${job} cannot be read and is left alone: ${reason}`;
       this.onEvent({ kind: 'anomaly', note });

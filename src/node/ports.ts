@@ -7,9 +7,9 @@
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { Now, WallMs } from '../base/instant.ts';
 import type { Answer, Call, OutputChunk, OutputStream, RecordQuery } from '../core/calls.ts';
-import type { AttemptOrder, Write } from '../core/effects.ts';
+import type { AttemptOrder, SupervisedLease, Write } from '../core/effects.ts';
 import type { NodeFacts } from '../core/facts.ts';
-import type { AttemptReport, StoredState } from '../core/inputs.ts';
+import type { AttemptReport, StoredState, Survivor } from '../core/inputs.ts';
 import type { JobRecord } from '../core/job-record.ts';
 import type { Message } from '../core/messages.ts';
 import type { Fence } from '../core/record.ts';
@@ -117,14 +117,23 @@ export interface DiscoveryReport {
 
 /** Runs attempts of one or more task types. */
 export interface Executor {
-  /** Ends what an earlier life of this node left running, before anything is started. */
-  start(report: (report: AttemptReport) => void): Promise<void>;
+  /**
+   * Settles with the attempts of earlier lives that the supervisor still has; from then on they
+   * are reported (one that ended meanwhile: `ended`, after this has settled), prolonged and ended
+   * like any other. All else that earlier lives left running has been ended before it settles.
+   */
+  start(report: (report: AttemptReport) => void): Promise<readonly Survivor[]>;
   /** Never throws: a failure to start is an `ended` report. `running` comes at most once, `ended` exactly once. */
   run(attempt: AttemptOrder): void;
   /** SIGTERM to the whole group, SIGKILL after graceMs; 0: SIGKILL at once. Unknown attempts are ignored. */
   end(job: JobId, fence: Fence, graceMs: number): void;
-  /** Ends all attempts at once; no reports come after it has settled. */
-  stop(): Promise<void>;
+  /** The supervisor's deadline for this attempt is moved. Unknown attempts are ignored. */
+  prolong(job: JobId, fence: Fence, lease: SupervisedLease): void;
+  /**
+   * No reports come after it has settled. `leave`: running attempts go on under the supervisor
+   * until their lease ends, for the next start to adopt; else all are ended at once.
+   */
+  stop(running?: 'end' | 'leave'): Promise<void>;
 }
 
 /** The kept output of attempts that ran on this node. */

@@ -310,6 +310,7 @@ describe('an owner that is started again', () => {
     after.put({
       kind: 'restored',
       state: { records: [...bench.records.values()], started: [], outbox: [] },
+      survivors: [],
     });
     after.assertQuiet();
     after.isDiskHeld = false;
@@ -363,6 +364,7 @@ describe('an owner that is started again', () => {
     after.put({
       kind: 'restored',
       state: { records: [...bench.records.values()], started: [], outbox: [] },
+      survivors: [],
     });
     after.link(B);
     after.hear(B, { kind: 'result', job, outcome: outcomeOf(grant.fence, B) });

@@ -18,7 +18,7 @@ import { seededRandom } from '../../src/base/random.ts';
 import { Core, TICK_MS } from '../../src/core/core.ts';
 import type { Effect, MeshEvent, Reply, Write } from '../../src/core/effects.ts';
 import { IDLE_LOAD, type Load, type NodeFacts } from '../../src/core/facts.ts';
-import type { Input, StoredState } from '../../src/core/inputs.ts';
+import type { Input, StoredState, Survivor } from '../../src/core/inputs.ts';
 import type { JobSpec } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Message } from '../../src/core/messages.ts';
@@ -66,6 +66,8 @@ export interface BenchOptions {
   readonly killGraceMs?: number;
   readonly peerTimeoutMs?: number;
   readonly stored?: Partial<StoredState>;
+  /** Attempts of an earlier life that still run. */
+  readonly survivors?: readonly Survivor[];
   /** The disk of an earlier life. */
   readonly records?: ReadonlyMap<JobId, JobRecord>;
   readonly monoMs?: number;
@@ -112,6 +114,7 @@ export class CoreBench {
     this.put({
       kind: 'restored',
       state: { records: [], started: [], outbox: [], ...options.stored },
+      survivors: options.survivors ?? [],
     });
     this.put({ kind: 'tick' });
   }

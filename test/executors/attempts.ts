@@ -54,6 +54,7 @@ export function order(
   return {
     ...ref,
     grant: { ...ref, nonce: asNonce('1.1'), rs: [NODE], leaseMs: 6000, spec: whole },
+    lease: { tag: 'leased', leftMs: 6000 },
   };
 }
 

@@ -52,5 +52,5 @@ commands.forEach((command, index) => {
     needs: { labels: {}, capabilities: {} },
   };
   const grant = { ...ref, nonce: asNonce('1.1'), rs: [node], leaseMs: 6000, spec };
-  executor.run({ ...ref, grant });
+  executor.run({ ...ref, grant, lease: { tag: 'leased', leftMs: 6000 } });
 });

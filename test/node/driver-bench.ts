@@ -64,6 +64,7 @@ export class DriverBench {
           this.trace.push(`run ${order.job}`);
         },
         end: (job) => this.trace.push(`end ${job}`),
+        prolong: (job) => this.trace.push(`prolong ${job}`),
       },
       clock: { now },
       timers: {
@@ -80,7 +81,7 @@ export class DriverBench {
         this.trace.push('store failed');
       },
     });
-    this.driver.push({ kind: 'restored', state: store.restore() });
+    this.driver.push({ kind: 'restored', state: store.restore(), survivors: [] });
   }
 
   private commit(store: Store, writes: Parameters<Store['commit']>[0]): void {

@@ -118,7 +118,7 @@ export class SimNode {
       maxJobs: 10_000,
     });
     this.driver = this.makeDriver(this.core, store, life);
-    this.push({ kind: 'restored', state: store.restore() });
+    this.push({ kind: 'restored', state: store.restore(), survivors: [] });
     this.beat(life);
   }
 
@@ -142,6 +142,7 @@ export class SimNode {
       executor: {
         run: (order) => isNow() && this.run(order),
         end: (job, fence, graceMs) => isNow() && this.end(attemptKey(job, fence), graceMs),
+        prolong: () => {},
       },
       clock: { now: () => this.now() },
       timers: {
