@@ -33,6 +33,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   http: ['base', 'core', 'node', 'api', 'version'],
   client: ['base', 'api', 'version'],
   cli: ['base', 'api', 'client', 'config', 'version'],
+  torture: ['base', 'api', 'client', 'cli', 'version'],
   log: ['base', 'core'],
   version: [],
 };
@@ -47,6 +48,12 @@ const ENTRIES = ['src/main.ts', 'src/cli/mesh.ts', 'src/client/index.ts'];
 const ALLOWED_IMPORTS: Readonly<Record<string, string>> = {
   'src/cli/commands/up.ts -> src/main.ts':
     'this command is the node, and loads it when it is given',
+  'src/cli/commands/torture.ts -> src/torture/torture.ts':
+    'this command is the torture, and loads it when it is given',
+  'src/cli/commands/torture.ts -> src/torture/plan.ts': 'its words are the names of the faults',
+  'src/cli/commands/torture.ts -> src/torture/available.ts':
+    'a fault that cannot be had here is a wrong word',
+  'src/cli/commands/torture.ts -> src/torture/report.ts': 'the report has one text form',
   'src/cli/commands/key.ts -> src/links/mesh-key.ts': 'the key has one text form and one file form',
   'src/cli/commands/key.ts -> src/links/mesh-ca.ts':
     'what clients of HTTPS must trust comes from the key',

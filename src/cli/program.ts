@@ -18,6 +18,7 @@ import { addJobs } from './commands/jobs.ts';
 import { addKey } from './commands/key.ts';
 import { addNodes } from './commands/nodes.ts';
 import { addRun } from './commands/run.ts';
+import { addTorture } from './commands/torture.ts';
 import { addUp } from './commands/up.ts';
 import { EXIT } from './exit-codes.ts';
 import { visible } from './terminal.ts';
@@ -39,7 +40,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
 function createProgram(): CommandTree {
   const tree = new CommandTree();
-  for (const add of [addUp, addRun, addJobs, addNodes, addKey, addDoctor, addDemo]) add(tree);
+  for (const add of [addUp, addRun, addJobs, addNodes, addKey, addDoctor, addDemo, addTorture])
+    add(tree);
   return tree;
 }
 

@@ -1,18 +1,26 @@
 /**
- * `fetch` for nodes whose certificate is issued by their mesh and not by an authority the system
- * trusts. The global fetch takes no such certificate without one more package, and trusting it for
- * the whole process would be too much; so requests go by node:https.
+ * `fetch` for nodes that the global one cannot ask: their certificate is issued by their mesh and
+ * not by an authority the system trusts, or they are behind a socket file. The global fetch takes
+ * neither without one more package, and trusting such a certificate for the whole process would be
+ * too much; so requests go by node:http and node:https.
  */
-import { request } from 'node:https';
+import type { request as httpRequest } from 'node:http';
+import { type RequestOptions, request } from 'node:https';
 import { Readable } from 'node:stream';
 
 /** @param ca PEM text of the authority to trust, besides none */
-export function httpsFetch(ca: string): typeof fetch {
+export const httpsFetch = (ca: string): typeof fetch => fetchBy(request, { ca });
+
+/** @param settings of each request, as `socketPath` */
+export function fetchBy(
+  ask: typeof request | typeof httpRequest,
+  settings: RequestOptions,
+): typeof fetch {
   return (input, init = {}) =>
     new Promise((resolve, reject) => {
       const { method = 'GET', headers, body, signal } = init;
-      const sent = request(String(input), {
-        ca,
+      const sent = ask(String(input), {
+        ...settings,
         method,
         headers: Object.fromEntries(new Headers(headers)),
         ...(signal && { signal }),

@@ -24,6 +24,7 @@ const COMMANDS = [
   'token',
   'doctor',
   'demo',
+  'torture',
 ];
 
 let user: TestUser;

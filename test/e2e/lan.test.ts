@@ -1,7 +1,7 @@
 /** Three hosts on a LAN, one node each: broadcast finds them, a pulled cable is a partition. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Lan, whyNoLan } from './lan.ts';
+import { Lan, whyNoLan } from '../../src/torture/lan.ts';
 import { type JobJson, MeshProcesses, type NodeProcess, until } from './mesh-processes.ts';
 
 const DEADLINE = { timeout: 180_000 };

@@ -3,12 +3,12 @@
  * own, so that they meet neither each other's earlier lives nor a mesh that really works here.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshError } from '../../base/errors.ts';
+import { freeUdpPort, NodeWatch, withoutSettings } from '../local-nodes.ts';
 
 export interface DemoNode {
   readonly name: string;
@@ -28,7 +28,7 @@ export class DemoNodes {
   private readonly demos: string;
   private readonly entry: string;
   private readonly children: ChildProcess[] = [];
-  private watch: ChildProcess | undefined;
+  private watch: NodeWatch | undefined;
 
   /**
    * @param demos folder of all demos
@@ -47,7 +47,7 @@ export class DemoNodes {
     for (const name of readdirSync(this.demos).filter((name) => !isOfLivingDemo(name)))
       rmSync(join(this.demos, name), { recursive: true, force: true });
     mkdirSync(this.folder, { recursive: true });
-    this.watch = startWatch();
+    this.watch = new NodeWatch();
     const discoveryPort = await freeUdpPort();
     const nodes: DemoNode[] = [];
     for (const name of names) nodes.push(await this.startOne(name, discoveryPort, signal));
@@ -81,7 +81,7 @@ export class DemoNodes {
     });
     closeSync(log);
     this.children.push(child);
-    this.watch?.stdin?.write(`${child.pid}\n`);
+    if (child.pid !== undefined) this.watch?.add(child.pid);
     const started = await this.started(name, child, logFile, signal);
     return { name, child, logFile, ...started };
   }
@@ -119,7 +119,7 @@ export class DemoNodes {
     }, STOP_DEADLINE_MS);
     await Promise.all(ends);
     clearTimeout(late);
-    this.watch?.stdin?.end('bye\n');
+    this.watch?.dismiss();
   }
 }
 
@@ -132,39 +132,4 @@ function isOfLivingDemo(name: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** Reads the nodes' process ids, and ends these nodes when the demo ends without a word. */
-const WATCH_SCRIPT = `
-trap '' INT HUP TERM QUIT
-nodes=
-while read -r word; do [ "$word" = bye ] && exit 0; nodes="$nodes $word"; done
-kill $nodes`;
-
-/** Nobody would find the nodes of a demo that was killed. */
-function startWatch(): ChildProcess {
-  const watch = spawn('/bin/sh', ['-c', WATCH_SCRIPT], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true,
-  });
-  // Without it the demo shows the same.
-  watch.on('error', () => undefined);
-  watch.stdin.on('error', () => undefined);
-  return watch;
-}
-
-async function freeUdpPort(): Promise<number> {
-  const socket = createSocket('udp4');
-  socket.bind(0);
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  return port;
-}
-
-/** Settings for the user's own nodes must not steer these. */
-function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const isSetting =
-    /^(MESH_|NODELINK_|API_PORT$|DISCOVERY_PORT$|HEARTBEAT_INTERVAL$|PEER_TIMEOUT$|CAPABILITIES$)/;
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !isSetting.test(name)));
 }
