@@ -76,6 +76,12 @@ export function logEvent(log: Log, event: MeshEvent): void {
     case 'anomaly':
       log.error({ peer: event.node }, event.note);
       return;
+    case 'conflictFound':
+      log.warn({ job: event.conflict.job }, `conflict: ${event.conflict.note}`);
+      return;
+    case 'banned':
+      log.error({ peer: event.by }, 'the mesh has forgotten this node');
+      return;
     case 'stalled':
       log.warn({ lateMs: event.lateMs }, 'event loop stood still');
       return;

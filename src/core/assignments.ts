@@ -2,33 +2,50 @@
  * Jobs that were given away: grants, what their executors say of them, and what happens when an
  * executor says nothing any more. A grant that is not answered binds like a run: it is repeated
  * until the executor says started, rejected or ended, and given up only with the executor itself.
+ *
+ * - A grant goes out with the assignment, before the replicas have it, as long as the owner has
+ *   evidence younger than half a lease that nobody else leads the job; else it waits for the
+ *   assignment's own decision, which is such evidence. At-most-once jobs always wait: what was
+ *   never agreed on was then never started. Its lease ends 6 s after the evidence.
+ * - An executor that is dead may be back: its attempts go on under its supervisor until their
+ *   leases end. So a grant is revoked only shortly before that, and the job is given to another
+ *   node when the lease is over on every clock.
+ * - A new owner knows what the record says, and the record may lack the last grant. It asks every
+ *   node for an attempt of the job, and starts nothing until any lease would be over.
  */
-import type { BootId, JobId, NodeId, Nonce } from '../base/ids.ts';
-import { afterMono } from '../base/instant.ts';
-import type { AttemptOutcome, GrantNote, JobState } from './job.ts';
-import { LEASE_MS, REVOKE_WAIT_MS } from './lease.ts';
+import type { BootId, JobId, NodeId, Nonce, RequestId } from '../base/ids.ts';
+import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
+import type { AttemptOutcome, GrantNote, Job, JobState } from './job.ts';
+import { LEASE_MS, REVOKE_AFTER_MS, REVOKE_WAIT_MS } from './lease.ts';
 import type { MemberState } from './member.ts';
-import type { AttemptRef, JobMessage } from './messages.ts';
-import { afterLostAttempt, cancelledFinal, judgeOutcome, revoke } from './outcome.ts';
+import type { DispatchMessage } from './messages.ts';
+import { afterLostAttempt, cancelledFinal, conflictOf, judgeOutcome, revoke } from './outcome.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership, Run } from './ownership.ts';
-import { type Fence, isSameFence } from './record.ts';
+import { compareEpochs, type Fence, isSameFence } from './record.ts';
+import type { Replicas } from './replicas.ts';
 
 const REFUSED_PAUSE_MS = 1000;
 const REPEAT_MS = 1000;
-/** An executor that has not been a member for so long, since this node started, counts as dead. */
+/** A started attempt is asked for again when nothing was heard of it for so long. */
+const QUIET_MS = 10_000;
+/** An executor that has not been a member for so long, since the job was taken up, counts as dead. */
 const UNSEEN_MS = 7000;
 
 export interface AssignmentParts {
   readonly out: Outgoing;
   readonly ownership: Ownership;
+  readonly replicas: Replicas;
   readonly enqueue: (owned: OwnedJob) => void;
   readonly dequeue: (job: JobId) => void;
   /** Undefined: not a member. The own node is alive. */
   readonly stateOf: (node: NodeId) => MemberState | undefined;
+  /** Every other node that can be asked now. */
+  readonly linked: () => readonly NodeId[];
 }
 
 type Granted = Extract<JobState, { tag: 'granted' }>;
+type Of<K extends DispatchMessage['kind']> = Extract<DispatchMessage, { kind: K }>;
 
 export class Assignments {
   private readonly parts: AssignmentParts;
@@ -37,10 +54,12 @@ export class Assignments {
     this.parts = parts;
   }
 
-  /** Gives the job to a claim. The assignment is on disk before the grant leaves. */
+  // -------------------------------------------------------------- giving
+
   grant(owned: OwnedJob, to: { node: NodeId; boot: BootId; nonce: Nonce }, why: string): void {
     const { out, ownership, dequeue } = this.parts;
     const { header, job } = owned.record;
+    const { mono } = out.now;
     const grant: GrantNote = {
       fence: { epoch: header.accepted.epoch, attempt: job.attempts + 1 },
       executor: to.node,
@@ -49,64 +68,105 @@ export class Assignments {
       at: out.now.wall,
       why,
     };
+    const evidenceAt = ownership.evidenceAt(owned);
+    const isFresh = mono - evidenceAt < LEASE_MS / 2 && job.spec.delivery === 'at_least_once';
+    const run = newRun(isFresh ? evidenceAt : mono);
     dequeue(header.job);
-    ownership.propose(owned, {
-      ...job,
-      attempts: job.attempts + 1,
-      state: { tag: 'granted', grant },
-    });
-    ownership.setStage(owned, { tag: 'given', run: this.newRun() });
-    this.sendGrant(owned, grant);
+    ownership.setStage(owned, { tag: 'given', run });
+    ownership.propose(
+      owned,
+      { ...job, attempts: job.attempts + 1, state: { tag: 'granted', grant } },
+      () => this.onAssignmentDecided(owned, grant, run),
+    );
+    if (isFresh) this.sendGrant(owned, grant, run);
   }
 
-  /** After a restart: nothing is known of the attempt but what the record says. */
-  resume(owned: OwnedJob): void {
-    const { out, ownership, enqueue } = this.parts;
+  /** The decision is as old as its sending, which was the moment of the claim's arrival. */
+  private onAssignmentDecided(owned: OwnedJob, grant: GrantNote, run: Run): void {
     const { state } = owned.record.job;
-    if (state.tag === 'pending') enqueue(owned);
-    else if (state.tag === 'granted')
-      ownership.setStage(owned, { tag: 'given', run: this.newRun() });
-    else if (state.tag === 'revoked') {
-      ownership.setStage(owned, { tag: 'waiting', until: afterMono(out.now.mono, REVOKE_WAIT_MS) });
-    }
+    const isStillGiven = owned.stage.tag === 'given' && owned.stage.run === run;
+    if (!isStillGiven || state.tag !== 'granted' || run.sentAt !== undefined) return;
+    if (state.cancelAt === undefined) this.sendGrant(owned, grant, run);
+    else this.repeat(owned, state, run);
   }
 
-  sendCancel(owned: OwnedJob): void {
-    const { state } = owned.record.job;
-    if (state.tag !== 'granted' && state.tag !== 'revoked') return;
-    this.cancelAttempt(owned.record.header.job, state.grant);
-  }
-
-  private newRun(): Run {
-    const { mono } = this.parts.out.now;
-    return { sentAt: mono, isStarted: false, lastYesAt: mono };
-  }
-
-  private cancelAttempt(job: JobId, grant: GrantNote): void {
-    this.parts.out.send(grant.executor, { kind: 'cancel', job, fence: grant.fence });
-  }
-
-  private sendGrant(owned: OwnedJob, grant: GrantNote): void {
+  private sendGrant(owned: OwnedJob, grant: GrantNote, run: Run): void {
+    const { out } = this.parts;
     const { header, job } = owned.record;
-    this.parts.out.send(grant.executor, {
+    if (run.sentAt === undefined) run.leaseMs = LEASE_MS - (out.now.mono - run.lastYesAt);
+    run.sentAt = out.now.mono;
+    out.send(grant.executor, {
       kind: 'grant',
       grant: {
         job: header.job,
         fence: grant.fence,
         nonce: grant.nonce,
         rs: header.rs,
-        leaseMs: LEASE_MS,
+        oldRs: header.oldRs,
+        leaseMs: Math.max(0, Math.floor(run.leaseMs)),
         spec: job.spec,
       },
     });
   }
 
+  // -------------------------------------------------------------- taking up
+
+  /** After a takeover: nothing is known of the attempt but what the record says. */
+  resume(owned: OwnedJob): void {
+    const { ownership, enqueue, out } = this.parts;
+    const { state } = owned.record.job;
+    const until = afterMono(owned.youngestYes, REVOKE_WAIT_MS);
+    if (state.tag === 'granted') {
+      const run = newRun(owned.youngestYes);
+      ownership.setStage(owned, { tag: 'given', run });
+      this.repeat(owned, state, run);
+    } else if (state.tag === 'revoked') {
+      ownership.setStage(owned, { tag: 'waiting', until });
+    } else if (state.tag === 'pending') {
+      if (out.now.mono >= until) enqueue(owned);
+      else this.search(owned, until);
+    }
+  }
+
+  /** Somebody may run it under a grant that only the dead owner knew of. */
+  private search(owned: OwnedJob, until: MonoMs): void {
+    const { out, ownership, linked } = this.parts;
+    ownership.setStage(owned, { tag: 'waiting', until });
+    for (const node of [out.self, ...linked()]) this.askFor(owned, node);
+  }
+
+  private askFor(owned: OwnedJob, node: NodeId): void {
+    const { job, accepted } = owned.record.header;
+    this.parts.out.send(node, { kind: 'whoHas', job, epoch: accepted.epoch });
+  }
+
+  onHave(from: NodeId, message: Of<'have'>): void {
+    const { out, ownership } = this.parts;
+    const owned = ownership.get(message.job);
+    if (!owned || !isSearched(owned) || message.fence.attempt <= owned.record.job.attempts) return;
+    const run = newRun(owned.youngestYes);
+    const grant: GrantNote = {
+      fence: message.fence,
+      executor: from,
+      executorBoot: out.boot,
+      nonce: message.nonce,
+      at: out.now.wall,
+      why: 'found running when its owner had died',
+    };
+    ownership.setStage(owned, { tag: 'given', run });
+    ownership.propose(owned, grantedTo(owned.record.job, grant), () => {
+      const { state } = owned.record.job;
+      if (state.tag === 'granted') this.repeat(owned, state, run);
+    });
+  }
+
   // -------------------------------------------------------------- the executor's words
 
-  onStarted(from: NodeId, message: Extract<JobMessage, { kind: 'started' }>): void {
+  onStarted(from: NodeId, message: Of<'started'>): void {
     const owned = this.parts.ownership.get(message.job);
     if (owned?.stage.tag !== 'given' || !isCurrent(owned, from, message.fence)) return;
     const { run } = owned.stage;
+    run.sentAt = this.parts.out.now.mono;
     if (run.isStarted) return;
     run.isStarted = true;
     run.startedAt = message.startedAt;
@@ -114,7 +174,7 @@ export class Assignments {
   }
 
   /** About this very fence: nothing runs, so nothing needs to be waited for. */
-  onReject(from: NodeId, message: Extract<JobMessage, { kind: 'reject' }>): void {
+  onReject(from: NodeId, message: Of<'reject'>): void {
     const { out, ownership } = this.parts;
     const owned = ownership.get(message.job);
     if (!owned || !isCurrent(owned, from, message.fence)) return;
@@ -127,59 +187,52 @@ export class Assignments {
         state: { tag: 'final', final: cancelledFinal(out.now.wall) },
       });
     } else if (state.tag === 'granted' || state.tag === 'revoked') {
-      this.settleWithout(owned, state.grant, message.reason);
+      this.settleWithout(owned, state.grant, { reason: message.reason, hasRun: false });
     }
-  }
-
-  /**
-   * Yes prolongs the lease, also of an attempt that is cancelled: it may have a long grace. One of
-   * a job that is being settled gets neither yes nor no.
-   */
-  onRenew(from: NodeId, message: Extract<JobMessage, { kind: 'renew' }>): void {
-    const { out, ownership } = this.parts;
-    const granted: AttemptRef[] = [];
-    const revoked: AttemptRef[] = [];
-    for (const attempt of message.attempts) {
-      const owned = ownership.get(attempt.job);
-      const isOpen = owned !== undefined && isCurrent(owned, from, attempt.fence);
-      if (isOpen && owned.stage.tag === 'settling') continue;
-      if (isOpen && owned.stage.tag === 'given') {
-        owned.stage.run.lastYesAt = out.now.mono;
-        granted.push(attempt);
-      } else {
-        revoked.push(attempt);
-      }
-    }
-    out.signal(from, { kind: 'renewed', sentAt: message.sentAt, granted, revoked });
   }
 
   /** Only the executor itself tells how its attempt ended: no member can do it for another. */
   onResult(from: NodeId, job: JobId, outcome: AttemptOutcome): void {
     if (outcome.executor !== from) return;
-    const { ownership } = this.parts;
-    ownership.withRecord(job, (owned, stored) => {
+    const { out, ownership, replicas } = this.parts;
+    replicas.with(job, (kept) => {
+      const owned = ownership.get(job);
       if (owned) this.judge(owned, from, outcome);
-      else if (stored) this.judge(ownership.revisit(stored), from, outcome);
-      else this.acknowledge(from, job, outcome.fence);
+      else if (!kept?.record) out.send(from, { kind: 'gone', job, fence: outcome.fence });
+      else if (kept.isSettled) this.noteLate(kept.record.job, job, outcome, from);
     });
+  }
+
+  /** The job was decided without it. */
+  private noteLate(decided: Job, job: JobId, outcome: AttemptOutcome, from: NodeId): void {
+    const { out } = this.parts;
+    const conflict = conflictOf(decided, job, outcome, out.now.wall);
+    if (conflict) {
+      out.persist({ kind: 'conflict', conflict });
+      out.event({ kind: 'conflictFound', conflict });
+    }
+    this.acknowledge(from, job, outcome.fence);
   }
 
   private judge(owned: OwnedJob, from: NodeId, outcome: AttemptOutcome): void {
     const { out, ownership, dequeue, enqueue } = this.parts;
     const { job } = owned.record.header;
     const before = owned.record.job.state;
-    const verdict = judgeOutcome(owned.record.job, outcome, out.now.wall);
+    const verdict = judgeOutcome(this.withFound(owned, outcome), outcome, out.now.wall);
     const acknowledge = (): void => this.acknowledge(from, job, outcome.fence);
     if (verdict.kind === 'known') {
-      if (isStored(owned)) acknowledge();
-      else ownership.whenDecided(owned, acknowledge);
+      ownership.whenDecided(owned, acknowledge);
+      return;
+    }
+    if (verdict.kind === 'late') {
+      ownership.whenDecided(owned, () => this.noteLate(owned.record.job, job, outcome, from));
       return;
     }
     if (verdict.kind !== 'superseded') {
       dequeue(job);
       ownership.setStage(owned, { tag: 'settling' });
       const isOther = before.tag === 'granted' && !isSameFence(before.grant.fence, outcome.fence);
-      if (isOther) this.cancelAttempt(job, before.grant);
+      if (isOther) this.cancelAttempt(owned, before.grant);
     }
     ownership.propose(owned, verdict.job, () => {
       acknowledge();
@@ -187,35 +240,56 @@ export class Assignments {
     });
   }
 
+  /** The outcome of a grant that the record lacks: it was the current attempt. */
+  private withFound(owned: OwnedJob, outcome: AttemptOutcome): Job {
+    const { job } = owned.record;
+    const isNext = outcome.fence.attempt === job.attempts + 1;
+    const isNew = owned.stage.tag === 'waiting' || owned.decidedVersion === 0;
+    if (!isNew || job.state.tag !== 'pending' || !isNext) return job;
+    return grantedTo(job, {
+      fence: outcome.fence,
+      executor: outcome.executor,
+      executorBoot: this.parts.out.boot,
+      nonce: NO_NONCE,
+      at: outcome.startedAt ?? outcome.finishedAt,
+      why: 'found ended when its owner had died',
+    });
+  }
+
   private acknowledge(to: NodeId, job: JobId, fence: Fence): void {
     this.parts.out.send(to, { kind: 'acknowledge', job, fence });
   }
 
+  sendCancel(owned: OwnedJob): void {
+    const { state } = owned.record.job;
+    if (state.tag === 'granted' || state.tag === 'revoked') this.cancelAttempt(owned, state.grant);
+  }
+
+  private cancelAttempt({ record: { header } }: OwnedJob, { executor, fence }: GrantNote): void {
+    const { epoch } = header.accepted;
+    this.parts.out.send(executor, { kind: 'cancel', job: header.job, fence, epoch });
+  }
+
   // -------------------------------------------------------------- executors that are silent
 
-  /** Nobody else starts the job before the lease of the attempt is over on every clock. */
   onExecutorDead(node: NodeId, reason: string): void {
     for (const owned of this.parts.ownership.inMotion()) {
       const { state } = owned.record.job;
-      if (state.tag === 'granted' && state.grant.executor === node && owned.stage.tag === 'given') {
-        this.giveUp(owned, state.grant, owned.stage.run, reason);
-      }
+      if (state.tag === 'granted' && state.grant.executor === node && owned.stage.tag === 'given')
+        owned.stage.run.doom = reason;
     }
-  }
-
-  private giveUp(owned: OwnedJob, grant: GrantNote, run: Run, reason: string): void {
-    const { ownership } = this.parts;
-    ownership.propose(owned, revoke(owned.record.job, grant, reason));
-    ownership.setStage(owned, { tag: 'waiting', until: afterMono(run.lastYesAt, REVOKE_WAIT_MS) });
+    this.onTick();
   }
 
   /** A new link: what became of the grants is asked again at once. */
   onExecutorUp(node: NodeId): void {
     for (const owned of this.parts.ownership.inMotion()) {
       const { state } = owned.record.job;
-      if (state.tag === 'granted' && state.grant.executor === node && owned.stage.tag === 'given') {
-        this.repeat(owned, state, owned.stage.run);
-      }
+      if (isSearched(owned)) this.askFor(owned, node);
+      if (state.tag !== 'granted' || state.grant.executor !== node) continue;
+      if (owned.stage.tag !== 'given' || owned.stage.run.sentAt === undefined) continue;
+      owned.stage.run.doom = undefined;
+      this.repeat(owned, state, owned.stage.run);
     }
   }
 
@@ -223,54 +297,120 @@ export class Assignments {
     const { mono } = this.parts.out.now;
     for (const owned of this.parts.ownership.inMotion()) {
       const { state } = owned.record.job;
-      if (owned.stage.tag === 'waiting' && state.tag === 'revoked') {
-        if (mono >= owned.stage.until) this.settleWithout(owned, state.grant, state.reason);
+      if (owned.stage.tag === 'waiting') {
+        if (mono >= owned.stage.until && state.tag !== 'granted') this.onWaited(owned, state);
       } else if (owned.stage.tag === 'given' && state.tag === 'granted') {
         this.watch(owned, state, owned.stage.run);
       }
     }
   }
 
+  private onWaited(owned: OwnedJob, state: Exclude<JobState, Granted>): void {
+    if (state.tag === 'pending') this.parts.enqueue(owned);
+    else if (state.tag === 'revoked')
+      this.settleWithout(owned, state.grant, { reason: state.reason, hasRun: true });
+  }
+
   private watch(owned: OwnedJob, state: Granted, run: Run): void {
     const { out, stateOf } = this.parts;
+    const { mono } = out.now;
     const executor = stateOf(state.grant.executor);
     const isUnseen = executor === undefined || executor === 'dead' || executor === 'left';
-    if (isUnseen && out.now.mono - run.lastYesAt > UNSEEN_MS) {
-      this.giveUp(
-        owned,
-        state.grant,
-        run,
-        executor ? `its executor is ${executor}` : 'its executor was not seen again',
-      );
+    const yesAt = this.lastYesAt(owned, run);
+    if (isUnseen && run.doom === undefined && mono - yesAt > UNSEEN_MS)
+      run.doom = executor ? `its executor is ${executor}` : 'its executor was not seen again';
+    if (isUnseen && run.doom !== undefined) {
+      if (mono >= yesAt + REVOKE_AFTER_MS) this.giveUp(owned, state.grant, run, run.doom);
       return;
     }
+    if (run.sentAt === undefined || isUnseen) return;
     const isOpen = !run.isStarted || state.cancelAt !== undefined;
-    if (isOpen && !isUnseen && out.now.mono - run.sentAt >= REPEAT_MS)
-      this.repeat(owned, state, run);
+    const isQuiet = mono - Math.max(yesAt, run.sentAt) >= QUIET_MS;
+    if ((isOpen && mono - run.sentAt >= REPEAT_MS) || isQuiet) this.repeat(owned, state, run);
+  }
+
+  /** As far as this node knows: its own yes, as a replica, and what it has heard of others'. */
+  private lastYesAt(owned: OwnedJob, run: Run): MonoMs {
+    const own = this.parts.replicas.get(owned.record.header.job)?.yesAt ?? run.lastYesAt;
+    return asMono(Math.max(own, run.lastYesAt));
+  }
+
+  /** Nobody else starts the job before the lease of the attempt is over on every clock. */
+  private giveUp(owned: OwnedJob, grant: GrantNote, run: Run, reason: string): void {
+    const { ownership } = this.parts;
+    const knownYes = this.lastYesAt(owned, run);
+    ownership.setStage(owned, { tag: 'settling' });
+    ownership.propose(owned, revoke(owned.record.job, grant, reason), () => {
+      if (owned.record.job.state.tag !== 'revoked') return;
+      const lastYes = Math.max(knownYes, owned.youngestYes);
+      ownership.setStage(owned, { tag: 'waiting', until: asMono(lastYes + REVOKE_WAIT_MS) });
+    });
   }
 
   private repeat(owned: OwnedJob, state: Granted, run: Run): void {
-    run.sentAt = this.parts.out.now.mono;
-    if (state.cancelAt === undefined) this.sendGrant(owned, state.grant);
-    else this.cancelAttempt(owned.record.header.job, state.grant);
+    const { out } = this.parts;
+    const { job, accepted, rs, oldRs } = owned.record.header;
+    const { fence, executor } = state.grant;
+    run.sentAt ??= out.now.mono;
+    const isOurs = compareEpochs(fence.epoch, accepted.epoch) === 0;
+    if (state.cancelAt !== undefined) this.cancelAttempt(owned, state.grant);
+    if (isOurs && !run.isStarted && state.cancelAt === undefined)
+      this.sendGrant(owned, state.grant, run);
+    else
+      out.send(executor, { kind: 'adopt', job, fence, epoch: accepted.epoch, sets: { rs, oldRs } });
+    run.sentAt = out.now.mono;
   }
 
-  private settleWithout(owned: OwnedJob, grant: GrantNote, reason: string): void {
+  private settleWithout(
+    owned: OwnedJob,
+    grant: GrantNote,
+    end: { reason: string; hasRun: boolean },
+  ): void {
     const { out, ownership, enqueue } = this.parts;
-    const next = afterLostAttempt(owned.record.job, reason, grant, out.now.wall);
+    const next = afterLostAttempt(owned.record.job, end, grant, out.now.wall);
     ownership.setStage(owned, { tag: 'settling' });
     ownership.propose(owned, next, () => {
       if (next.state.tag === 'pending') enqueue(owned);
     });
   }
+
+  /** Cancels a job of which nothing was granted. */
+  cancelPending(owned: OwnedJob, reason: string, request?: RequestId): void {
+    const { out, ownership, dequeue } = this.parts;
+    const { job } = owned.record.header;
+    dequeue(job);
+    ownership.setStage(owned, { tag: 'settling' });
+    const final = { ...cancelledFinal(out.now.wall), reason };
+    ownership.propose(
+      owned,
+      { ...owned.record.job, state: { tag: 'final', final } },
+      () => request && out.reply(request, { kind: 'cancelled', job }),
+      request,
+    );
+  }
 }
+
+const NO_NONCE = '' as Nonce;
+
+const newRun = (lastYesAt: MonoMs): Run => ({
+  sentAt: undefined,
+  leaseMs: LEASE_MS,
+  isStarted: false,
+  lastYesAt,
+});
+
+const grantedTo = (job: Job, grant: GrantNote): Job => ({
+  ...job,
+  attempts: grant.fence.attempt,
+  state: { tag: 'granted', grant },
+});
+
+/** An attempt of it is looked for that its record does not name. */
+const isSearched = ({ stage, record }: OwnedJob): boolean =>
+  stage.tag === 'waiting' && record.job.state.tag === 'pending';
 
 function isCurrent(owned: OwnedJob, executor: NodeId, fence: Fence): boolean {
   const { state } = owned.record.job;
   if (state.tag !== 'granted' && state.tag !== 'revoked') return false;
   return state.grant.executor === executor && isSameFence(state.grant.fence, fence);
 }
-
-/** Read from disk and not written since: decided long ago. */
-const isStored = (owned: OwnedJob): boolean =>
-  owned.decidedVersion === 0 && owned.afterDecision.length === 0;

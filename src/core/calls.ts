@@ -4,7 +4,7 @@
  */
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
-import type { Reply } from './effects.ts';
+import type { Conflict, Reply } from './effects.ts';
 import type { Submission } from './inputs.ts';
 import type { JobStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
@@ -17,6 +17,8 @@ export type Call =
   | { readonly kind: 'list'; readonly query: RecordQuery }
   | { readonly kind: 'submit'; readonly submission: Submission }
   | { readonly kind: 'cancel'; readonly job: JobId }
+  /** This node's own list, newest first, at most 1,000. */
+  | { readonly kind: 'conflicts' }
   | {
       readonly kind: 'readOutput';
       readonly job: JobId;
@@ -33,6 +35,7 @@ export type Answer =
   /** Undefined: there is no such record here. */
   | { readonly kind: 'lookUp'; readonly found: LiveRecord | undefined }
   | { readonly kind: 'list'; readonly records: readonly LiveRecord[] }
+  | { readonly kind: 'conflicts'; readonly conflicts: readonly Conflict[] }
   | { readonly kind: 'reply'; readonly reply: Reply }
   /** Undefined: nothing is kept for this attempt here. */
   | { readonly kind: 'output'; readonly chunk: OutputChunk | undefined };
@@ -54,10 +57,18 @@ export interface LiveRecord {
   readonly record: JobRecord;
   /** JOB_RUNNING once the executor said so; else the recorded status. */
   readonly status: JobStatus;
+  /** `local`: lost with one disk; `replicated`: on two at least. */
+  readonly durability: Durability;
+  /** An outcome is known and is being agreed on: not final yet. */
+  readonly isSettling: boolean;
+  /** The answering node decides about the job, and so knows all of it. */
+  readonly isOwner: boolean;
   readonly startedAt?: WallMs | undefined;
   /** While it waits: what each node says. Sorted by node. */
   readonly waiting: readonly WaitingReason[];
 }
+
+export type Durability = 'local' | 'replicated';
 
 export interface WaitingReason {
   readonly node: NodeId;

@@ -6,6 +6,7 @@
  * | part        | file           | decides                                              |
  * |-------------|----------------|------------------------------------------------------|
  * | membership  | membership.ts  | who is alive, suspect, dead; whom to dial            |
+ * | records     | records.ts     | what is kept, decided, taken over and moved, with peers |
  * | ownership   | ownership.ts   | the jobs this node owns, and when a move is decided  |
  * | intake      | intake.ts      | what a submit and a cancel do                        |
  * | dispatch    | dispatch.ts    | which node is offered a waiting job                  |
@@ -18,6 +19,7 @@ import type { Random } from '../base/random.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { Assignments } from './assignments.ts';
 import type { LiveRecord } from './calls.ts';
+import { Departure } from './departure.ts';
 import { Dispatch } from './dispatch.ts';
 import type { Effect, Write } from './effects.ts';
 import { Execution } from './execution.ts';
@@ -28,9 +30,10 @@ import { recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Member, MemberChange } from './member.ts';
 import { Membership } from './membership.ts';
-import type { JobMessage, Message } from './messages.ts';
+import type { DispatchMessage, JobMessage, Message } from './messages.ts';
 import { Outgoing } from './outgoing.ts';
 import { type OwnedJob, Ownership } from './ownership.ts';
+import { isRegisterMessage, Records } from './records.ts';
 
 /** Between two ticks; every time limit of the core is exact to this much. */
 export const TICK_MS = 100;
@@ -59,60 +62,97 @@ export interface Owned {
 export class Core {
   private readonly out: Outgoing;
   private readonly membership: Membership;
+  private readonly records: Records;
   private readonly ownership: Ownership;
   private readonly intake: Intake;
   private readonly dispatch: Dispatch;
   private readonly assignments: Assignments;
   private readonly execution: Execution;
+  private readonly departure: Departure;
   private readonly facts: () => NodeFacts;
   private tickAt: MonoMs;
   private isPeersTurn = true;
-  private drain: { readonly deadline: MonoMs; hasGivenBack: boolean; isDone: boolean } | undefined;
 
   constructor(options: CoreOptions) {
     this.facts = options.facts;
     this.tickAt = options.now.mono;
-    this.out = new Outgoing({
-      node: options.node,
-      boot: options.boot,
-      random: options.random,
-      now: options.now,
-    });
+    this.out = new Outgoing(options);
     const { out } = this;
-    this.execution = new Execution({
+    this.records = this.makeRecords();
+    this.execution = this.makeExecution(options);
+    this.membership = this.makeMembership(options);
+    const { records, membership, execution } = this;
+    this.ownership = new Ownership({
       out,
-      facts: this.facts,
-      killGraceMs: options.killGraceMs,
-      queued: () => this.dispatch.queued,
+      register: records.register,
+      onDeposed: (owned) => this.dispatch.forget(owned),
+      onRefused: (job) => records.replicas.withdraw(job),
+      onTooFew: (owned) => this.assignments.cancelPending(owned, TOO_FEW),
     });
-    this.membership = new Membership({
-      out,
-      peerTimeoutMs: options.peerTimeoutMs,
-      load: () => this.load(),
-      onChange: (change) => this.onMemberChange(change),
-      onLoad: (member, isFreer) => this.onPeerLoad(member, isFreer),
-    });
-    this.ownership = new Ownership(out);
     const { ownership } = this;
+    const enqueue = (owned: OwnedJob): void => this.dispatch.enqueue(owned);
+    this.assignments = new Assignments({
+      out,
+      ownership,
+      replicas: records.replicas,
+      enqueue,
+      dequeue: (job) => this.dispatch.dequeue(job),
+      stateOf: (peer) => membership.stateOf(peer),
+      linked: () => membership.linked().map((member) => member.facts.node),
+    });
+    const { assignments } = this;
     this.dispatch = new Dispatch({
       out,
       ownership,
-      assignments: () => this.assignments,
+      assignments,
       nodes: () => this.nodes(),
-      onAnswered: (node, change) => this.membership.adjustLoad(node, change),
+      onAnswered: (peer, change) => membership.adjustLoad(peer, change),
     });
-    const enqueue = (owned: OwnedJob): void => this.dispatch.enqueue(owned);
-    const dequeue = (job: JobId): void => this.dispatch.dequeue(job);
-    const stateOf = (node: NodeId) => this.membership.stateOf(node);
-    this.assignments = new Assignments({ out, ownership, enqueue, dequeue, stateOf });
-    const sendCancel = (owned: OwnedJob): void => this.assignments.sendCancel(owned);
     this.intake = new Intake({
       out,
       ownership,
-      maxJobs: options.maxJobs,
+      records,
+      assignments,
       enqueue,
-      dequeue,
-      sendCancel,
+      maxJobs: options.maxJobs,
+    });
+    const { intake, dispatch } = this;
+    const { replicas } = records;
+    const parts = { out, intake, dispatch, execution, membership, ownership, replicas };
+    this.departure = new Departure(parts);
+  }
+
+  private makeRecords(): Records {
+    return new Records({
+      out: this.out,
+      membership: () => this.membership,
+      ownership: () => this.ownership,
+      onWon: (found, won) =>
+        this.ownership.takeOver(found, won, (owned) => this.assignments.resume(owned)),
+      onFree: (submission, at, requests) => this.intake.onFree(submission, at, requests),
+      onGivingWay: (job) => this.endAttemptOf(job),
+    });
+  }
+
+  private makeExecution({ killGraceMs }: CoreOptions): Execution {
+    return new Execution({
+      out: this.out,
+      facts: this.facts,
+      isBanned: (peer) => this.records.isBanned(peer),
+      killGraceMs,
+      queued: () => this.dispatch.queued,
+    });
+  }
+
+  private makeMembership({ peerTimeoutMs }: CoreOptions): Membership {
+    return new Membership({
+      out: this.out,
+      isBanned: (peer) => this.records.isBanned(peer),
+      peerTimeoutMs,
+      load: () => this.load(),
+      marks: () => this.records.register.markCount,
+      onChange: (change) => this.onMemberChange(change),
+      onLoad: (peer, isFreer) => this.onPeerLoad(peer, isFreer),
     });
   }
 
@@ -160,7 +200,7 @@ export class Core {
       case 'committed':
         return this.onCommitted(input.writes);
       case 'stored':
-        return this.ownership.onStored(input.job, input.record);
+        return this.records.replicas.onStored(input.job, input.record);
       case 'storeChanged':
         return this.onStoreChanged(input.isWorking);
       case 'hint':
@@ -179,8 +219,10 @@ export class Core {
         return this.intake.onSubmit(input.request, input.submission);
       case 'cancel':
         return this.intake.onCancel(input.request, input.job);
+      case 'forget':
+        return this.records.forget(input.request, input.node);
       case 'drain':
-        return this.onDrain(input.deadlineMs);
+        return this.departure.begin(input.deadlineMs, input.way);
       default:
         return unreachable(input);
     }
@@ -197,6 +239,7 @@ export class Core {
       case 'heard':
       case 'members':
       case 'goodbye':
+      case 'banned':
         return this.membership.onMessage(from, message);
       case 'claim':
       case 'refuse':
@@ -208,6 +251,11 @@ export class Core {
   }
 
   private onJobMessage(from: NodeId, boot: BootId, message: JobMessage): void {
+    if (isRegisterMessage(message)) this.records.onMessage(from, message);
+    else this.onDispatchMessage(from, boot, message);
+  }
+
+  private onDispatchMessage(from: NodeId, boot: BootId, message: DispatchMessage): void {
     switch (message.kind) {
       case 'offer':
         return this.execution.onOffer(from, message);
@@ -224,7 +272,7 @@ export class Core {
       case 'reject':
         return this.assignments.onReject(from, message);
       case 'renew':
-        return this.assignments.onRenew(from, message);
+        return this.records.leases.onRenew(from, message);
       case 'renewed':
         return this.execution.onRenewed(from, message);
       case 'result':
@@ -232,25 +280,38 @@ export class Core {
         return this.assignments.onResult(from, message.job, message.outcome);
       case 'acknowledge':
         return this.execution.outbox.onAcknowledge(from, message.job, message.fence);
+      case 'gone':
+        return this.execution.outbox.onGone(from, message.job, message.fence);
       case 'cancel':
-        return this.execution.onCancel(from, message.job, message.fence);
+        return this.execution.onCancel(from, message);
+      case 'whoHas':
+        return this.execution.onWhoHas(from, message);
+      case 'have':
+        return this.assignments.onHave(from, message);
+      case 'adopt':
+        return this.execution.onAdopt(from, message);
       default:
         return unreachable(message);
     }
   }
 
+  private endAttemptOf(job: JobId): void {
+    const owned = this.ownership.get(job);
+    if (owned) this.assignments.sendCancel(owned);
+  }
+
   // -------------------------------------------------------------- disk
 
   private onRestored({ state, survivors }: Extract<Input, { kind: 'restored' }>): void {
-    for (const record of state.records)
-      this.ownership.adopt(record, (owned) => this.assignments.resume(owned));
+    this.records.onRestored(state);
     this.execution.onRestored(state, survivors);
+    this.records.begin();
   }
 
   private onCommitted(writes: readonly Write[]): void {
     for (const write of writes) {
-      if (write.kind === 'record') this.ownership.onAccepted(this.out.self, write.header);
-      else if (write.kind === 'started') this.execution.onStartedWritten(write);
+      this.records.onCommitted(write);
+      if (write.kind === 'started') this.execution.onStartedWritten(write);
     }
   }
 
@@ -268,6 +329,7 @@ export class Core {
     const { node, name } = member.facts;
     this.out.event({ kind: 'memberChanged', node, name, state: member.state, reason });
     if (kind === 'up') {
+      this.records.onUp(node);
       this.assignments.onExecutorUp(node);
       this.execution.outbox.onPeerUp(node);
     } else {
@@ -279,6 +341,7 @@ export class Core {
         kind === 'left' ? 'its executor left' : `its executor died: ${reason}`,
       );
       this.execution.slots.onOwnerGone(node);
+      this.records.onGone(node);
     }
     this.dispatch.onMembersChanged();
   }
@@ -297,52 +360,12 @@ export class Core {
   private onTick(): void {
     this.tickAt = afterMono(this.out.now.mono, TICK_MS);
     this.membership.onTick(TICK_MS);
+    this.ownership.onTick();
+    this.records.onTick();
     this.assignments.onTick();
     this.execution.onTick();
     this.dispatch.onTick();
-    this.checkDrain();
-  }
-
-  // -------------------------------------------------------------- leaving
-
-  /** New work is refused from here on; jobs given away are still waited for. */
-  private onDrain(deadlineMs: number): void {
-    const deadline = afterMono(this.out.now.mono, deadlineMs);
-    this.intake.isDraining = true;
-    this.execution.slots.isDraining = true;
-    this.dispatch.isPaused = true;
-    this.drain = {
-      deadline,
-      hasGivenBack: this.drain?.hasGivenBack ?? false,
-      isDone: this.drain?.isDone ?? false,
-    };
-    this.membership.pingAll();
-    this.checkDrain();
-  }
-
-  /** After the deadline what still runs is given back, and its owners get a moment to take it. */
-  private checkDrain(): void {
-    const { drain } = this;
-    if (!drain || drain.isDone) return;
-    const { mono } = this.out.now;
-    const isIdle =
-      this.execution.running === 0 &&
-      !this.execution.outbox.hasHearers((node) => this.mayHear(node)) &&
-      this.ownership.movingCount === 0;
-    if (mono >= drain.deadline && !drain.hasGivenBack) {
-      drain.hasGivenBack = true;
-      this.execution.giveBackAll();
-    }
-    if (!isIdle && mono < drain.deadline + LAST_WORDS_MS) return;
-    drain.isDone = true;
-    this.membership.sayGoodbye();
-    this.out.emit({ kind: 'drained' });
-  }
-
-  /** An owner that is dead gets the outcome when both are back; nobody waits for that. */
-  private mayHear(node: NodeId): boolean {
-    const state = this.membership.stateOf(node);
-    return state === 'alive' || state === 'suspect';
+    this.departure.onTick();
   }
 
   // -------------------------------------------------------------- views
@@ -373,23 +396,33 @@ export class Core {
 
   /** Adds to a record from disk what is only in memory. */
   enliven(record: JobRecord): LiveRecord {
-    const owned = this.ownership.get(record.header.job);
-    const status = recordedStatus(record.job.state);
-    if (!owned) return { record, status, waiting: [] };
+    const { job, rs } = record.header;
+    const owned = this.ownership.get(job);
+    const isFinal = record.job.state.tag === 'final';
+    const isSettling = isFinal && this.records.replicas.get(job)?.isSettled === false;
+    const status = isSettling ? 'JOB_RUNNING' : recordedStatus(record.job.state);
+    const isLocal =
+      rs.length < 2 ||
+      this.records.register.lackingOf(job) !== undefined ||
+      (owned !== undefined && owned.decidedVersion === 0);
+    const live = {
+      record,
+      durability: isLocal ? ('local' as const) : ('replicated' as const),
+      isSettling,
+      isOwner: owned !== undefined || (isFinal && !isSettling),
+      status,
+      waiting: [],
+    };
+    if (!owned) return live;
     if (owned.stage.tag === 'given' && owned.stage.run.isStarted && status === 'JOB_ASSIGNED') {
       const { startedAt } = owned.stage.run;
       return {
-        record,
+        ...live,
         status: 'JOB_RUNNING',
-        waiting: [],
         startedAt: startedAt === undefined ? undefined : asWall(startedAt),
       };
     }
-    return {
-      record,
-      status,
-      waiting: status === 'JOB_PENDING' ? this.dispatch.explain(owned) : [],
-    };
+    return { ...live, waiting: status === 'JOB_PENDING' ? this.dispatch.explain(owned) : [] };
   }
 
   private nodes(): { facts: NodeFacts; state: Member['state']; load: Load }[] {
@@ -398,5 +431,4 @@ export class Core {
   }
 }
 
-/** From giving back to leaving: time for the outcomes to be acknowledged. */
-const LAST_WORDS_MS = 3000;
+const TOO_FEW = 'not enough nodes took it in time';

@@ -21,7 +21,7 @@ const MAX_SKIPPED = 16;
 export interface DispatchParts {
   readonly out: Outgoing;
   readonly ownership: Ownership;
-  readonly assignments: () => Assignments;
+  readonly assignments: Assignments;
   /** All members and the own node, by node id. */
   readonly nodes: () => readonly NodeView[];
   /** What this answer to a node does to its slots, before it says so itself. */
@@ -67,6 +67,12 @@ export class Dispatch {
     this.queue.remove(job);
     const owned = this.parts.ownership.get(job);
     if (owned?.stage.tag === 'offered') this.endOffer(owned, owned.stage.to);
+  }
+
+  /** Another node decides about it now. */
+  forget(owned: OwnedJob): void {
+    this.queue.remove(owned.record.header.job);
+    if (owned.stage.tag === 'offered') this.endOffer(owned, owned.stage.to);
   }
 
   /** Slots may have fallen free. */
@@ -175,7 +181,7 @@ export class Dispatch {
     const why =
       owned.stage.tag === 'offered' && owned.stage.to === from ? owned.stage.why : 'asked for work';
     this.dequeue(owned.record.header.job);
-    this.parts.assignments().grant(owned, { node: from, boot, nonce: claim.nonce }, why);
+    this.parts.assignments.grant(owned, { node: from, boot, nonce: claim.nonce }, why);
     this.parts.onAnswered(from, { claimed: -1, running: 1 });
   }
 

@@ -9,7 +9,7 @@ import type { MonoMs, WallMs } from '../base/instant.ts';
 import type { AttemptOutcome, JobStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Grant, Message, Signal } from './messages.ts';
-import type { Fence, RecordHeader } from './record.ts';
+import type { Ban, Epoch, Fence, RecordHeader } from './record.ts';
 
 export type Effect =
   | { readonly kind: 'persist'; readonly write: Write }
@@ -40,7 +40,25 @@ export type Effect =
 
 /** One row to write. All writes of a turn share one transaction. */
 export type Write =
-  | ({ readonly kind: 'record' } & JobRecord)
+  /** A value this node keeps as a replica, with its promise. Never regresses what is there. */
+  | ({
+      readonly kind: 'record';
+      /** A final state that needs nobody else's word: as with a `settled` in the same commit. */
+      readonly isSettled?: true;
+    } & JobRecord)
+  /** Nothing below this epoch is taken; also for a job of which no value is here. */
+  | { readonly kind: 'promise'; readonly job: JobId; readonly epoch: Epoch }
+  /** Its final state is decided; `isEverywhere`: and on every disk of its sets. */
+  | { readonly kind: 'settled'; readonly job: JobId; readonly isEverywhere: boolean }
+  /**
+   * This node keeps the record no more, only its promise: it moved away, or another birth of its
+   * id won.
+   */
+  | { readonly kind: 'dropped'; readonly job: JobId; readonly promised: Epoch }
+  /** A pair's owner decided alone: the peer lacks the value. Undefined: it has it now. */
+  | { readonly kind: 'marked'; readonly job: JobId; readonly lacking: NodeId | undefined }
+  | { readonly kind: 'ban'; readonly ban: Ban }
+  | { readonly kind: 'conflict'; readonly conflict: Conflict }
   /** The executor's word, before it starts, that this fence is used up. */
   | {
       readonly kind: 'started';
@@ -69,6 +87,19 @@ export type SupervisedLease =
   /** Never ended for its lease: the job prefers to run on, perhaps twice. */
   | { readonly tag: 'unlimited' };
 
+/** What a person must know of although the mesh went on: listed by `mesh doctor`. */
+export interface Conflict {
+  readonly job: JobId;
+  readonly at: WallMs;
+  /**
+   * `births`: one id was taken on both sides of a partition. `outcomes`: another attempt ended as
+   * well, after the job was decided. `forgotten`: a forgotten node came back with it.
+   */
+  readonly tag: 'births' | 'outcomes' | 'forgotten';
+  /** What happened, as a sentence. */
+  readonly note: string;
+}
+
 /** All an executor adapter needs to run one attempt. */
 export interface AttemptOrder {
   readonly job: JobId;
@@ -78,7 +109,21 @@ export interface AttemptOrder {
 }
 
 export type Reply =
-  | { readonly kind: 'submitted'; readonly record: JobRecord; readonly isRepeat: boolean }
+  | {
+      readonly kind: 'submitted';
+      readonly record: JobRecord;
+      readonly isRepeat: boolean;
+      /** How many disks have it. */
+      readonly disks: number;
+    }
+  /** It is recorded as cancelled: not enough disks took it in time. */
+  | { readonly kind: 'fewReplicas'; readonly wanted: number; readonly disks: number }
+  /** The replicas of this id do not answer; nothing was recorded. */
+  | { readonly kind: 'noQuorum'; readonly job: JobId }
+  /** Another node decides about it now: whether it was taken must be asked there. */
+  | { readonly kind: 'deposed'; readonly job: JobId }
+  | { readonly kind: 'forgotten'; readonly ban: Ban }
+  | { readonly kind: 'unknownNode' }
   | { readonly kind: 'keyConflict'; readonly job: JobId }
   | { readonly kind: 'queueFull'; readonly limit: number }
   | { readonly kind: 'notAccepting'; readonly reason: 'draining' | 'disk' }
@@ -107,5 +152,8 @@ export type MeshEvent =
     }
   | { readonly kind: 'attemptStarted'; readonly job: JobId; readonly fence: Fence }
   | { readonly kind: 'attemptEnded'; readonly job: JobId; readonly outcome: AttemptOutcome }
+  /** The mesh has forgotten this node. */
+  | { readonly kind: 'banned'; readonly by: NodeId }
+  | { readonly kind: 'conflictFound'; readonly conflict: Conflict }
   | { readonly kind: 'anomaly'; readonly note: string; readonly node?: NodeId | undefined }
   | { readonly kind: 'stalled'; readonly lateMs: number; readonly at: MonoMs };

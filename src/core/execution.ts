@@ -9,24 +9,26 @@
  * | active     | told to start                       | it ended, of itself or by a stop               |
  * | (outbox)   | its outcome is known                | a replica of the job acknowledged the outcome  |
  */
-import type { JobId, NodeId } from '../base/ids.ts';
+import type { NodeId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
 import type { SupervisedLease, Write } from './effects.ts';
 import { misfitOf } from './election.ts';
 import type { Load, NodeFacts } from './facts.ts';
+import { HeldLease } from './held-lease.ts';
 import type { AttemptReport, StartedRow, StoredState, Survivor } from './inputs.ts';
 import { type AttemptEnd, type AttemptOutcome, NO_OUTPUT } from './job.ts';
 import { LEASE_GRACE_MS, LEASE_MS, RENEW_INTERVAL_MS } from './lease.ts';
-import type { AttemptRef, Grant, JobMessage, RefusalReason } from './messages.ts';
+import type { AttemptRef, Grant, JobMessage, LeaseRef, RefusalReason } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import type { Outgoing } from './outgoing.ts';
-import { attemptKey, type Fence } from './record.ts';
-import { majorityOf } from './register.ts';
+import { replicasOf } from './quorum.ts';
+import { attemptKey, compareEpochs } from './record.ts';
 import { Slots } from './slots.ts';
 
 export interface ExecutionParts {
   readonly out: Outgoing;
   readonly facts: () => NodeFacts;
+  readonly isBanned: (node: NodeId) => boolean;
   /** From the SIGTERM at a timeout or cancel to the SIGKILL. */
   readonly killGraceMs: number;
   /** Jobs that this node owns and that wait for a node. */
@@ -35,12 +37,10 @@ export interface ExecutionParts {
 
 interface Attempt {
   readonly grant: Grant;
-  /** Who gave it; the first it speaks to. */
-  readonly owner: NodeId;
+  /** Who decides about the job now: the one that gave it, or that adopted it. */
+  owner: NodeId;
   phase: 'committing' | 'active';
-  leaseUntil: MonoMs;
-  /** Answers to the newest renewal. */
-  renewal: { sentAt: MonoMs; yes: Set<NodeId> };
+  readonly lease: HeldLease;
   startedAt?: number | undefined;
   deadline?: MonoMs | undefined;
   /** Why this node ends it; then its exit tells nothing about the job. */
@@ -64,7 +64,7 @@ export class Execution {
   constructor(parts: ExecutionParts) {
     this.parts = parts;
     this.slots = new Slots(parts.out);
-    this.outbox = new Outbox(parts.out);
+    this.outbox = new Outbox(parts.out, parts.isBanned);
   }
 
   load(): Load {
@@ -134,8 +134,7 @@ export class Execution {
       grant,
       owner: from,
       phase: 'committing',
-      leaseUntil,
-      renewal: noRenewal(),
+      lease: new HeldLease(grant.fence.epoch, grant, leaseUntil),
       isCutShort: false,
     });
     out.persist({ kind: 'started', job: grant.job, fence: grant.fence, grant, at: out.now.wall });
@@ -159,7 +158,7 @@ export class Execution {
     const { out } = this.parts;
     const attempt = this.attempts.get(attemptKey(write.job, write.fence));
     if (attempt?.phase !== 'committing') return;
-    if (!attempt.stop && out.now.mono >= attempt.leaseUntil) {
+    if (!attempt.stop && out.now.mono >= attempt.lease.until) {
       attempt.stop = {
         tag: 'returned',
         reason: 'the disk was too slow: the lease ended before the start',
@@ -196,7 +195,7 @@ export class Execution {
     report: Pick<AttemptOutcome, 'startedAt' | 'finishedAt' | 'stdout' | 'stderr'>,
   ): void {
     const { out } = this.parts;
-    const { job, fence, rs } = attempt.grant;
+    const { job, fence } = attempt.grant;
     const { startedAt, finishedAt, stdout, stderr } = report;
     const outcome: AttemptOutcome = {
       fence,
@@ -208,7 +207,8 @@ export class Execution {
       stderr,
     };
     this.attempts.delete(attemptKey(job, fence));
-    this.outbox.add({ job, rs, outcome }, attempt.leaseUntil);
+    const rs = [...new Set([...replicasOf(attempt.lease.sets), attempt.owner])];
+    this.outbox.add({ job, rs, outcome }, attempt.lease.until);
     out.event({ kind: 'attemptEnded', job, outcome });
   }
 
@@ -230,9 +230,10 @@ export class Execution {
     if (attempt.phase === 'active') this.parts.out.emit({ kind: 'stop', job, fence, graceMs });
   }
 
-  onCancel(from: NodeId, job: JobId, fence: Fence): void {
+  onCancel(from: NodeId, { job, fence, epoch }: Extract<JobMessage, { kind: 'cancel' }>): void {
     const key = attemptKey(job, fence);
     const attempt = this.attempts.get(key);
+    if (attempt && compareEpochs(epoch, attempt.lease.epoch) < 0) return;
     if (attempt) this.stop(attempt, { tag: 'cancelled' }, this.parts.killGraceMs);
     else if (!this.outbox.repeat(key) && !this.outbox.isUsed(key)) {
       this.slots.dropJob(from, job);
@@ -252,28 +253,53 @@ export class Execution {
   /** Before the node leaves: what still runs is given back to its owners. */
   giveBackAll(): void {
     for (const attempt of this.attempts.values()) {
-      this.stop(attempt, { tag: 'returned', reason: 'its node shut down' }, LEASE_GRACE_MS);
+      this.stop(attempt, { tag: 'returned', reason: 'its node shut down' }, GIVE_BACK_GRACE_MS);
     }
+  }
+
+  // -------------------------------------------------------------- new owners
+
+  /** The owner is another one now, or asks again; the attempt goes on under its epoch. */
+  onAdopt(from: NodeId, { job, fence, epoch, sets }: Extract<JobMessage, { kind: 'adopt' }>): void {
+    const key = attemptKey(job, fence);
+    const attempt = this.attempts.get(key);
+    if (attempt) {
+      if (!attempt.lease.adopt(epoch, sets, this.parts.out.now.mono)) return;
+      attempt.owner = from;
+      this.sayStarted(attempt);
+      this.renew([attempt]);
+    } else if (!this.outbox.repeat(key, from)) {
+      this.rememberRejected(key);
+      this.reject(from, { job, fence }, 'its node knows nothing of it');
+    }
+  }
+
+  /** A new owner whose record may lack the last grant. */
+  onWhoHas(from: NodeId, { job, epoch }: Extract<JobMessage, { kind: 'whoHas' }>): void {
+    for (const { grant, lease } of this.attempts.values()) {
+      if (grant.job !== job || compareEpochs(lease.epoch, epoch) > 0) continue;
+      this.parts.out.send(from, { kind: 'have', job, fence: grant.fence, nonce: grant.nonce });
+    }
+    this.outbox.repeatJob(job, from);
   }
 
   // -------------------------------------------------------------- leases, time
 
   onRenewed(from: NodeId, answer: Extract<JobMessage, { kind: 'renewed' }>): void {
+    const { mono } = this.parts.out.now;
     for (const ref of answer.granted) {
       const attempt = this.attempts.get(attemptKey(ref.job, ref.fence));
-      if (!attempt || attempt.renewal.sentAt !== answer.sentAt || !attempt.grant.rs.includes(from))
-        continue;
-      attempt.renewal.yes.add(from);
-      if (attempt.renewal.yes.size < majorityOf(attempt.grant.rs)) continue;
-      const until = afterMono(attempt.renewal.sentAt, LEASE_MS);
-      if (until <= attempt.leaseUntil) continue;
-      attempt.leaseUntil = until;
-      this.prolong(attempt);
+      if (attempt?.lease.onYes(from, asMono(answer.sentAt), mono, this.parts.isBanned))
+        this.prolong(attempt);
+    }
+    for (const { job, fence, accepted, sets } of answer.moved) {
+      const attempt = this.attempts.get(attemptKey(job, fence));
+      // Yes counts only from those who keep the record now, so they are asked at once.
+      if (attempt?.lease.move(accepted, sets, mono)) this.renew([attempt]);
     }
     for (const ref of answer.revoked) {
       const attempt = this.attempts.get(attemptKey(ref.job, ref.fence));
-      if (attempt?.grant.rs.includes(from))
-        this.stop(attempt, { tag: 'cancelled' }, this.parts.killGraceMs);
+      if (attempt) this.stop(attempt, { tag: 'cancelled' }, this.parts.killGraceMs);
     }
   }
 
@@ -290,51 +316,58 @@ export class Execution {
   }
 
   private checkTimes(attempt: Attempt, mono: MonoMs): void {
-    const isLeaseOver = mono >= attempt.leaseUntil - LEASE_GRACE_MS;
-    if (isLeaseOver && attempt.phase === 'active' && !this.isOwnQuorum(attempt)) {
+    const isLeaseOver = mono >= attempt.lease.until - LEASE_GRACE_MS;
+    if (
+      isLeaseOver &&
+      attempt.phase === 'active' &&
+      !attempt.lease.isOwnQuorum(this.parts.out.self)
+    ) {
+      // A machine that slept must not end its own node's attempts as it wakes, so not those.
       this.cutShort(attempt, mono);
     } else if (attempt.deadline !== undefined && mono >= attempt.deadline) {
       this.stop(attempt, { tag: 'timeout' }, this.parts.killGraceMs);
     }
   }
 
-  /**
-   * This node alone decides about the job, so nobody can have given it to another one. Without
-   * this a machine that slept would end all its own attempts as it wakes.
-   */
-  private isOwnQuorum({ grant: { rs } }: Attempt): boolean {
-    return majorityOf(rs) === 1 && rs.includes(this.parts.out.self);
-  }
-
   /** Also an attempt that is being ended already: its grace may be longer than its lease. */
   private cutShort(attempt: Attempt, mono: MonoMs): void {
-    if (attempt.isCutShort) return;
+    if (attempt.isCutShort || attempt.grant.spec.onIsolation === 'continue') return;
     attempt.isCutShort = true;
     attempt.stop ??= { tag: 'lost', reason: 'its lease ran out: the owner was not heard' };
     const { job, fence } = attempt.grant;
-    const graceMs = Math.max(0, Math.min(LEASE_GRACE_MS, attempt.leaseUntil - mono));
+    const graceMs = Math.max(0, Math.min(LEASE_GRACE_MS, attempt.lease.until - mono));
     this.parts.out.emit({ kind: 'stop', job, fence, graceMs });
   }
 
   private renewAll(mono: MonoMs): void {
     this.renewedAt = mono;
-    const byPeer = new Map<NodeId, AttemptRef[]>();
-    for (const attempt of this.attempts.values()) {
-      attempt.renewal = { sentAt: mono, yes: new Set() };
-      const ref = { job: attempt.grant.job, fence: attempt.grant.fence };
-      for (const peer of attempt.grant.rs) {
+    this.renew(this.attempts.values());
+  }
+
+  private renew(attempts: Iterable<Attempt>): void {
+    const { mono } = this.parts.out.now;
+    const byPeer = new Map<NodeId, LeaseRef[]>();
+    let sentAt = mono;
+    for (const attempt of attempts) {
+      const { job, fence } = attempt.grant;
+      const { epoch, hash, sets } = attempt.lease;
+      sentAt = asMono(Math.max(sentAt, attempt.lease.stamp(mono)));
+      const ref = { job, fence, epoch, sets: hash };
+      for (const peer of replicasOf(sets)) {
         const refs = byPeer.get(peer);
         if (refs) refs.push(ref);
         else byPeer.set(peer, [ref]);
       }
     }
     for (const [peer, attempts] of byPeer)
-      this.parts.out.signal(peer, { kind: 'renew', sentAt: mono, attempts });
+      this.parts.out.signal(peer, { kind: 'renew', sentAt, attempts });
   }
 
   private supervisedLease(attempt: Attempt): SupervisedLease {
-    if (this.isOwnQuorum(attempt)) return { tag: 'ownNode', afterDeathMs: LEASE_MS };
-    return { tag: 'leased', leftMs: Math.max(0, attempt.leaseUntil - this.parts.out.now.mono) };
+    if (attempt.grant.spec.onIsolation === 'continue') return { tag: 'unlimited' };
+    if (attempt.lease.isOwnQuorum(this.parts.out.self))
+      return { tag: 'ownNode', afterDeathMs: LEASE_MS };
+    return { tag: 'leased', leftMs: Math.max(0, attempt.lease.until - this.parts.out.now.mono) };
   }
 
   private prolong(attempt: Attempt): void {
@@ -375,7 +408,8 @@ export class Execution {
         startedAt: row.at,
         ...NOTHING_SEEN(out.now.wall),
       };
-      this.outbox.add({ job: row.job, rs: row.grant.rs, outcome }, leaseUntil);
+      const rs = replicasOf(row.grant);
+      this.outbox.add({ job: row.job, rs, outcome }, leaseUntil);
     }
     for (const { job, fence } of living.values())
       out.emit({ kind: 'stop', job, fence, graceMs: 0 });
@@ -388,8 +422,11 @@ export class Execution {
       grant,
       owner: grant.fence.epoch.node,
       phase: 'active',
-      leaseUntil: afterMono(now.mono, Math.min(LEASE_MS, leaseLeftMs ?? LEASE_MS)),
-      renewal: noRenewal(),
+      lease: new HeldLease(
+        grant.fence.epoch,
+        grant,
+        afterMono(now.mono, Math.min(LEASE_MS, leaseLeftMs ?? LEASE_MS)),
+      ),
       startedAt,
       deadline: afterMono(now.mono, Math.max(0, grant.spec.timeoutMs - ranMs)),
       isCutShort: false,
@@ -397,12 +434,9 @@ export class Execution {
   }
 }
 
+/** From the SIGTERM to the SIGKILL of what a leaving node gives back. */
+const GIVE_BACK_GRACE_MS = 1000;
 const CANCELLED_BEFORE = 'cancelled before its start';
-
-const noRenewal = (): Attempt['renewal'] => ({
-  sentAt: asMono(Number.NEGATIVE_INFINITY),
-  yes: new Set(),
-});
 
 const NOTHING_SEEN = (finishedAt: AttemptOutcome['finishedAt']) => ({
   finishedAt,

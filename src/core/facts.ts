@@ -37,6 +37,8 @@ export interface Load {
   readonly queued: number;
   /** Shutting down: takes no new work. */
   readonly draining: boolean;
+  /** It goes for good: its records move to other nodes. */
+  readonly leaving: boolean;
   /** False while its disk takes no writes: not electable. */
   readonly accepting: boolean;
 }
@@ -47,6 +49,7 @@ export const IDLE_LOAD: Load = {
   slots: 0,
   queued: 0,
   draining: false,
+  leaving: false,
   accepting: true,
 };
 

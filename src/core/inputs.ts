@@ -9,7 +9,7 @@ import type { NodeFacts } from './facts.ts';
 import type { AttemptEnd, AttemptOutcome, JobSpec, OutputTail } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Grant, Message } from './messages.ts';
-import type { Fence } from './record.ts';
+import type { Ban, Epoch, Fence } from './record.ts';
 
 export type Input =
   /** First of all, once: what the disk holds, and which attempts of the earlier life still run. */
@@ -61,8 +61,17 @@ export type Input =
   | { readonly kind: 'report'; readonly report: AttemptReport }
   | { readonly kind: 'submit'; readonly request: RequestId; readonly submission: Submission }
   | { readonly kind: 'cancel'; readonly request: RequestId; readonly job: JobId }
+  /** Ban a node that will not return. */
+  | { readonly kind: 'forget'; readonly request: RequestId; readonly node: NodeId }
   /** Take no new work; after `deadlineMs` give back what still runs. */
-  | { readonly kind: 'drain'; readonly deadlineMs: number };
+  | { readonly kind: 'drain'; readonly deadlineMs: number; readonly way: Leaving };
+
+/**
+ * `stop`: what runs may end, the jobs wait here for the next start or are handed over. `restart`:
+ * at once; jobs are handed over, what runs goes on and is adopted by the next start. `leave`: for
+ * good; records move to other nodes first.
+ */
+export type Leaving = 'stop' | 'restart' | 'leave';
 
 export interface Submission {
   readonly job: JobId;
@@ -106,12 +115,20 @@ export type AttemptReport =
     };
 
 export interface StoredState {
-  /** Those that are not final. */
-  readonly records: readonly JobRecord[];
+  /** Those that are not final, or final and not known to be decided; owned or only kept. */
+  readonly records: readonly StoredRecord[];
+  /** Promises for jobs of which no value is here. */
+  readonly promises: readonly { readonly job: JobId; readonly epoch: Epoch }[];
+  readonly bans: readonly Ban[];
   /** Fences used up here, with or without outcome. */
   readonly started: readonly StartedRow[];
   /** Outcomes that no owner has acknowledged. */
   readonly outbox: readonly OutboxRow[];
+}
+
+export interface StoredRecord extends JobRecord {
+  /** The peer of a pair that lacks this value. */
+  readonly lacking?: NodeId | undefined;
 }
 
 export interface StartedRow {

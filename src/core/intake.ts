@@ -2,26 +2,25 @@
  * What clients ask for: new jobs and cancels. A submit is answered when its record is decided, a
  * cancel when it is, so that neither answer can be taken back.
  */
-import type { JobId, RequestId } from '../base/ids.ts';
+import type { JobId, NodeId, RequestId } from '../base/ids.ts';
+import type { Assignments } from './assignments.ts';
 import type { Submission } from './inputs.ts';
 import { recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
-import { cancelledFinal } from './outcome.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
-import { ownerOf } from './record.ts';
-
-/** Of the records this program writes; nodes that cannot read them do not decide about them. */
-export const RECORD_VERSION = 1;
+import { type Epoch, ownerOf, RECORD_VERSION } from './record.ts';
+import type { Records } from './records.ts';
+import { leaderOf } from './replicas.ts';
 
 export interface IntakeParts {
   readonly out: Outgoing;
   readonly ownership: Ownership;
+  readonly records: Records;
+  readonly assignments: Assignments;
   /** Unfinished jobs this node owns at most. */
   readonly maxJobs: number;
   readonly enqueue: (owned: OwnedJob) => void;
-  readonly dequeue: (job: JobId) => void;
-  readonly sendCancel: (owned: OwnedJob) => void;
 }
 
 export class Intake {
@@ -38,46 +37,78 @@ export class Intake {
       this.create(request, submission);
       return;
     }
-    this.parts.ownership.withRecord(submission.job, (owned, stored) => {
-      const known = owned?.record ?? stored;
-      if (!known) this.create(request, submission);
-      else if (known.job.contentHash !== submission.contentHash) {
+    this.parts.records.replicas.with(submission.job, (kept) => {
+      const known = this.parts.ownership.get(submission.job)?.record ?? kept?.record;
+      if (!known) {
+        if (this.isTaking(request)) this.parts.records.births.begin(request, submission);
+      } else if (known.job.contentHash !== submission.contentHash) {
         this.parts.out.reply(request, { kind: 'keyConflict', job: submission.job });
       } else if (!this.parts.ownership.awaitSubmit(submission.job, request)) {
-        this.parts.out.reply(request, { kind: 'submitted', record: known, isRepeat: true });
+        const disks = known.header.rs.length;
+        this.parts.out.reply(request, { kind: 'submitted', record: known, isRepeat: true, disks });
       }
     });
   }
 
+  /** The id of a keyed submit is free among its replicas. */
+  onFree(
+    submission: Submission,
+    at: { epoch: Epoch; rs: readonly NodeId[] },
+    requests: RequestId[],
+  ): void {
+    const record = this.firstRecord(submission, at);
+    this.parts.ownership.create(record, requests, this.parts.enqueue);
+  }
+
   onCancel(request: RequestId, job: JobId): void {
-    const { out, ownership } = this.parts;
-    ownership.withRecord(job, (owned, stored) => {
+    const { out, ownership, records } = this.parts;
+    records.replicas.with(job, (kept) => {
+      const owned = ownership.get(job);
       if (owned) this.cancel(request, owned);
-      else if (!stored) out.reply(request, { kind: 'unknownJob', job });
-      else if (stored.job.state.tag === 'final') this.replyFinal(request, stored);
-      else out.reply(request, { kind: 'notOwner', job, owner: ownerOf(stored.header) });
+      else if (!kept?.record) out.reply(request, { kind: 'unknownJob', job });
+      else if (kept.isSettled) this.replyFinal(request, kept.record);
+      else out.reply(request, { kind: 'notOwner', job, owner: this.deciderOf(kept.record) });
     });
   }
 
-  private create(request: RequestId, submission: Submission): void {
-    const { out, ownership, maxJobs, enqueue } = this.parts;
-    if (this.isDraining || !this.isAccepting) {
-      out.reply(request, { kind: 'notAccepting', reason: this.isDraining ? 'draining' : 'disk' });
-    } else if (ownership.size >= maxJobs) {
-      out.reply(request, { kind: 'queueFull', limit: maxJobs });
-    } else {
-      ownership.create(this.firstRecord(submission), request, enqueue);
-    }
+  /** As far as this node knows; it may be a candidate that has not won yet. */
+  private deciderOf({ header }: JobRecord): NodeId {
+    const kept = this.parts.records.replicas.get(header.job);
+    return kept ? leaderOf(kept) : ownerOf(header);
   }
 
-  private firstRecord(submission: Submission): JobRecord {
+  private isTaking(request: RequestId): boolean {
+    const { out, ownership, maxJobs } = this.parts;
+    if (this.isDraining || !this.isAccepting)
+      out.reply(request, { kind: 'notAccepting', reason: this.isDraining ? 'draining' : 'disk' });
+    else if (ownership.size >= maxJobs) out.reply(request, { kind: 'queueFull', limit: maxJobs });
+    else return true;
+    return false;
+  }
+
+  private create(request: RequestId, submission: Submission): void {
+    const { out, ownership, records, enqueue } = this.parts;
+    if (!this.isTaking(request)) return;
+    const wanted = submission.spec.replicas;
+    const rs = records.replicaSets.choose(submission.job, wanted);
+    if (wanted !== undefined && rs.length < wanted) {
+      out.reply(request, { kind: 'fewReplicas', wanted, disks: 0 });
+      return;
+    }
+    const record = this.firstRecord(submission, { epoch: { counter: 1, node: out.self }, rs });
+    ownership.create(record, [request], enqueue);
+  }
+
+  private firstRecord(
+    submission: Submission,
+    { epoch, rs }: { epoch: Epoch; rs: readonly NodeId[] },
+  ): JobRecord {
     const { self, boot, now } = this.parts.out;
-    const epoch = { counter: 1, node: self };
     return {
       header: {
         job: submission.job,
         birth: submission.birth,
-        rs: [self],
+        rs,
         oldRs: [],
         promised: epoch,
         accepted: { epoch, version: 1 },
@@ -98,26 +129,24 @@ export class Intake {
   }
 
   private cancel(request: RequestId, owned: OwnedJob): void {
-    const { out, ownership, dequeue, sendCancel } = this.parts;
+    const { out, ownership, assignments } = this.parts;
     const { job } = owned.record;
     const { job: id } = owned.record.header;
     const { state } = job;
     if (state.tag === 'final') {
-      ownership.whenDecided(owned, () => this.replyFinal(request, owned.record));
+      ownership.whenDecided(owned, () => this.replyFinal(request, owned.record), request);
     } else if (state.tag === 'pending') {
-      dequeue(id);
-      ownership.setStage(owned, { tag: 'settling' });
-      const final = cancelledFinal(out.now.wall);
-      ownership.propose(owned, { ...job, state: { tag: 'final', final } }, () => {
-        out.reply(request, { kind: 'cancelled', job: id });
-      });
+      assignments.cancelPending(owned, 'cancelled', request);
     } else if (state.cancelAt !== undefined) {
-      ownership.whenDecided(owned, () => out.reply(request, { kind: 'cancelling', job: id }));
+      const tell = (): void => out.reply(request, { kind: 'cancelling', job: id });
+      ownership.whenDecided(owned, tell, request);
     } else {
-      ownership.propose(owned, { ...job, state: { ...state, cancelAt: out.now.wall } }, () => {
+      const next = { ...job, state: { ...state, cancelAt: out.now.wall } };
+      const decided = (): void => {
         out.reply(request, { kind: 'cancelling', job: id });
-        sendCancel(owned);
-      });
+        assignments.sendCancel(owned);
+      };
+      ownership.propose(owned, next, decided, request);
     }
   }
 

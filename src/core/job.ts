@@ -30,6 +30,12 @@ export interface JobSpec {
   /** 1 to 10; the higher goes first. */
   readonly priority: number;
   readonly needs: Needs;
+  /** `at_most_once`: never run again; where another would be, the job is JOB_LOST. */
+  readonly delivery: 'at_least_once' | 'at_most_once';
+  /** What an attempt does whose node hears no majority of the job's replicas: end with its lease, or go on, perhaps twice. */
+  readonly onIsolation: 'stop' | 'continue';
+  /** Disks that must have it before it is accepted; undefined: a majority, else one. */
+  readonly replicas?: 1 | 2 | 3 | undefined;
 }
 
 /** What an executor node must be or have. */

@@ -5,7 +5,16 @@
  * directions and the executor's own reaction time.
  */
 export const LEASE_MS = 6000;
-export const RENEW_INTERVAL_MS = LEASE_MS / 4;
+/**
+ * Often, because what is left of a lease when its node is killed is the time for the next start:
+ * 6 s, less this, less the grace below, leaves 4 s and one more to take the attempts up.
+ */
+export const RENEW_INTERVAL_MS = 500;
 export const REVOKE_WAIT_MS = 6600;
+/**
+ * So long after its last yes the attempt of a dead executor is revoked: a node that is started
+ * again within 4 s finds its attempts still granted and takes them up.
+ */
+export const REVOKE_AFTER_MS = 5800;
 /** SIGTERM so long before the end of the lease, SIGKILL at its end. */
-export const LEASE_GRACE_MS = 1000;
+export const LEASE_GRACE_MS = 500;

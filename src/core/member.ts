@@ -35,6 +35,12 @@ export interface Member {
   probedAt: MonoMs;
   /** Dials refused in a row since the link closed. */
   refusedDials: number;
+  /** Its link closed and its port refused two dials. */
+  isProcessGone: boolean;
+  /** Serial and time of the last ping to it. */
+  pinged: { readonly serial: number; readonly at: MonoMs };
+  /** When the last ping was sent that it answered without marks. */
+  cleanPingAt: MonoMs;
   /** No verdict before this: the own loop had stalled, and it gets time to answer. */
   guardedUntil: MonoMs;
   /** Verdicts put off since it was last heard. */

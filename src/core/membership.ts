@@ -32,6 +32,11 @@ const LATE_TICK_MS = 200;
 const GUARD_MS = 1000;
 const MAX_POSTPONEMENTS = 2;
 const REFUSED_DIALS_OF_THE_DEAD = 2;
+/**
+ * An owner in a pair decides alone 7 s after it last heard us: what it answered so lately, without
+ * marks, is all it has decided.
+ */
+const CLEAN_PING_MS = 4000;
 const TABLE_INTERVAL_MS = 30_000;
 const MAX_TABLE = 256;
 /** Nodes that died or left are remembered so long; the store remembers them longer. */
@@ -42,6 +47,9 @@ export interface MembershipParts {
   /** When a dead peer leaves the list, after its death. */
   readonly peerTimeoutMs: number;
   readonly load: () => Load;
+  readonly isBanned: (node: NodeId) => boolean;
+  /** Values of pair records that this node decided alone and the peer lacks. */
+  readonly marks: () => number;
   readonly onChange: (change: MemberChange) => void;
   /** It told its load; `isFreer`: it has more free slots than before. */
   readonly onLoad: (member: Member, isFreer: boolean) => void;
@@ -103,6 +111,7 @@ export class Membership {
 
   /** Not linked, and not the same life that said goodbye. */
   private isWanted({ node, boot }: { node: NodeId; boot: BootId }): boolean {
+    if (this.parts.isBanned(node)) return false;
     const member = this.members.get(node);
     if (member?.state === 'left') return !isSameBoot(member.boot, boot);
     return !member?.isLinked;
@@ -118,6 +127,10 @@ export class Membership {
   }
 
   onLinkUp(link: { node: NodeId; boot: BootId; facts: NodeFacts; host: string }): void {
+    if (this.parts.isBanned(link.node)) {
+      this.turnAway(link.node);
+      return;
+    }
     const before = this.members.get(link.node);
     if (before && before.boot.counter > link.boot.counter) {
       this.out.emit({
@@ -144,6 +157,9 @@ export class Membership {
       pingedAt: asMono(Number.NEGATIVE_INFINITY),
       probedAt: asMono(Number.NEGATIVE_INFINITY),
       refusedDials: 0,
+      isProcessGone: false,
+      pinged: { serial: 0, at: asMono(Number.NEGATIVE_INFINITY) },
+      cleanPingAt: asMono(Number.NEGATIVE_INFINITY),
       guardedUntil: asMono(Number.NEGATIVE_INFINITY),
       postponements: 0,
     };
@@ -169,6 +185,7 @@ export class Membership {
     const member = this.members.get(failure.node);
     const isFastPath = failure.isRefused && member?.state === 'suspect' && !member.isLinked;
     if (isFastPath && ++member.refusedDials >= REFUSED_DIALS_OF_THE_DEAD) {
+      member.isProcessGone = true;
       this.change(member, 'dead', 'its link closed and its port refused two dials');
     }
     this.addresses.onDialFailed(failure.node, {
@@ -193,10 +210,17 @@ export class Membership {
     if (!member) return;
     switch (message.kind) {
       case 'ping':
-        this.out.signal(from, { kind: 'pong', serial: message.serial, load: this.parts.load() });
+        this.out.signal(from, {
+          kind: 'pong',
+          serial: message.serial,
+          load: this.parts.load(),
+          marks: this.parts.marks(),
+        });
         this.noteLoad(from, message.load);
         return;
       case 'pong':
+        if (message.marks === 0 && message.serial === member.pinged.serial)
+          member.cleanPingAt = member.pinged.at;
         this.noteLoad(from, message.load);
         return;
       case 'probe':
@@ -210,8 +234,10 @@ export class Membership {
           if (entry.node !== this.out.self && this.isWanted(entry)) this.addresses.onEntry(entry);
         return;
       case 'goodbye':
-        this.addresses.forget(from);
-        this.change(member, 'left', 'it said goodbye');
+        this.onGoodbye(member, message.isBack);
+        return;
+      case 'banned':
+        this.onBanned(from);
         return;
     }
   }
@@ -323,9 +349,10 @@ export class Membership {
 
   private ping(member: Member): void {
     member.pingedAt = this.out.now.mono;
+    member.pinged = { serial: ++this.serial, at: this.out.now.mono };
     this.out.signal(member.facts.node, {
       kind: 'ping',
-      serial: ++this.serial,
+      serial: this.serial,
       load: this.parts.load(),
     });
   }
@@ -352,8 +379,47 @@ export class Membership {
 
   // -------------------------------------------------------------- tables
 
-  sayGoodbye(): void {
-    for (const member of this.linked()) this.out.signal(member.facts.node, { kind: 'goodbye' });
+  sayGoodbye(isBack: boolean): void {
+    for (const member of this.linked())
+      this.out.signal(member.facts.node, { kind: 'goodbye', isBack });
+  }
+
+  /** One that will be back already takes no new work; its death is judged like any other's. */
+  private onGoodbye(member: Member, isBack: boolean): void {
+    if (isBack) return;
+    this.addresses.forget(member.facts.node);
+    this.change(member, 'left', 'it said goodbye');
+  }
+
+  // -------------------------------------------------------------- bans
+
+  private turnAway(node: NodeId): void {
+    this.out.signal(node, { kind: 'banned' });
+    this.out.emit({ kind: 'hangUp', node, reason: 'it was forgotten: it needs a new identity' });
+    this.addresses.onDialFailed(node, { isUrgent: false });
+  }
+
+  private onBanned(from: NodeId): void {
+    const note = `this node was forgotten by the mesh (told by ${from}): it is not let in under its old identity`;
+    this.out.event({ kind: 'banned', by: from });
+    this.out.event({ kind: 'anomaly', note, node: this.out.self });
+  }
+
+  /** It is nobody any more, whatever state it was in. */
+  ban(node: NodeId): void {
+    const member = this.members.get(node);
+    this.addresses.forget(node);
+    if (!member) return;
+    if (member.isLinked) this.turnAway(node);
+    member.isLinked = false;
+    if (member.state !== 'left') this.change(member, 'left', 'it was forgotten');
+  }
+
+  /** It ended, and everything it decided is here: nothing can have happened since. */
+  isKnownGone(node: NodeId): boolean {
+    const member = this.members.get(node);
+    if (member?.state !== 'dead' || !member.isProcessGone) return false;
+    return member.stateSince - member.cleanPingAt <= CLEAN_PING_MS;
   }
 
   private exchangeTables(): void {

@@ -2,10 +2,11 @@
  * What nodes say to each other over a link, decoded and checked. A message may arrive late, twice
  * or never; whoever needs an answer asks again. `wire` maps each variant to proto/mesh.proto.
  */
-import type { BootId, JobId, NodeId, Nonce } from '../base/ids.ts';
+import type { Birth, BootId, JobId, NodeId, Nonce } from '../base/ids.ts';
 import type { Load } from './facts.ts';
 import type { AttemptOutcome, JobSpec, Needs } from './job.ts';
-import type { Fence } from './record.ts';
+import type { JobRecord } from './job-record.ts';
+import type { Accepted, Ban, Epoch, Fence, ReplicaSets } from './record.ts';
 
 export type Message = MembershipMessage | JobMessage;
 
@@ -18,14 +19,19 @@ export type Signal = MembershipMessage | Extract<JobMessage, { kind: 'renew' | '
 /** Signs of life and tables of members: sent even while the disk takes no writes. */
 export type MembershipMessage =
   | { readonly kind: 'ping'; readonly serial: number; readonly load: Load }
-  | { readonly kind: 'pong'; readonly serial: number; readonly load: Load }
+  /**
+   * `marks`: values of pair records that the sender decided alone and that the other does not have.
+   */
+  | { readonly kind: 'pong'; readonly serial: number; readonly load: Load; readonly marks: number }
   /** "Have you heard `target` lately?", to a third node. */
   | { readonly kind: 'probe'; readonly target: NodeId }
   /** The answer, only given when it was heard: so many milliseconds ago. */
   | { readonly kind: 'heard'; readonly target: NodeId; readonly agoMs: number }
   | { readonly kind: 'members'; readonly members: readonly MemberEntry[] }
-  /** The sender ends now, of its own will. */
-  | { readonly kind: 'goodbye' };
+  /** The sender ends now, of its own will; `isBack`: it will be started again within seconds. */
+  | { readonly kind: 'goodbye'; readonly isBack: boolean }
+  /** To a node that was banned, before its link is closed: its identity is not taken any more. */
+  | { readonly kind: 'banned' };
 
 /** A line of a member table: where a node can be dialled. At most 256 in a message. */
 export interface MemberEntry {
@@ -35,7 +41,10 @@ export interface MemberEntry {
   readonly linkPort: number;
 }
 
-export type JobMessage =
+export type JobMessage = DispatchMessage | RegisterMessage;
+
+/** Who runs a job, and what became of it. */
+export type DispatchMessage =
   /** Owner → candidate: would you run this? */
   | {
       readonly kind: 'offer';
@@ -70,23 +79,118 @@ export type JobMessage =
   /** Executor → owner: this very fence has not started here and never will. */
   | { readonly kind: 'reject'; readonly job: JobId; readonly fence: Fence; readonly reason: string }
   /** Executor → each of rs: may these run on? `sentAt` is the sender's own clock, echoed. */
-  | { readonly kind: 'renew'; readonly sentAt: number; readonly attempts: readonly AttemptRef[] }
+  | { readonly kind: 'renew'; readonly sentAt: number; readonly attempts: readonly LeaseRef[] }
   | {
       readonly kind: 'renewed';
       readonly sentAt: number;
       readonly granted: readonly AttemptRef[];
       /** Known to be revoked, cancelled or over: stop them. */
       readonly revoked: readonly AttemptRef[];
+      /** The job has other replica sets than the executor thinks: no yes, ask those. */
+      readonly moved: readonly MovedSets[];
     }
   /** Executor → each of rs, from its outbox, until acknowledged. */
   | { readonly kind: 'result'; readonly job: JobId; readonly outcome: AttemptOutcome }
   | { readonly kind: 'acknowledge'; readonly job: JobId; readonly fence: Fence }
-  /** Owner → executor: end this attempt. */
-  | { readonly kind: 'cancel'; readonly job: JobId; readonly fence: Fence };
+  /** Replica → executor: no record of this job is here. */
+  | { readonly kind: 'gone'; readonly job: JobId; readonly fence: Fence }
+  /** Owner of this epoch → executor: end this attempt. */
+  | { readonly kind: 'cancel'; readonly job: JobId; readonly fence: Fence; readonly epoch: Epoch }
+  /** New owner → every node: does anybody run this, or hold its outcome? */
+  | { readonly kind: 'whoHas'; readonly job: JobId; readonly epoch: Epoch }
+  /** Executor → new owner: this attempt is mine and not over. */
+  | { readonly kind: 'have'; readonly job: JobId; readonly fence: Fence; readonly nonce: Nonce }
+  /** New owner → executor: the attempt goes on under this epoch. */
+  | {
+      readonly kind: 'adopt';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly epoch: Epoch;
+      readonly sets: ReplicaSets;
+    };
+
+/** How the record of a job is agreed on; the rules are in register.ts, replicas.ts, takeover.ts. */
+export type RegisterMessage =
+  /** Owner → replicas: keep this value. */
+  | { readonly kind: 'accept'; readonly record: JobRecord }
+  /** Replica → owner: my disk has this version, and no higher one, of that epoch. */
+  | {
+      readonly kind: 'accepted';
+      readonly job: JobId;
+      readonly epoch: Epoch;
+      readonly version: number;
+      /** Since the youngest yes to a lease of the job before this one; undefined: none. */
+      readonly yesAgoMs?: number | undefined;
+    }
+  /** Replica → whoever wrote or asked below its promise, or under another birth. */
+  | {
+      readonly kind: 'refused';
+      readonly job: JobId;
+      /** Of the message that is refused. */
+      readonly epoch: Epoch;
+      readonly promised: Epoch;
+      /** Present when the refuser keeps a value. */
+      readonly birth?: Birth | undefined;
+      readonly isFinal: boolean;
+    }
+  /**
+   * Candidate → replicas: take nothing below this epoch any more. `ifAbsent`: only where no value
+   * is kept, before the first write of an id that clients choose.
+   */
+  | {
+      readonly kind: 'prepare';
+      readonly job: JobId;
+      readonly epoch: Epoch;
+      readonly ifAbsent: boolean;
+    }
+  | {
+      readonly kind: 'promise';
+      readonly job: JobId;
+      readonly epoch: Epoch;
+      /** As in `accepted`. */
+      readonly yesAgoMs?: number | undefined;
+      /** The value kept, undefined: none. */
+      readonly record?: JobRecord | undefined;
+    }
+  /** Owner → replicas: this final state is decided; `isEverywhere`: on every disk of its sets. */
+  | {
+      readonly kind: 'settled';
+      readonly job: JobId;
+      readonly epoch: Epoch;
+      readonly version: number;
+      readonly isEverywhere: boolean;
+    }
+  /** Owner → a node that is not in the job's sets any more: drop the record. */
+  | { readonly kind: 'retire'; readonly job: JobId; readonly epoch: Epoch }
+  /** Replica → a node that is back: what I keep of the jobs you led. At most 1,000. */
+  | { readonly kind: 'holding'; readonly held: readonly Held[] }
+  /** Owner → replica: I go, take it over now. */
+  | { readonly kind: 'handOver'; readonly job: JobId; readonly epoch: Epoch }
+  /** Owner → owner of another birth of this id: mine, for you to compare. */
+  | { readonly kind: 'clash'; readonly record: JobRecord }
+  /** Nodes that are never let in again; exchanged at each new link. */
+  | { readonly kind: 'bans'; readonly bans: readonly Ban[] };
 
 export interface AttemptRef {
   readonly job: JobId;
   readonly fence: Fence;
+}
+
+export interface Held {
+  readonly job: JobId;
+  readonly accepted: Accepted;
+}
+
+export interface LeaseRef extends AttemptRef {
+  /** Of the owner it runs for now. */
+  readonly epoch: Epoch;
+  /** Which replica sets it was asked of: `setsHash`. */
+  readonly sets: number;
+}
+
+export interface MovedSets extends AttemptRef {
+  readonly accepted: Accepted;
+  readonly sets: ReplicaSets;
 }
 
 /** The right to run one attempt. */
@@ -96,6 +200,8 @@ export interface Grant {
   /** Of the claim it answers; counts once. */
   readonly nonce: Nonce;
   readonly rs: readonly NodeId[];
+  /** The set it is changing from; empty when it is not changing. */
+  readonly oldRs: readonly NodeId[];
   /** From the sending of the claim on. */
   readonly leaseMs: number;
   readonly spec: JobSpec;

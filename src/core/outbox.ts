@@ -18,6 +18,10 @@ interface Entry {
   readonly row: OutboxRow;
   readonly leaseUntil: MonoMs;
   sentAt: MonoMs;
+  /** Replicas that have no record of the job. */
+  readonly goneFrom: Set<NodeId>;
+  /** An owner outside of the sets known here, who asked for it. */
+  toldOwner?: NodeId;
 }
 
 interface UsedFence {
@@ -28,13 +32,15 @@ interface UsedFence {
 
 export class Outbox {
   private readonly out: Outgoing;
+  private readonly isBanned: (node: NodeId) => boolean;
   /** In the order of the last telling. */
   private readonly entries = new Map<string, Entry>();
   /** Acknowledged. */
   private readonly used = new Map<string, UsedFence>();
 
-  constructor(out: Outgoing) {
+  constructor(out: Outgoing, isBanned: (node: NodeId) => boolean) {
     this.out = out;
+    this.isBanned = isBanned;
   }
 
   get size(): number {
@@ -54,13 +60,19 @@ export class Outbox {
       row,
       leaseUntil,
       sentAt: this.out.now.mono,
+      goneFrom: new Set(),
     });
   }
 
   /** Was on disk already. */
   restore(row: OutboxRow, leaseUntil: MonoMs): void {
     const sentAt = asMono(Number.NEGATIVE_INFINITY);
-    this.entries.set(attemptKey(row.job, row.outcome.fence), { row, leaseUntil, sentAt });
+    this.entries.set(attemptKey(row.job, row.outcome.fence), {
+      row,
+      leaseUntil,
+      sentAt,
+      goneFrom: new Set(),
+    });
   }
 
   /** An acknowledged fence of an earlier life. */
@@ -68,11 +80,18 @@ export class Outbox {
     this.used.set(attemptKey(ref.job, ref.fence), { job: ref.job, fence: ref.fence, leaseUntil });
   }
 
-  /** Tells the outcome of this attempt again; false: it is not here. */
-  repeat(key: string): boolean {
+  /** Tells the outcome of this attempt again, also to `owner`; false: it is not here. */
+  repeat(key: string, owner?: NodeId): boolean {
     const entry = this.entries.get(key);
-    if (entry) this.tell(key, entry);
-    return entry !== undefined;
+    if (!entry) return false;
+    this.tell(key, entry);
+    if (owner && !entry.row.rs.includes(owner)) this.tellTo(owner, entry);
+    return true;
+  }
+
+  /** Tells a new owner the outcomes of all attempts at the job. */
+  repeatJob(job: JobId, owner: NodeId): void {
+    for (const entry of this.entries.values()) if (entry.row.job === job) this.tellTo(owner, entry);
   }
 
   isUsed(key: string): boolean {
@@ -82,7 +101,27 @@ export class Outbox {
   onAcknowledge(from: NodeId, job: JobId, fence: Fence): void {
     const key = attemptKey(job, fence);
     const entry = this.entries.get(key);
-    if (!entry?.row.rs.includes(from)) return;
+    if (!entry || !this.isHearer(from, entry)) return;
+    this.collect(key, entry);
+  }
+
+  /** Only when nobody of them has a record of it: one that has may still be on its way back. */
+  onGone(from: NodeId, job: JobId, fence: Fence): void {
+    const key = attemptKey(job, fence);
+    const entry = this.entries.get(key);
+    if (!entry) return;
+    entry.goneFrom.add(from);
+    if (entry.row.rs.every((node) => entry.goneFrom.has(node) || this.isBanned(node)))
+      this.collect(key, entry);
+  }
+
+  private isHearer(from: NodeId, entry: Entry): boolean {
+    return entry.row.rs.includes(from) || entry.toldOwner === from;
+  }
+
+  private collect(key: string, entry: Entry): void {
+    const { job } = entry.row;
+    const { fence } = entry.row.outcome;
     this.entries.delete(key);
     this.used.set(key, { job, fence, leaseUntil: entry.leaseUntil });
     this.out.persist({ kind: 'acknowledged', job, fence });
@@ -123,8 +162,11 @@ export class Outbox {
     entry.sentAt = this.out.now.mono;
     this.entries.delete(key);
     this.entries.set(key, entry);
-    for (const replica of entry.row.rs) {
-      this.out.send(replica, { kind: 'result', job: entry.row.job, outcome: entry.row.outcome });
-    }
+    for (const replica of entry.row.rs) this.tellTo(replica, entry);
+  }
+
+  private tellTo(node: NodeId, entry: Entry): void {
+    if (!entry.row.rs.includes(node)) entry.toldOwner = node;
+    this.out.send(node, { kind: 'result', job: entry.row.job, outcome: entry.row.outcome });
   }
 }

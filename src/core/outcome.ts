@@ -5,7 +5,9 @@
  * only for the current fence; after a decided cancel nothing but JOB_CANCELLED is possible. All
  * else is superseded: kept in the history, without effect.
  */
+import type { JobId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
+import type { Conflict } from './effects.ts';
 import {
   type AttemptEnd,
   type AttemptOutcome,
@@ -26,13 +28,15 @@ export type Verdict =
   | { readonly kind: 'final'; readonly job: Job }
   /** Without outcome: wait for a node again. */
   | { readonly kind: 'again'; readonly job: Job }
-  | { readonly kind: 'superseded'; readonly job: Job };
+  | { readonly kind: 'superseded'; readonly job: Job }
+  /** The job is final already, by another word. */
+  | { readonly kind: 'late' };
 
 export function judgeOutcome(job: Job, outcome: AttemptOutcome, at: WallMs): Verdict {
   const { state } = job;
   switch (state.tag) {
     case 'final':
-      return isToldBefore(job, outcome) ? { kind: 'known' } : superseded(job, outcome, at);
+      return isToldBefore(job, outcome) ? { kind: 'known' } : { kind: 'late' };
     case 'pending':
       return judgeStray(job, outcome, at);
     case 'granted':
@@ -53,8 +57,16 @@ export function revoke(job: Job, grant: GrantNote, reason: string): Job {
   return { ...job, losses: job.losses + 1, state: { tag: 'revoked', grant, reason, cancelAt } };
 }
 
-/** The job once nothing of a revoked or returned attempt can still run. */
-export function afterLostAttempt(job: Job, reason: string, grant: GrantNote, at: WallMs): Job {
+/**
+ * The job once nothing of a revoked, rejected or returned attempt can still run.
+ * @param end hasRun: it started, or may have
+ */
+export function afterLostAttempt(
+  job: Job,
+  { reason, hasRun }: { reason: string; hasRun: boolean },
+  grant: GrantNote,
+  at: WallMs,
+): Job {
   const history = remember(job, {
     fence: grant.fence,
     executor: grant.executor,
@@ -65,11 +77,14 @@ export function afterLostAttempt(job: Job, reason: string, grant: GrantNote, at:
   if (job.state.tag === 'revoked' && job.state.cancelAt !== undefined) {
     return { ...job, history, state: { tag: 'final', final: cancelledFinal(at) } };
   }
-  if (job.losses > MAX_LOSSES) {
+  const isOnlyOnce = hasRun && job.spec.delivery === 'at_most_once';
+  if (isOnlyOnce || job.losses > MAX_LOSSES) {
     const final: FinalState = {
       status: 'JOB_LOST',
       at,
-      reason: `given up after ${job.losses} lost attempts; the last: ${reason}`,
+      reason: isOnlyOnce
+        ? `not run again, as it may run at most once: ${reason}`
+        : `given up after ${job.losses} lost attempts; the last: ${reason}`,
     };
     return { ...job, history, state: { tag: 'final', final } };
   }
@@ -139,7 +154,8 @@ function again(job: Job, outcome: AttemptOutcome, reason: string, at: WallMs): V
   const grant =
     job.state.tag === 'granted' || job.state.tag === 'revoked' ? job.state.grant : undefined;
   if (!grant) return { kind: 'known' };
-  const next = afterLostAttempt(job, reason, grant, at);
+  const hasRun = outcome.startedAt !== undefined || outcome.end.tag === 'lost';
+  const next = afterLostAttempt(job, { reason, hasRun }, grant, at);
   const withOutcome =
     next.state.tag === 'final'
       ? { ...next.state, final: { ...next.state.final, outcome } }
@@ -148,6 +164,22 @@ function again(job: Job, outcome: AttemptOutcome, reason: string, at: WallMs): V
     kind: next.state.tag === 'final' ? 'final' : 'again',
     job: { ...next, state: withOutcome },
   };
+}
+
+/** What a person must know when an attempt ends after its job; undefined: nothing. */
+export function conflictOf(
+  decided: Job,
+  job: JobId,
+  outcome: AttemptOutcome,
+  at: WallMs,
+): Conflict | undefined {
+  const { end, fence, executor, startedAt } = outcome;
+  const isWithout = isWithoutOutcome(end) || end.tag === 'cancelled' || startedAt === undefined;
+  if (isWithout || decided.state.tag !== 'final' || isToldBefore(decided, outcome))
+    return undefined;
+  const { status } = decided.state.final;
+  const note = `attempt ${fence.attempt} on ${executor} ended as well (${endText(end)}), after the job was ${status}; it does not count`;
+  return { job, at, tag: 'outcomes', note };
 }
 
 function superseded(job: Job, outcome: AttemptOutcome, at: WallMs): Verdict {

@@ -1,18 +1,26 @@
 /**
  * The table of jobs this node owns: it alone decides their moves. Every move is proposed to the
  * job's register, and what must not be taken back waits for the decision. Unfinished jobs are kept
- * in memory; a final one is left to the disk as soon as it is decided.
+ * in memory; a final one is left to its replicas as soon as it is decided.
+ *
+ * A node owns a job by having created it in this life, or by having won its takeover (takeover.ts),
+ * its own earlier life's jobs among them; it stops owning it the moment it learns of a higher
+ * epoch. Whoever waits for an answer then hears that another node decides.
  *
  * Three parts work on this table: intake.ts (submit, cancel), dispatch.ts (who is offered a job)
  * and assignments.ts (grants, outcomes, executors that die).
  */
-import { isSameBoot, type JobId, type NodeId, type RequestId } from '../base/ids.ts';
-import type { MonoMs } from '../base/instant.ts';
+import type { JobId, NodeId, RequestId } from '../base/ids.ts';
+import { asMono, type MonoMs } from '../base/instant.ts';
 import { type Job, type JobStatus, recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
-import { ownerOf, type RecordHeader } from './record.ts';
-import { Register } from './register.ts';
+import { isOwnEvidence } from './quorum.ts';
+import type { Epoch, RecordHeader, ReplicaSets } from './record.ts';
+import type { Decision, Register } from './register.ts';
+
+/** From a submit to its answer, although only this disk has it. */
+const LOCAL_AFTER_MS = 2000;
 
 /** What the owner knows beside the record; lost with the process, and found out again. */
 export type Stage =
@@ -22,18 +30,22 @@ export type Stage =
   | { readonly tag: 'queued' }
   | { readonly tag: 'offered'; readonly to: NodeId; readonly at: MonoMs; readonly why: string }
   | { readonly tag: 'given'; readonly run: Run }
-  /** Revoked: until then its attempt may still run somewhere. */
+  /** Until then an attempt may still run somewhere: a revoked one, or one that only a dead owner knew. */
   | { readonly tag: 'waiting'; readonly until: MonoMs };
 
 export interface Run {
-  /** Last time the grant, or the cancel, was sent. */
-  sentAt: MonoMs;
+  /** Last time the grant, or the cancel, was sent; undefined: not yet, it waits for its decision. */
+  sentAt: MonoMs | undefined;
+  /** Of the grant, from the executor's claim on. */
+  leaseMs: number;
   /** The executor said that it runs. */
   isStarted: boolean;
   /** Wall time, by the executor's calendar. */
   startedAt?: number | undefined;
   /** Its lease ends at most LEASE_MS after this. */
   lastYesAt: MonoMs;
+  /** Its executor is dead: why. It is given up a little before the lease is over. */
+  doom?: string | undefined;
 }
 
 export interface OwnedJob {
@@ -42,28 +54,53 @@ export interface OwnedJob {
   stage: Stage;
   /** Highest decided version of the record's epoch; 0: none. */
   decidedVersion: number;
+  /** When the newest decided value was sent: nobody else can have led the job then. */
+  evidenceAt: MonoMs;
+  /** The youngest yes to a lease that is known of. */
+  youngestYes: MonoMs;
   /** A node that just refused this job, and until when it is not asked again. */
   refusedBy?: { readonly node: NodeId; readonly until: MonoMs } | undefined;
   /** To be done once this version is decided, in order. */
-  readonly afterDecision: { readonly version: number; readonly act: () => void }[];
+  readonly afterDecision: AfterDecision[];
+}
+
+interface AfterDecision {
+  readonly version: number;
+  readonly act: () => void;
+  /** Told when the job is lost to another owner first. */
+  readonly request?: RequestId | undefined;
+}
+
+interface OpenSubmit {
+  readonly requests: RequestId[];
+  readonly at: MonoMs;
+  /** Every client was told; what follows the first decision still does. */
+  isTold: boolean;
+}
+
+export interface OwnershipParts {
+  readonly out: Outgoing;
+  readonly register: Register;
+  /** Another node decides from now on. */
+  readonly onDeposed: (owned: OwnedJob) => void;
+  /** The disk refused its first value: it was never there. */
+  readonly onRefused: (job: JobId) => void;
+  /** Too few disks took it in time: it is to be cancelled. */
+  readonly onTooFew: (owned: OwnedJob) => void;
 }
 
 export class Ownership {
+  private readonly parts: OwnershipParts;
   private readonly out: Outgoing;
-  private readonly register: Register;
   private readonly jobs = new Map<JobId, OwnedJob>();
   /** Given to an executor, or waiting for a lease to end: all that time alone can move. */
   private readonly moving = new Set<OwnedJob>();
-  /** Final jobs read back from disk to note a late outcome, until that is decided. */
-  private readonly revisited = new Map<JobId, OwnedJob>();
-  /** Acts that need a record which is not in memory. */
-  private readonly parked = new Map<JobId, ((record: JobRecord | undefined) => void)[]>();
-  /** Requests whose job's first value is not decided yet. */
-  private readonly unacknowledged = new Map<JobId, RequestId[]>();
+  /** Submits that are not answered, oldest first. */
+  private readonly submits = new Map<JobId, OpenSubmit>();
 
-  constructor(out: Outgoing) {
-    this.out = out;
-    this.register = new Register(out, (record) => this.onDecided(record));
+  constructor(parts: OwnershipParts) {
+    this.parts = parts;
+    this.out = parts.out;
   }
 
   get(job: JobId): OwnedJob | undefined {
@@ -72,6 +109,10 @@ export class Ownership {
 
   get size(): number {
     return this.jobs.size;
+  }
+
+  all(): IterableIterator<OwnedJob> {
+    return this.jobs.values();
   }
 
   /** Jobs whose attempt is with an executor or may still be, in the order of their grants. */
@@ -83,93 +124,97 @@ export class Ownership {
     return this.moving.size;
   }
 
-  // -------------------------------------------------------------- entering
+  // -------------------------------------------------------------- entering and leaving
 
-  /** A new job; `request` is answered with its first decision. */
-  create(record: JobRecord, request: RequestId, then: (owned: OwnedJob) => void): void {
+  /** A new job; `requests` are answered with its first decision. */
+  create(record: JobRecord, requests: RequestId[], then: (owned: OwnedJob) => void): void {
+    const { job } = record.header;
     const owned = newlyOwned(record);
-    this.jobs.set(record.header.job, owned);
-    this.unacknowledged.set(record.header.job, [request]);
-    this.write(owned, record.header, record.job, () => {
-      this.acknowledgeSubmit(owned);
-      then(owned);
-    });
+    this.jobs.set(job, owned);
+    this.submits.set(job, { requests, at: this.out.now.mono, isTold: false });
+    this.write(owned, record.header, record.job, { act: () => then(owned), hasPairRight: true });
   }
 
   /**
-   * An old epoch is never resumed: what this node wrote before it died may have been decided
-   * without it knowing, so each unfinished job gets a higher epoch before anything is done with it.
+   * The value found among a quorum of replicas becomes this node's first under its own epoch; what
+   * an earlier epoch may still have running counts from `youngestYes`.
    */
-  adopt(record: JobRecord, then: (owned: OwnedJob) => void): void {
-    if (ownerOf(record.header) !== this.out.self || record.job.state.tag === 'final') return;
-    const owned = newlyOwned(record);
-    this.jobs.set(record.header.job, owned);
-    this.propose(owned, record.job, () => then(owned));
+  takeOver(
+    found: JobRecord,
+    won: { epoch: Epoch; youngestYes: MonoMs; hasPairRight: boolean },
+    then: (owned: OwnedJob) => void,
+  ): void {
+    const { epoch, hasPairRight } = won;
+    const owned = { ...newlyOwned(found), youngestYes: won.youngestYes };
+    this.jobs.set(found.header.job, owned);
+    const header = {
+      ...found.header,
+      promised: epoch,
+      accepted: { epoch, version: 1 },
+      writerBoot: this.out.boot,
+    };
+    this.write(owned, header, found.job, { act: () => then(owned), hasPairRight });
   }
 
-  /** A final record, to which something is to be added. */
-  revisit(record: JobRecord): OwnedJob {
-    return this.revisited.get(record.header.job) ?? newlyOwned(record);
+  /** A higher epoch is known: this node decides no more. */
+  depose(job: JobId): void {
+    const owned = this.jobs.get(job);
+    this.parts.register.withdraw(job);
+    for (const request of this.submits.get(job)?.requests ?? [])
+      this.out.reply(request, { kind: 'deposed', job });
+    this.submits.delete(job);
+    if (!owned) return;
+    for (const { request } of owned.afterDecision)
+      if (request) this.out.reply(request, { kind: 'deposed', job });
+    this.jobs.delete(job);
+    this.moving.delete(owned);
+    this.parts.onDeposed(owned);
   }
 
   /** Adds a request to those that wait for the job's first decision; false: it is decided. */
   awaitSubmit(job: JobId, request: RequestId): boolean {
-    const waiting = this.unacknowledged.get(job);
-    waiting?.push(request);
-    return waiting !== undefined;
+    const open = this.submits.get(job);
+    if (!open || open.isTold) return false;
+    open.requests.push(request);
+    return true;
   }
 
-  private acknowledgeSubmit(owned: OwnedJob): void {
+  private answerSubmit(owned: OwnedJob, disks: number): void {
     const { job } = owned.record.header;
-    const requests = this.unacknowledged.get(job) ?? [];
-    this.unacknowledged.delete(job);
-    requests.forEach((request, i) => {
-      this.out.reply(request, { kind: 'submitted', record: owned.record, isRepeat: i > 0 });
+    const open = this.submits.get(job);
+    if (!open) return;
+    open.isTold = true;
+    open.requests.splice(0).forEach((request, i) => {
+      this.out.reply(request, { kind: 'submitted', record: owned.record, isRepeat: i > 0, disks });
     });
-  }
-
-  /** Runs `act` with the record from memory or, after a turn, from disk. */
-  withRecord(
-    job: JobId,
-    act: (owned: OwnedJob | undefined, stored: JobRecord | undefined) => void,
-  ): void {
-    const owned = this.jobs.get(job);
-    const revisited = this.revisited.get(job);
-    if (owned || revisited) {
-      act(owned, revisited?.record);
-      return;
-    }
-    const later = (record: JobRecord | undefined): void => act(this.jobs.get(job), record);
-    const waiting = this.parked.get(job);
-    if (waiting) waiting.push(later);
-    else {
-      this.parked.set(job, [later]);
-      this.out.load(job);
-    }
-  }
-
-  onStored(job: JobId, record: JobRecord | undefined): void {
-    const acts = this.parked.get(job) ?? [];
-    this.parked.delete(job);
-    for (const act of acts) act(record);
   }
 
   /** The disk refused the first value of these jobs: their clients are told, nothing was accepted. */
   onStoreFailed(): void {
-    for (const [job, requests] of this.unacknowledged) {
+    for (const [job, { requests }] of [...this.submits]) {
+      if (this.parts.register.isOnOwnDisk(job)) continue;
       for (const request of requests)
         this.out.reply(request, { kind: 'notAccepting', reason: 'disk' });
+      const owned = this.jobs.get(job);
       this.jobs.delete(job);
-      this.register.withdraw(job);
+      this.submits.delete(job);
+      if (owned) this.moving.delete(owned);
+      this.parts.register.withdraw(job);
+      this.parts.onRefused(job);
       this.out.emit({ kind: 'withdraw', job });
     }
-    this.unacknowledged.clear();
   }
 
   // -------------------------------------------------------------- moving
 
-  propose(owned: OwnedJob, job: Job, decided?: () => void): void {
-    this.write(owned, this.nextHeader(owned.record.header), job, decided);
+  propose(owned: OwnedJob, job: Job, decided?: () => void, request?: RequestId): void {
+    const { header } = owned.record;
+    this.write(owned, this.nextHeader(header), job, { act: decided, request });
+  }
+
+  proposeSets(owned: OwnedJob, sets: ReplicaSets, decided: () => void): void {
+    const header = { ...this.nextHeader(owned.record.header), rs: sets.rs, oldRs: sets.oldRs };
+    this.write(owned, header, owned.record.job, { act: decided });
   }
 
   setStage(owned: OwnedJob, stage: Stage): void {
@@ -178,15 +223,20 @@ export class Ownership {
     else this.moving.delete(owned);
   }
 
-  /** Runs `act` now if the newest value is decided, else with its decision. */
-  whenDecided(owned: OwnedJob, act: () => void): void {
-    const { version } = owned.record.header.accepted;
-    if (owned.decidedVersion >= version) act();
-    else owned.afterDecision.push({ version, act });
+  isSettled(owned: OwnedJob): boolean {
+    return owned.decidedVersion >= owned.record.header.accepted.version;
   }
 
-  onAccepted(by: NodeId, header: RecordHeader): void {
-    this.register.onAccepted(by, header);
+  /** Runs `act` now if the newest value is decided, else with its decision. */
+  whenDecided(owned: OwnedJob, act: () => void, request?: RequestId): void {
+    const { version } = owned.record.header.accepted;
+    if (owned.decidedVersion >= version) act();
+    else owned.afterDecision.push({ version, act, request });
+  }
+
+  /** Since when at the latest nobody else can have led the job. */
+  evidenceAt(owned: OwnedJob): MonoMs {
+    return isOwnEvidence(owned.record.header) ? this.out.now.mono : owned.evidenceAt;
   }
 
   announce(owned: OwnedJob, status: JobStatus, note: string): void {
@@ -196,40 +246,73 @@ export class Ownership {
 
   private nextHeader(header: RecordHeader): RecordHeader {
     const { epoch, version } = header.accepted;
-    if (isSameBoot(header.writerBoot, this.out.boot))
-      return { ...header, accepted: { epoch, version: version + 1 } };
-    const higher = { counter: header.promised.counter + 1, node: this.out.self };
-    return {
-      ...header,
-      writerBoot: this.out.boot,
-      promised: higher,
-      accepted: { epoch: higher, version: 1 },
-    };
+    return { ...header, accepted: { epoch, version: version + 1 } };
   }
 
-  private write(owned: OwnedJob, header: RecordHeader, job: Job, decided?: () => void): void {
-    const { epoch, version } = header.accepted;
-    if (epoch !== owned.record.header.accepted.epoch) owned.decidedVersion = 0;
+  private write(
+    owned: OwnedJob,
+    header: RecordHeader,
+    job: Job,
+    then: {
+      act?: (() => void) | undefined;
+      request?: RequestId | undefined;
+      hasPairRight?: boolean;
+    },
+  ): void {
+    const { version } = header.accepted;
     owned.record = { header, job };
-    if (this.jobs.get(header.job) !== owned) this.revisited.set(header.job, owned);
-    if (decided) owned.afterDecision.push({ version, act: decided });
-    this.register.propose(owned.record);
+    if (then.act) owned.afterDecision.push({ version, act: then.act, request: then.request });
+    this.parts.register.propose(owned.record, then.hasPairRight);
   }
 
-  private onDecided(record: JobRecord): void {
+  onDecided(record: JobRecord, decision: Decision): void {
     const { job } = record.header;
-    const owned = this.jobs.get(job) ?? this.revisited.get(job);
+    const owned = this.jobs.get(job);
     if (!owned) return;
     owned.decidedVersion = record.header.accepted.version;
+    owned.evidenceAt = decision.sentAt;
+    if (decision.youngestYes > owned.youngestYes) owned.youngestYes = decision.youngestYes;
     const { state } = record.job;
-    if (this.jobs.has(job))
-      this.announce(owned, recordedStatus(state), state.tag === 'final' ? state.final.reason : '');
+    this.announce(owned, recordedStatus(state), state.tag === 'final' ? state.final.reason : '');
+    if (state.tag === 'final' || decision.disks >= (record.job.spec.replicas ?? 1)) {
+      this.answerSubmit(owned, decision.disks);
+      this.submits.delete(job);
+    }
     const isNewest = owned.record === record;
     while (owned.afterDecision[0] && owned.afterDecision[0].version <= owned.decidedVersion) {
       owned.afterDecision.shift()?.act();
     }
-    if (isNewest) this.revisited.delete(job);
     if (isNewest && state.tag === 'final') this.jobs.delete(job);
+  }
+
+  // -------------------------------------------------------------- time
+
+  /** Submits that no quorum answers in time are accepted on this disk alone, or refused. */
+  onTick(): void {
+    const { register } = this.parts;
+    for (const [job, open] of this.submits) {
+      const owned = this.jobs.get(job);
+      if (!owned) continue;
+      const isLate = this.out.now.mono - open.at >= LOCAL_AFTER_MS;
+      if (register.disksOf(job) >= (owned.record.job.spec.replicas ?? Number.POSITIVE_INFINITY))
+        this.answerSubmit(owned, register.disksOf(job));
+      else if (isLate && !open.isTold && register.isOnOwnDisk(job)) this.giveUpWaiting(owned, open);
+      if (open.isTold && owned.decidedVersion > 0) this.submits.delete(job);
+    }
+  }
+
+  private giveUpWaiting(owned: OwnedJob, open: OpenSubmit): void {
+    const { job } = owned.record.header;
+    const wanted = owned.record.job.spec.replicas;
+    const disks = Math.max(1, this.parts.register.disksOf(job));
+    if (wanted === undefined || disks >= wanted) {
+      this.answerSubmit(owned, disks);
+      return;
+    }
+    open.isTold = true;
+    for (const request of open.requests.splice(0))
+      this.out.reply(request, { kind: 'fewReplicas', wanted, disks });
+    this.parts.onTooFew(owned);
   }
 }
 
@@ -237,5 +320,7 @@ const newlyOwned = (record: JobRecord): OwnedJob => ({
   record,
   stage: { tag: 'settling' },
   decidedVersion: 0,
+  evidenceAt: asMono(Number.NEGATIVE_INFINITY),
+  youngestYes: asMono(Number.NEGATIVE_INFINITY),
   afterDecision: [],
 });

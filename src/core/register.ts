@@ -1,75 +1,327 @@
 /**
- * The replicated register of one job: `propose` a value, hear `onDecided` when a quorum of its
- * replica set has it on disk. Whatever must not be taken back (a 201, a final state, an
- * acknowledgement, the answer to a cancel) hangs on the decision and never on a commit.
+ * The proposer's half of the replicated register of one job: `propose` a value, hear `onDecided`
+ * when a quorum of its replica sets has it on disk. Whatever must not be taken back (a 201, a final
+ * state, an acknowledgement, the answer to a cancel) hangs on the decision and never on a commit.
  *
- * The set of every record is this node alone so far, and a quorum of one is its own disk. Votes of
- * other replicas are counted by the same rule, so replication adds voters here and changes nothing
- * for those who propose.
+ * - The own disk is a voter like any other: its vote comes with the commit.
+ * - A replica that lacks the newest value is told again until it has it, for as long as it lives;
+ *   what one lacks that is dead is asked for by itself when it is back (`holding`).
+ * - Alone in a pair: an owner whose peer is dead decides by itself if this very boot of it made the
+ *   record or once had the peer's word for its epoch. What the peer lacks then is marked on disk,
+ *   and pongs tell the peer that there are marks: only a peer that knows of none may take over
+ *   from an owner whose process is gone.
  */
-import type { JobId, NodeId } from '../base/ids.ts';
+import { isSameBoot, type JobId, type NodeId } from '../base/ids.ts';
+import { asMono, type MonoMs } from '../base/instant.ts';
 import type { JobRecord } from './job-record.ts';
+import type { MemberState } from './member.ts';
+import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
-import { compareEpochs, type RecordHeader } from './record.ts';
+import { isDecided, replicasOf } from './quorum.ts';
+import { compareEpochs, type ReplicaSets } from './record.ts';
+import { type Replicas, yesAtOf } from './replicas.ts';
+
+const REPEAT_MS = 1000;
+const MAX_REPEATS = 500;
+
+export interface RegisterParts {
+  readonly out: Outgoing;
+  readonly replicas: Replicas;
+  readonly stateOf: (node: NodeId) => MemberState | undefined;
+  readonly isBanned: (node: NodeId) => boolean;
+  readonly onDecided: (record: JobRecord, decision: Decision) => void;
+}
+
+export interface Decision {
+  /** When the value was sent: nobody else can have led the job then. */
+  readonly sentAt: MonoMs;
+  /** The youngest yes to a lease that any of the voters gave before this value. */
+  readonly youngestYes: MonoMs;
+  readonly disks: number;
+}
 
 interface Proposal {
   readonly record: JobRecord;
-  readonly yes: Set<NodeId>;
+  readonly sentAt: MonoMs;
+}
+
+interface Tally {
+  newest: JobRecord;
+  /** Undecided values, oldest first. */
+  readonly open: Proposal[];
+  /** Highest version of the newest value's epoch that each replica has. */
+  readonly votes: Map<NodeId, number>;
+  youngestYes: MonoMs;
+  /** This boot made the record, or has had the peer's word for this epoch. */
+  hasPairRight: boolean;
+  lacking: NodeId | undefined;
 }
 
 export class Register {
-  private readonly out: Outgoing;
-  private readonly onDecided: (record: JobRecord) => void;
-  /** Undecided values by job, oldest version first. */
-  private readonly proposals = new Map<JobId, Proposal[]>();
+  private readonly parts: RegisterParts;
+  private readonly tallies = new Map<JobId, Tally>();
+  /** By replica: what it lacks, and when it was last told; the longest ago first. */
+  private readonly lagging = new Map<NodeId, Map<JobId, MonoMs>>();
+  /** Values decided alone, by the peer that lacks them. */
+  private readonly marks = new Map<NodeId, Set<JobId>>();
 
-  constructor(out: Outgoing, onDecided: (record: JobRecord) => void) {
-    this.out = out;
-    this.onDecided = onDecided;
+  constructor(parts: RegisterParts) {
+    this.parts = parts;
   }
 
-  propose(record: JobRecord): void {
-    const open = this.proposals.get(record.header.job);
-    const proposal: Proposal = { record, yes: new Set() };
-    if (open) open.push(proposal);
-    else this.proposals.set(record.header.job, [proposal]);
-    this.out.persist({ kind: 'record', ...record });
-  }
+  // -------------------------------------------------------------- proposing
 
-  /** A replica has this version on its disk. Later versions of an epoch imply the earlier ones. */
-  onAccepted(by: NodeId, header: RecordHeader): void {
-    const open = this.proposals.get(header.job);
-    if (!open) return;
-    for (const proposal of open) {
-      if (isCoveredBy(proposal.record.header, header)) proposal.yes.add(by);
+  /** @param hasPairRight for the first value of this owner: see the note on top */
+  propose(record: JobRecord, hasPairRight = false): void {
+    const { out, replicas } = this.parts;
+    const { job } = record.header;
+    const sentAt = out.now.mono;
+    const tally = this.tallyFor(record, hasPairRight);
+    tally.newest = record;
+    tally.open.push({ record, sentAt });
+    const before = replicas.keepOwn(record);
+    if (before !== undefined && before > tally.youngestYes) tally.youngestYes = before;
+    for (const node of replicasOf(record.header)) {
+      if (node === out.self) continue;
+      this.noteLagging(node, job, sentAt);
+      out.send(node, { kind: 'accept', record });
     }
-    this.settle(header.job, open);
   }
 
-  /** The value was never written and never will be. */
+  private tallyFor(record: JobRecord, hasPairRight: boolean): Tally {
+    const { job, accepted } = record.header;
+    const known = this.tallies.get(job);
+    const isSameEpoch =
+      known !== undefined &&
+      compareEpochs(known.newest.header.accepted.epoch, accepted.epoch) === 0;
+    if (isSameEpoch) return known;
+    const tally: Tally = {
+      newest: record,
+      open: [],
+      votes: new Map(),
+      youngestYes: asMono(Number.NEGATIVE_INFINITY),
+      hasPairRight,
+      lacking: this.markedFor(job, record.header),
+    };
+    this.tallies.set(job, tally);
+    return tally;
+  }
+
+  /** The value was never written and never will be, or another node decides now. */
   withdraw(job: JobId): void {
-    this.proposals.delete(job);
+    const tally = this.tallies.get(job);
+    if (!tally) return;
+    this.tallies.delete(job);
+    for (const node of replicasOf(tally.newest.header)) this.noteVoted(node, job);
   }
 
-  private settle(job: JobId, open: Proposal[]): void {
-    while (open[0] && hasQuorum(open[0])) {
-      const decided = open.shift();
-      if (open.length === 0) this.proposals.delete(job);
-      if (decided) this.onDecided(decided.record);
+  /** This node's disk has one of its first values; until then it can still be withdrawn. */
+  isOnOwnDisk(job: JobId): boolean {
+    return (this.tallies.get(job)?.votes.get(this.parts.out.self) ?? 0) > 0;
+  }
+
+  /** Disks that are known to have the newest value. */
+  disksOf(job: JobId): number {
+    const tally = this.tallies.get(job);
+    if (!tally) return 0;
+    const { version } = tally.newest.header.accepted;
+    return [...tally.votes.values()].filter((has) => has >= version).length;
+  }
+
+  lackingOf(job: JobId): NodeId | undefined {
+    return this.tallies.get(job)?.lacking;
+  }
+
+  // -------------------------------------------------------------- votes
+
+  /** A commit of this node; of a value it wrote itself, in this life. */
+  onOwnDisk(record: JobRecord): void {
+    const { header } = record;
+    const { epoch, version } = header.accepted;
+    const isOwn = epoch.node === this.parts.out.self;
+    if (!isOwn || !isSameBoot(header.writerBoot, this.parts.out.boot)) return;
+    this.onVote(this.parts.out.self, { job: header.job, epoch, version });
+  }
+
+  onVote(from: NodeId, vote: Pick<Of<'accepted'>, 'job' | 'epoch' | 'version' | 'yesAgoMs'>): void {
+    const tally = this.tallies.get(vote.job);
+    if (!tally) return;
+    const { accepted, rs, oldRs } = tally.newest.header;
+    if (compareEpochs(accepted.epoch, vote.epoch) !== 0) return;
+    const isNews = (tally.votes.get(from) ?? 0) < vote.version;
+    if (isNews) tally.votes.set(from, vote.version);
+    const yesAt = yesAtOf(this.parts.out.now.mono, vote.yesAgoMs);
+    if (yesAt > tally.youngestYes) tally.youngestYes = yesAt;
+    if (from !== this.parts.out.self && rs.length === 2 && oldRs.length === 0)
+      tally.hasPairRight = true;
+    if (vote.version >= accepted.version) this.noteVoted(from, vote.job);
+    if (tally.lacking === from && vote.version >= accepted.version) this.unmark(vote.job, tally);
+    if (isNews) this.settle(vote.job, tally);
+  }
+
+  private settle(job: JobId, tally: Tally): void {
+    for (;;) {
+      const [proposal] = tally.open;
+      if (!proposal || !this.hasQuorum(proposal.record, tally)) break;
+      tally.open.shift();
+      this.markAbsent(proposal.record, tally);
+      const { sentAt, record } = proposal;
+      const disks = this.disksOf(job);
+      const { youngestYes } = tally;
+      this.parts.onDecided(record, { sentAt, youngestYes, disks });
+      if (this.tallies.get(job) !== tally) return;
+    }
+    if (tally.open.length === 0 && tally.newest.job.state.tag === 'final') this.finish(job, tally);
+  }
+
+  /** A decided final state: replicas that live are told until they have it, the others ask. */
+  private finish(job: JobId, tally: Tally): void {
+    const { out, replicas, stateOf, isBanned } = this.parts;
+    const { header } = tally.newest;
+    const { lacking } = tally;
+    if (lacking !== undefined && !isBanned(lacking) && replicasOf(header).includes(lacking)) {
+      // Final here, and told so; a restart asks the peer again.
+      replicas.noteFinal(job);
+      return;
+    }
+    this.unmark(job, tally);
+    const { epoch, version } = header.accepted;
+    const others = replicasOf(header).filter((node) => node !== out.self && !isBanned(node));
+    const missing = others.filter((node) => (tally.votes.get(node) ?? 0) < version);
+    const isEverywhere = missing.length === 0;
+    for (const to of others) {
+      if (missing.includes(to)) continue;
+      out.send(to, { kind: 'settled', job, epoch, version, isEverywhere });
+    }
+    if (replicas.get(job)?.isSettled !== true || isEverywhere) replicas.settle(job, isEverywhere);
+    const isHopeless = missing.every((node) => stateOf(node) !== 'alive');
+    if (isHopeless) this.withdraw(job);
+  }
+
+  private hasQuorum(record: JobRecord, tally: Tally): boolean {
+    const { version } = record.header.accepted;
+    const { isBanned, stateOf, out } = this.parts;
+    return isDecided(record.header, (node) => (tally.votes.get(node) ?? 0) >= version, {
+      self: out.self,
+      isBanned,
+      isAloneWithout: (peer) =>
+        tally.hasPairRight && (stateOf(peer) === 'dead' || stateOf(peer) === 'left'),
+    });
+  }
+
+  // -------------------------------------------------------------- alone in a pair
+
+  private markAbsent(record: JobRecord, tally: Tally): void {
+    const { rs, oldRs, job, accepted } = record.header;
+    for (const set of [rs, oldRs]) {
+      if (set.length !== 2) continue;
+      const peer = set.find((node) => node !== this.parts.out.self);
+      if (!peer || this.parts.isBanned(peer)) continue;
+      if ((tally.votes.get(peer) ?? 0) >= accepted.version || tally.lacking === peer) continue;
+      tally.lacking = peer;
+      this.mark(job, peer);
+      this.parts.out.persist({ kind: 'marked', job, lacking: peer });
+    }
+  }
+
+  private mark(job: JobId, peer: NodeId): void {
+    const jobs = this.marks.get(peer);
+    if (jobs) jobs.add(job);
+    else this.marks.set(peer, new Set([job]));
+  }
+
+  private unmark(job: JobId, tally: Tally): void {
+    if (tally.lacking) this.clearMark(job, tally.lacking);
+    tally.lacking = undefined;
+  }
+
+  /** A mark of an earlier life. */
+  restoreMark(job: JobId, peer: NodeId): void {
+    this.mark(job, peer);
+  }
+
+  /** The peer has the value, or a newer one, on its disk: only that ends a mark. */
+  clearMark(job: JobId, peer: NodeId): void {
+    if (this.marks.get(peer)?.delete(job))
+      this.parts.out.persist({ kind: 'marked', job, lacking: undefined });
+  }
+
+  /** Who lacks what this node decided alone, also in an earlier epoch of it. */
+  private markedFor(job: JobId, sets: ReplicaSets): NodeId | undefined {
+    for (const [peer, jobs] of this.marks) {
+      if (!jobs.has(job)) continue;
+      if (replicasOf(sets).includes(peer)) return peer;
+      this.clearMark(job, peer);
+    }
+    return undefined;
+  }
+
+  /** Of all peers: whoever follows this node alone must know everything it decided alone. */
+  get markCount(): number {
+    let count = 0;
+    for (const jobs of this.marks.values()) count += jobs.size;
+    return count;
+  }
+
+  // -------------------------------------------------------------- telling again
+
+  private noteLagging(node: NodeId, job: JobId, at: MonoMs): void {
+    const jobs = this.lagging.get(node);
+    if (!jobs) {
+      this.lagging.set(node, new Map([[job, at]]));
+      return;
+    }
+    jobs.delete(job);
+    jobs.set(job, at);
+  }
+
+  private noteVoted(node: NodeId, job: JobId): void {
+    const jobs = this.lagging.get(node);
+    jobs?.delete(job);
+    if (jobs?.size === 0) this.lagging.delete(node);
+  }
+
+  onTick(): void {
+    const { mono } = this.parts.out.now;
+    for (const [node, jobs] of this.lagging) {
+      if (this.parts.stateOf(node) !== 'alive') continue;
+      const due: JobId[] = [];
+      for (const [job, toldAt] of jobs) {
+        if (mono - toldAt < REPEAT_MS || due.length >= MAX_REPEATS) break;
+        due.push(job);
+      }
+      for (const job of due) this.tellAgain(node, job);
+    }
+  }
+
+  private tellAgain(node: NodeId, job: JobId): void {
+    const tally = this.tallies.get(job);
+    if (!tally) {
+      this.noteVoted(node, job);
+      return;
+    }
+    this.noteLagging(node, job, this.parts.out.now.mono);
+    const { out } = this.parts;
+    // While the own disk takes no writes the first telling waits for it too.
+    if ((tally.votes.get(out.self) ?? 0) < tally.newest.header.accepted.version) return;
+    out.send(node, { kind: 'accept', record: tally.newest });
+  }
+
+  /** A new link: what it lacks is told at once, as far as it fits; the rest with the ticks. */
+  onPeerUp(node: NodeId): void {
+    const jobs = this.lagging.get(node);
+    if (!jobs) return;
+    for (const job of jobs.keys()) jobs.set(job, asMono(Number.NEGATIVE_INFINITY));
+    for (const job of [...jobs.keys()].slice(0, MAX_REPEATS)) this.tellAgain(node, job);
+  }
+
+  /** Somebody died, left or was banned: what waited for its word may be decided without. */
+  recount(node: NodeId): void {
+    for (const job of [...(this.lagging.get(node)?.keys() ?? [])]) {
+      const tally = this.tallies.get(job);
+      if (tally) this.settle(job, tally);
     }
   }
 }
 
-const isCoveredBy = (proposed: RecordHeader, accepted: RecordHeader): boolean =>
-  compareEpochs(proposed.accepted.epoch, accepted.accepted.epoch) === 0 &&
-  proposed.accepted.version <= accepted.accepted.version;
-
-export const majorityOf = (members: readonly NodeId[]): number =>
-  Math.floor(members.length / 2) + 1;
-
-function hasQuorum(proposal: Proposal): boolean {
-  const { rs, oldRs } = proposal.record.header;
-  const yes = (set: readonly NodeId[]): number =>
-    set.filter((node) => proposal.yes.has(node)).length;
-  return yes(rs) >= majorityOf(rs) && (oldRs.length === 0 || yes(oldRs) >= majorityOf(oldRs));
-}
+type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

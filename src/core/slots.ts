@@ -27,6 +27,7 @@ export class Slots {
   private readonly askers = new Set<NodeId>();
   private serial = 0;
   isDraining = false;
+  isLeaving = false;
   isAccepting = true;
 
   constructor(out: Outgoing) {
@@ -38,6 +39,7 @@ export class Slots {
       ...counts,
       claimed: this.claims.size,
       draining: this.isDraining,
+      leaving: this.isLeaving,
       accepting: this.isAccepting,
     };
   }

@@ -97,6 +97,8 @@ function toSubmitRequest(
       timeoutMs: job.timeoutMs ?? defaultTimeoutMs,
       priority: job.priority,
       needs: { target: node, labels, capabilities },
+      delivery: 'at_least_once',
+      onIsolation: 'stop',
     },
     key: job.key,
   };

@@ -269,11 +269,11 @@ export class Driver {
 }
 
 /**
- * Rows that are no longer needed. Should they survive a crash, an outcome is told once more and
- * acknowledged once more: not worth an fsync of its own.
+ * Rows that are no longer needed, and final states that are known to be decided. Lost in a crash,
+ * an outcome is told once more and a final state agreed on once more: not worth an fsync of its own.
  */
 const isHousekeeping = (write: Write): boolean =>
-  write.kind === 'acknowledged' || write.kind === 'forgotten';
+  write.kind === 'acknowledged' || write.kind === 'forgotten' || write.kind === 'settled';
 
 /**
  * When all that was refused has been withdrawn, only a write can tell whether the disk works
@@ -289,7 +289,7 @@ const PROBE: readonly Write[] = [
 
 /** Such an answer says only that nothing was taken, so it need not wait for a disk that fails. */
 const isRefusal = (reply: Reply): boolean =>
-  reply.kind === 'notAccepting' || reply.kind === 'queueFull';
+  reply.kind === 'notAccepting' || reply.kind === 'queueFull' || reply.kind === 'noQuorum';
 
 export const realTimers: Timers = {
   soon: (act) => void setImmediate(act),

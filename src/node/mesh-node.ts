@@ -165,7 +165,7 @@ export class MeshNode implements MeshService {
   }
 
   drain(deadlineMs: number): void {
-    this.driver.push({ kind: 'drain', deadlineMs });
+    this.driver.push({ kind: 'drain', deadlineMs, way: 'stop' });
   }
 
   /** Settles when a drain is over. */

@@ -7,7 +7,7 @@
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { Now, WallMs } from '../base/instant.ts';
 import type { Answer, Call, OutputChunk, OutputStream, RecordQuery } from '../core/calls.ts';
-import type { AttemptOrder, SupervisedLease, Write } from '../core/effects.ts';
+import type { AttemptOrder, Conflict, SupervisedLease, Write } from '../core/effects.ts';
 import type { NodeFacts } from '../core/facts.ts';
 import type { AttemptReport, StoredState, Survivor } from '../core/inputs.ts';
 import type { JobRecord } from '../core/job-record.ts';
@@ -32,6 +32,14 @@ export interface Store {
   readRecord(job: JobId): JobRecord | undefined;
   /** Newest first (created_at, then id, both descending). */
   listRecords(query: RecordQuery): JobRecord[];
+  /** Newest first, at most `limit`. */
+  listConflicts(limit: number): Conflict[];
+  /**
+   * Final records that ended before this: those settled everywhere are deleted, the others shrink
+   * to a stub (no spec, no output), which goes when it is older than `stubsBefore`. At most
+   * `limit` rows; says how many it changed.
+   */
+  expire(before: WallMs, stubsBefore: WallMs, limit: number): number;
   /** Unfinished and final jobs by recorded status. */
   countByStatus(): Readonly<Record<string, number>>;
   /** Remembered between runs, so that a mesh comes together again without discovery. */

@@ -45,6 +45,8 @@ export class Queries {
         return { kind: 'lookUp', found: this.readHere(call.job) };
       case 'list':
         return { kind: 'list', records: this.listHere(call.query) };
+      case 'conflicts':
+        return { kind: 'conflicts', conflicts: this.parts.store.listConflicts(1000) };
       case 'submit': {
         const { submission } = call;
         const reply = await this.parts.driver.ask((request) => ({

@@ -79,7 +79,12 @@ export class Submitter {
     switch (reply?.kind) {
       case 'submitted': {
         const live = this.parts.core.enliven(reply.record);
-        return { kind: 'accepted', live, isRepeat: reply.isRepeat, durability: 'local' };
+        return {
+          kind: 'accepted',
+          live,
+          isRepeat: reply.isRepeat,
+          durability: reply.disks >= 2 ? 'replicated' : 'local',
+        };
       }
       case 'keyConflict':
         return refused('KEY_CONFLICT', `${reply.job} is taken by a job of other content.`);

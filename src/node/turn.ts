@@ -13,7 +13,7 @@ export class Turn {
   private kept: Write[] = [];
   private readonly withdrawn = new Set<JobId>();
 
-  /** In the order of the core. */
+  /** In the order of the core; asked for before the effects are done. */
   get writes(): readonly Write[] {
     this.dropWithdrawn();
     return this.kept;
@@ -52,6 +52,12 @@ export class Turn {
     if (withdrawn.size === 0) return;
     this.kept = this.kept.filter(
       (write) => write.kind !== 'record' || !withdrawn.has(write.header.job),
+    );
+    this.effects = this.effects.filter(
+      (effect) =>
+        effect.kind !== 'send' ||
+        effect.message.kind !== 'accept' ||
+        !withdrawn.has(effect.message.record.header.job),
     );
     withdrawn.clear();
   }

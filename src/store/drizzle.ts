@@ -25,7 +25,19 @@ const driver = (load?.('drizzle-orm/better-sqlite3') ??
 const migrator = (load?.('drizzle-orm/better-sqlite3/migrator') ??
   require('drizzle-orm/better-sqlite3/migrator')) as Migrator;
 
-export const { and, asc, desc, eq, getTableColumns, inArray, is, Param, Placeholder, sql } = core;
+export const {
+  and,
+  asc,
+  desc,
+  eq,
+  getTableColumns,
+  inArray,
+  is,
+  notInArray,
+  Param,
+  Placeholder,
+  sql,
+} = core;
 export const { blob, index, integer, primaryKey, sqliteTable, text } = columns;
 export const { drizzle } = driver;
 export const { migrate } = migrator;

@@ -1,12 +1,21 @@
 /**
  * Between a record and its row in `jobs`. Towards the disk the body and the header are written,
- * and copies of what people ask for; from the disk only the header and the body are read.
+ * and copies of what people ask for; from the disk only the header and the body are read, and the
+ * copies that steer queries are compared with them.
  */
-import { asBirth, asJobId, asNodeId, type BootId, bootText, type NodeId } from '../base/ids.ts';
+import {
+  asBirth,
+  type BootId,
+  bootText,
+  isJobId,
+  isNodeId,
+  type JobId,
+  type NodeId,
+} from '../base/ids.ts';
 import { type AttemptOutcome, type Job, type OutputTail, recordedStatus } from '../core/job.ts';
 import type { JobRecord } from '../core/job-record.ts';
-import type { RecordHeader } from '../core/record.ts';
-import { encodeJob, parseJob } from '../wire/jobs.ts';
+import type { Epoch, RecordHeader } from '../core/record.ts';
+import { encodeJob, isUnread, parseBody } from '../wire/jobs.ts';
 import { jobs } from './schema.ts';
 
 /** What is read of a row to make a record of it again. */
@@ -22,13 +31,21 @@ export const RECORD_COLUMNS = {
   acceptedVersion: jobs.acceptedVersion,
   writerBoot: jobs.writerBoot,
   minVersion: jobs.minVersion,
+  status: jobs.status,
   createdMs: jobs.createdMs,
+  finishedMs: jobs.finishedMs,
   body: jobs.body,
 };
 
 export type RecordRow = Pick<typeof jobs.$inferSelect, keyof typeof RECORD_COLUMNS>;
 type JobRow = Required<typeof jobs.$inferInsert>;
 
+/** Of a row whose body only a newer version can read. */
+export const UNREAD_STATUS = 'JOB_UNKNOWN';
+/** `settled` of a final state that every disk of its sets has. */
+export const SETTLED_EVERYWHERE = 2;
+
+/** What the row says beside the value is that of a value nobody has said anything of yet. */
 export function toJobRow({ header, job }: JobRecord, updatedMs: number): JobRow {
   const body = toBuffer(encodeJob(job));
   const { spec } = job;
@@ -46,42 +63,79 @@ export function toJobRow({ header, job }: JobRecord, updatedMs: number): JobRow 
     createdMs: job.createdAt,
     updatedMs,
     unreadable: null,
+    settled: 0,
+    lacking: null,
+    isStub: 0,
     body,
   };
 }
 
-/** Undefined: the body can't be read, or is not the body of this row. */
+/** Undefined: the header or the body can't be read, or this is not the body of this row. */
 export function toRecord(row: RecordRow): JobRecord | undefined {
-  const job = parseJob(row.body);
-  const writerBoot = parseBoot(row.writerBoot);
-  if (!job || !writerBoot || job.createdAt !== row.createdMs) return undefined;
-  const rs = parseNodes(row.rs);
-  if (rs.length === 0) return undefined;
-  const header: RecordHeader = {
-    job: asJobId(row.jobId),
-    birth: asBirth(row.birth),
-    rs,
-    oldRs: parseNodes(row.oldRs),
-    promised: { counter: row.promisedCounter, node: asNodeId(row.promisedNode) },
-    accepted: {
-      epoch: { counter: row.acceptedCounter, node: asNodeId(row.acceptedNode) },
-      version: row.acceptedVersion,
-    },
-    writerBoot,
-    minVersion: row.minVersion,
-  };
+  const header = parseHeader(row);
+  const job = header && parseBody(row.body, header);
+  if (!header || !job || !isCopyOf(row, job)) return undefined;
   return { header, job };
 }
 
+function parseHeader(row: RecordRow): RecordHeader | undefined {
+  const writerBoot = parseBoot(row.writerBoot);
+  const rs = parseNodes(row.rs);
+  const oldRs = parseNodes(row.oldRs);
+  const promised = parseEpoch(row.promisedCounter, row.promisedNode);
+  const epoch = parseEpoch(row.acceptedCounter, row.acceptedNode);
+  if (!isJobId(row.jobId) || !isText(row.birth) || !writerBoot) return undefined;
+  if (!rs?.length || !oldRs || !promised || !epoch) return undefined;
+  if (!isCount(row.acceptedVersion) || !isCount(row.minVersion)) return undefined;
+  return {
+    job: row.jobId,
+    birth: asBirth(row.birth),
+    rs,
+    oldRs,
+    promised,
+    accepted: { epoch, version: row.acceptedVersion },
+    writerBoot,
+    minVersion: row.minVersion,
+  };
+}
+
+/** The columns by which rows are found. A body that was unread when it was written has none. */
+function isCopyOf(row: RecordRow, job: Job): boolean {
+  if (isUnread(job) || row.status === UNREAD_STATUS) return row.status === UNREAD_STATUS;
+  return (
+    row.status === recordedStatus(job.state) &&
+    row.createdMs === job.createdAt &&
+    row.finishedMs === endOf(job)
+  );
+}
+
+const endOf = ({ state }: Job): number | null => (state.tag === 'final' ? state.final.at : null);
+
 export const nodesText = (nodes: readonly NodeId[]): string => nodes.join(' ');
-export const parseNodes = (text: string): NodeId[] =>
-  text === '' ? [] : text.split(' ').map(asNodeId);
+
+/** Undefined: it does not name nodes alone. SQLite columns take whatever is written to them. */
+export function parseNodes(text: unknown): NodeId[] | undefined {
+  if (typeof text !== 'string') return undefined;
+  const nodes = text === '' ? [] : text.split(' ');
+  return nodes.every(isNodeId) ? nodes : undefined;
+}
+
+export const parseEpoch = (counter: unknown, node: unknown): Epoch | undefined =>
+  isCount(counter) && isText(node) && isNodeId(node) ? { counter, node } : undefined;
+
+export const parseJobId = (text: unknown): JobId | undefined =>
+  isText(text) && isJobId(text) ? text : undefined;
+
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+const isCount = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && Number(value) >= 0;
 
 /** The same memory: the driver binds Buffers only. */
 export const toBuffer = (bytes: Uint8Array): Buffer =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-function parseBoot(text: string): BootId | undefined {
+function parseBoot(text: unknown): BootId | undefined {
+  if (typeof text !== 'string') return undefined;
   const match = /^(\d{1,15})\.([0-9a-f]{16})$/.exec(text);
   return match?.[1] && match[2] ? { counter: Number(match[1]), salt: match[2] } : undefined;
 }
@@ -101,18 +155,19 @@ function headerColumns(header: RecordHeader) {
   };
 }
 
-function stateColumns({ spec, state }: Job, body: Buffer) {
+function stateColumns(job: Job, body: Buffer) {
+  const { spec, state } = job;
   const final = state.tag === 'final' ? state.final : undefined;
   const outcome = final?.outcome;
   const isGiven = state.tag === 'granted' || state.tag === 'revoked';
   const executor = isGiven ? state.grant.executor : outcome?.executor;
   return {
-    status: recordedStatus(state),
+    status: isUnread(job) ? UNREAD_STATUS : recordedStatus(state),
     targetNodeId: executor ?? spec.needs.target ?? null,
     exitCode: exitCodeOf(outcome),
     errorMessage: final?.reason || null,
     startedMs: outcome?.startedAt ?? null,
-    finishedMs: final?.at ?? null,
+    finishedMs: endOf(job),
     ...tailColumns(body, outcome),
   };
 }

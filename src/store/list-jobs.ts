@@ -7,10 +7,11 @@ import type { SQL } from 'drizzle-orm';
 import { compareText } from '../base/ids.ts';
 import type { RecordQuery } from '../core/calls.ts';
 import type { JobRecord } from '../core/job-record.ts';
+import { isUnread } from '../wire/jobs.ts';
 import type { Queries } from './database.ts';
 import { and, desc, eq, sql } from './drizzle.ts';
 import { RECORD_COLUMNS, type RecordRow, toRecord } from './job-row.ts';
-import { jobs } from './schema.ts';
+import { isWhole, jobs } from './schema.ts';
 
 /** Where a walk goes on. */
 interface Position {
@@ -18,7 +19,10 @@ interface Position {
   readonly jobId: string;
 }
 
-/** Rows that can't be read are left out, and the page is filled with others. */
+/**
+ * Rows that can't be read are left out, also those that a newer version could, and the page is
+ * filled with others. Stubs are not in the indexes.
+ */
 export function listJobs(queries: Queries, query: RecordQuery): JobRecord[] {
   const statuses = query.statuses?.length ? [...new Set(query.statuses)] : [undefined];
   const lists = statuses.map((status) => walk(queries, query, status));
@@ -34,7 +38,7 @@ function walk(queries: Queries, query: RecordQuery, status: string | undefined):
     const rows = readPage(queries, query, { status, from, limit: query.limit - found.length });
     for (const row of rows) {
       const record = toRecord(row);
-      if (record !== undefined) found.push(record);
+      if (record !== undefined && !isUnread(record.job)) found.push(record);
     }
     const last = rows.at(-1);
     if (last === undefined || found.length >= query.limit) return found;
@@ -48,6 +52,7 @@ function readPage(
   at: { status: string | undefined; from: Position | undefined; limit: number },
 ): RecordRow[] {
   const conditions: (SQL | undefined)[] = [
+    isWhole,
     at.status === undefined ? undefined : eq(jobs.status, at.status),
     query.taskType === undefined ? undefined : eq(jobs.taskType, query.taskType),
     query.node === undefined ? undefined : eq(jobs.targetNodeId, query.node),

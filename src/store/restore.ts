@@ -4,19 +4,27 @@
  * each start it is tried again, since a later version may be able to read it.
  */
 
-import { asJobId } from '../base/ids.ts';
+import { asJobId, isNodeId } from '../base/ids.ts';
 import { asWall } from '../base/instant.ts';
-import type { OutboxRow, StartedRow, StoredState } from '../core/inputs.ts';
-import type { JobRecord } from '../core/job-record.ts';
-import { fenceText } from '../core/record.ts';
+import type { OutboxRow, StartedRow, StoredRecord, StoredState } from '../core/inputs.ts';
+import { type Ban, fenceText } from '../core/record.ts';
 import { parseGrant } from '../wire/grants.ts';
+import { isUnread } from '../wire/jobs.ts';
 import { parseOutcome } from '../wire/outcomes.ts';
 import type { Client } from './database.ts';
-import { parseNodes, toRecord } from './job-row.ts';
+import {
+  parseEpoch,
+  parseJobId,
+  parseNodes,
+  toJobRow,
+  toRecord,
+  UNREAD_STATUS,
+} from './job-row.ts';
 import type { Statements } from './statements.ts';
 
 export interface QuarantinedRow {
-  readonly table: 'jobs' | 'started' | 'outbox';
+  readonly table: 'jobs' | 'promises' | 'bans' | 'started' | 'outbox';
+  /** Of `bans`: the node. */
   readonly job: string;
   /** Of `started` and `outbox`. */
   readonly fence?: string | undefined;
@@ -33,6 +41,8 @@ export function restoreState(
   const restore = client.transaction(
     (): StoredState => ({
       records: restoreRecords(statements, quarantined),
+      promises: restorePromises(statements, quarantined),
+      bans: restoreBans(statements, quarantined),
       started: restoreStarted(statements, quarantined),
       outbox: restoreOutbox(statements, quarantined),
     }),
@@ -40,16 +50,46 @@ export function restoreState(
   return { state: restore.immediate(), quarantined };
 }
 
-function restoreRecords(statements: Statements, quarantined: QuarantinedRow[]): JobRecord[] {
-  const records: JobRecord[] = [];
-  for (const row of statements.unfinishedJobs.all()) {
-    const record = toRecord(row);
-    if (record !== undefined) records.push(record);
-    else quarantined.push({ table: 'jobs', job: row.jobId, reason: REASON });
-    const reason = record === undefined ? REASON : null;
-    if (reason !== row.unreadable) statements.markJob({ jobId: row.jobId, reason });
+function restoreRecords(statements: Statements, quarantined: QuarantinedRow[]): StoredRecord[] {
+  const { unfinishedJobs, undecidedJobs, markedJobs } = statements;
+  const records: StoredRecord[] = [];
+  for (const rows of [unfinishedJobs.all(), undecidedJobs.all(), markedJobs.all()]) {
+    for (const row of rows) {
+      const record = toRecord(row);
+      const { lacking } = row;
+      const isWhole = record !== undefined && (lacking === null || isNodeId(lacking));
+      if (isWhole) records.push(lacking === null ? record : { ...record, lacking });
+      else quarantined.push({ table: 'jobs', job: row.jobId, reason: REASON });
+      const reason = isWhole ? null : REASON;
+      if (reason !== row.unreadable) statements.markJob({ jobId: row.jobId, reason });
+      // Written by a version that could not read the body: now its columns can be filled.
+      const isNewlyRead = record && row.status === UNREAD_STATUS && !isUnread(record.job);
+      if (isNewlyRead) statements.upsertJob(toJobRow(record, Date.now()));
+    }
   }
   return records;
+}
+
+/** A row that cannot be read goes on to keep values from being written to this job. */
+function restorePromises(
+  statements: Statements,
+  quarantined: QuarantinedRow[],
+): StoredState['promises'] {
+  return statements.allPromises.all().flatMap((row) => {
+    const job = parseJobId(row.jobId);
+    const epoch = parseEpoch(row.counter, row.node);
+    if (job && epoch) return [{ job, epoch }];
+    quarantined.push({ table: 'promises', job: row.jobId, reason: 'no promise' });
+    return [];
+  });
+}
+
+function restoreBans(statements: Statements, quarantined: QuarantinedRow[]): Ban[] {
+  return statements.allBans.all().flatMap(({ nodeId: node, name, bannedMs }) => {
+    if (isNodeId(node)) return [{ node, name, at: asWall(bannedMs) }];
+    quarantined.push({ table: 'bans', job: node, reason: 'no node id' });
+    return [];
+  });
 }
 
 function restoreStarted(statements: Statements, quarantined: QuarantinedRow[]): StartedRow[] {
@@ -76,8 +116,9 @@ function restoreOutbox(statements: Statements, quarantined: QuarantinedRow[]): O
   for (const row of statements.allOutcomes.all()) {
     const outcome = parseOutcome(row.outcome);
     const key = { jobId: row.jobId, fence: row.fence };
-    const isWhole = outcome !== undefined && fenceText(outcome.fence) === row.fence;
-    if (isWhole) rows.push({ job: asJobId(row.jobId), rs: parseNodes(row.rs), outcome });
+    const rs = parseNodes(row.rs);
+    const isWhole = outcome !== undefined && fenceText(outcome.fence) === row.fence && rs;
+    if (isWhole) rows.push({ job: asJobId(row.jobId), rs, outcome });
     else quarantined.push({ table: 'outbox', job: row.jobId, fence: row.fence, reason: REASON });
     const reason = isWhole ? null : REASON;
     if (reason !== row.unreadable) statements.markOutcome({ ...key, reason });

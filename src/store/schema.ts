@@ -10,7 +10,11 @@
  *   columns beside it are copies for people and for lists, never read back into a job.
  * - `stdout` and `stderr` are virtual as well: the bytes of the outcome's tails lie verbatim in
  *   the body, so a place and a length stand for up to 32 KiB of each that would be there twice.
- * - The indexes: one finds unfinished jobs and serves lists by status, one serves the list of all.
+ * - A final record that ended long ago shrinks to a stub, of which nothing but the end is left: it
+ *   is there for nodes that come back late, and in no list.
+ * - The indexes: one finds unfinished jobs and serves lists by status, one serves the list of all,
+ *   one finds what ended and is not decided or is to be forgotten, one what a peer lacks. A start
+ *   looks at nothing else, however many final jobs there are.
  */
 import type { SQL } from 'drizzle-orm';
 import { blob, index, integer, primaryKey, sql, sqliteTable, text } from './drizzle.ts';
@@ -22,13 +26,21 @@ const instantOf = (column: string): SQL =>
 const partOfBody = (stream: string): SQL =>
   sql.raw(`CAST(substr(body, ${stream}_from, ${stream}_bytes) AS TEXT)`);
 
+/** Conditions of partial indexes; a query uses one only when it says the same words. */
+export const isWhole = sql.raw('"is_stub" = 0');
+export const isFinal = sql.raw('"finished_ms" IS NOT NULL');
+export const isMarked = sql.raw('"lacking" IS NOT NULL');
+
 const virtual = { mode: 'virtual' } as const;
 
 export const jobs = sqliteTable(
   'jobs',
   {
     jobId: text('job_id').primaryKey(),
-    /** As recorded: JOB_PENDING, JOB_ASSIGNED (granted, perhaps running) or a final one. */
+    /**
+     * As recorded: JOB_PENDING, JOB_ASSIGNED (granted, perhaps running) or a final one. JOB_UNKNOWN:
+     * only a newer version can read the body; the other columns say nothing then.
+     */
     status: text('status').notNull(),
     taskType: text('task_type').notNull(),
     command: text('command').notNull(),
@@ -72,14 +84,53 @@ export const jobs = sqliteTable(
     /** `<counter>.<salt>` */
     writerBoot: text('writer_boot').notNull(),
     minVersion: integer('min_version').notNull(),
+
+    // What this node knows of it beside the value.
+    /** Of a final state. 0: not known to be decided, 1: decided, 2: and on every disk of its sets. */
+    settled: integer('settled').notNull().default(0),
+    /** The peer of a pair that lacks this value, which was decided without it. */
+    lacking: text('lacking'),
+    isStub: integer('is_stub').notNull().default(0),
     /** Why the body could not be read at the last start; such a row is kept and never trusted. */
     unreadable: text('unreadable'),
     body: blob('body', { mode: 'buffer' }).notNull(),
   },
   (table) => [
-    index('jobs_by_status').on(table.status, table.createdMs, table.jobId),
-    index('jobs_by_age').on(table.createdMs, table.jobId),
+    index('jobs_by_status').on(table.status, table.createdMs, table.jobId).where(isWhole),
+    index('jobs_by_age').on(table.createdMs, table.jobId).where(isWhole),
+    index('jobs_by_end').on(table.settled, table.isStub, table.finishedMs).where(isFinal),
+    index('jobs_marked').on(table.lacking).where(isMarked),
   ],
+);
+
+/** Nothing below this epoch is taken, for jobs of which there is no row in `jobs`. */
+export const promises = sqliteTable('promises', {
+  jobId: text('job_id').primaryKey(),
+  counter: integer('counter').notNull(),
+  node: text('node').notNull(),
+});
+
+/** Nodes that are never let in again. */
+export const bans = sqliteTable('bans', {
+  nodeId: text('node_id').primaryKey(),
+  name: text('name').notNull(),
+  bannedMs: integer('banned_ms').notNull(),
+  bannedAt: text('banned_at').generatedAlwaysAs(instantOf('banned_ms'), virtual),
+});
+
+/** What a person must know of although the mesh went on; the newest 10,000. */
+export const conflicts = sqliteTable(
+  'conflicts',
+  {
+    id: integer('id').primaryKey({ autoIncrement: true }),
+    jobId: text('job_id').notNull(),
+    /** births, outcomes or forgotten. */
+    tag: text('tag').notNull(),
+    note: text('note').notNull(),
+    foundMs: integer('found_ms').notNull(),
+    foundAt: text('found_at').generatedAlwaysAs(instantOf('found_ms'), virtual),
+  },
+  (table) => [index('conflicts_by_age').on(table.foundMs, table.id)],
 );
 
 /** The executor's word that a fence is used up: written before the attempt starts. */

@@ -1,15 +1,17 @@
 /** The port over one open database. Nothing here waits: SQLite is synchronous, and so is a turn. */
 import { MeshError } from '../base/errors.ts';
-import type { JobId } from '../base/ids.ts';
+import { asJobId, type JobId } from '../base/ids.ts';
+import { asWall, type WallMs } from '../base/instant.ts';
 import type { RecordQuery } from '../core/calls.ts';
-import type { Write } from '../core/effects.ts';
+import type { Conflict, Write } from '../core/effects.ts';
 import type { StoredState } from '../core/inputs.ts';
 import type { JobRecord } from '../core/job-record.ts';
 import type { PeerRow, RememberedPeer, Store } from '../node/ports.ts';
 import { applyWrites } from './apply-writes.ts';
 import type { Client, Queries } from './database.ts';
+import { type Expire, prepareExpire } from './expire.ts';
 import { type Attempted, asStoreFailure } from './failures.ts';
-import { toRecord } from './job-row.ts';
+import { toRecord, UNREAD_STATUS } from './job-row.ts';
 import { listJobs } from './list-jobs.ts';
 import { toPeer, toPeerRow } from './peer-row.ts';
 import { type QuarantinedRow, restoreState } from './restore.ts';
@@ -30,6 +32,7 @@ export class SqliteStore implements Store {
   private readonly parts: StoreParts;
   private readonly statements: Statements;
   private readonly writeAll: (writes: readonly Write[]) => void;
+  private readonly expireSome: Expire;
   private rows: readonly QuarantinedRow[] = [];
 
   constructor(parts: StoreParts) {
@@ -40,6 +43,7 @@ export class SqliteStore implements Store {
       applyWrites(statements, writes, Date.now()),
     );
     this.writeAll = transaction.immediate;
+    this.expireSome = prepareExpire(parts.client, parts.queries);
   }
 
   /** Rows that `restore` found unreadable: kept in the file, marked, and not trusted. */
@@ -80,9 +84,28 @@ export class SqliteStore implements Store {
   countByStatus(): Readonly<Record<string, number>> {
     return this.attempt('read', () =>
       Object.fromEntries(
-        this.statements.countByStatus.all().map(({ status, count }) => [status, count]),
+        this.statements.countByStatus
+          .all()
+          .filter(({ status }) => status !== UNREAD_STATUS)
+          .map(({ status, count }) => [status, count]),
       ),
     );
+  }
+
+  listConflicts(limit: number): Conflict[] {
+    return this.attempt('read', () =>
+      this.statements.newestConflicts.all({ limit }).map(({ jobId, tag, note, foundMs }) => ({
+        job: asJobId(jobId),
+        at: asWall(foundMs),
+        tag: tag as Conflict['tag'],
+        note,
+      })),
+    );
+  }
+
+  expire(before: WallMs, stubsBefore: WallMs, limit: number): number {
+    const expiry = { beforeMs: before, stubsBeforeMs: stubsBefore, limit };
+    return this.attempt('write', () => this.expireSome(expiry));
   }
 
   readPeers(): RememberedPeer[] {

@@ -1,110 +1,27 @@
-/**
- * Every statement of the hot path, built by drizzle and prepared once: a query that is built per
- * call costs six times as much as one that is only run. Writes are run on the driver's own
- * statement, because drizzle's filling of 32 placeholders takes a third of an upsert's time.
- */
-import type { SQL } from 'drizzle-orm';
-import type { SQLiteTable } from 'drizzle-orm/sqlite-core';
+/** Every statement of the hot path, built by drizzle and prepared once. */
 import type { Client, Queries } from './database.ts';
-import {
-  and,
-  asc,
-  desc,
-  eq,
-  getTableColumns,
-  inArray,
-  is,
-  Param,
-  Placeholder,
-  sql,
-} from './drizzle.ts';
-import { RECORD_COLUMNS } from './job-row.ts';
-import { jobs, meta, outbox, started, workerNodes } from './schema.ts';
+import { and, asc, desc, eq, getTableColumns, sql } from './drizzle.ts';
+import { promiseStatements, recordStatements, restoreStatements } from './job-statements.ts';
+import { excluded, placeholders, prepareWriter, type ToWriter } from './prepared.ts';
+import { bans, conflicts, meta, outbox, started, workerNodes } from './schema.ts';
 
 export type Statements = ReturnType<typeof prepareStatements>;
 
 const { startedAt: _, ...STARTED_COLUMNS } = getTableColumns(started);
-const UNFINISHED = ['JOB_PENDING', 'JOB_ASSIGNED'];
+/** They are for people: who has not read the newest 10,000 will not read the oldest. */
+const MAX_CONFLICTS = 10_000;
 /** The list of remembered peers is for finding the mesh again, not a history. */
 const MAX_PEERS = 256;
 
 export function prepareStatements(client: Client, queries: Queries) {
   const write: ToWriter = (query) => prepareWriter(client, query);
   return {
-    ...jobStatements(queries, write),
+    ...recordStatements(queries, write),
+    ...restoreStatements(queries),
+    ...promiseStatements(queries, write),
     ...attemptStatements(queries, write),
+    ...noteStatements(queries, write),
     ...peerStatements(queries, write),
-  };
-}
-
-/** Values by placeholder; the result is the number of rows that changed. */
-type Writer = (values: Readonly<Record<string, unknown>>) => number;
-type ToWriter = (query: { toSQL(): { sql: string; params: unknown[] } }) => Writer;
-
-function prepareWriter(client: Client, query: Parameters<ToWriter>[0]): Writer {
-  const { sql: text, params } = query.toSQL();
-  const statement = client.prepare(text);
-  const places = params.map(toPlace);
-  return (values) =>
-    statement.run(places.map((place) => ('name' in place ? values[place.name] : place.value)))
-      .changes;
-}
-
-/** Drizzle wraps the placeholder of a column into a parameter of that column's type. */
-function toPlace(param: unknown): { name: string } | { value: unknown } {
-  const inner = is(param, Param) ? param.value : param;
-  return is(inner, Placeholder) ? { name: inner.name } : { value: inner };
-}
-
-/**
- * A promise never falls on any disk, and an accepted value is never replaced by an older one.
- * Another birth is another job: its epochs begin anew.
- */
-const NOT_OLDER = sql`excluded.birth <> ${jobs.birth} OR (
-  (excluded.promised_counter, excluded.promised_node) >= (${jobs.promisedCounter}, ${jobs.promisedNode})
-  AND (excluded.accepted_counter, excluded.accepted_node, excluded.accepted_version)
-    >= (${jobs.acceptedCounter}, ${jobs.acceptedNode}, ${jobs.acceptedVersion}))`;
-
-function jobStatements(queries: Queries, write: ToWriter) {
-  return {
-    /** Changes no row when what is there is newer. */
-    upsertJob: write(
-      queries
-        .insert(jobs)
-        .values(placeholders(jobs))
-        .onConflictDoUpdate({
-          target: jobs.jobId,
-          set: excluded(jobs, ['jobId']),
-          setWhere: NOT_OLDER,
-        }),
-    ),
-    markJob: write(
-      queries
-        .update(jobs)
-        .set({ unreadable: sql`${sql.placeholder('reason')}` })
-        .where(eq(jobs.jobId, sql.placeholder('jobId'))),
-    ),
-    readJob: queries
-      .select(RECORD_COLUMNS)
-      .from(jobs)
-      .where(eq(jobs.jobId, sql.placeholder('jobId')))
-      .prepare(),
-    unfinishedJobs: queries
-      .select({ ...RECORD_COLUMNS, unreadable: jobs.unreadable })
-      .from(jobs)
-      .where(inArray(jobs.status, UNFINISHED))
-      .prepare(),
-    countByStatus: queries
-      .select({ status: jobs.status, count: sql<number>`count(*)` })
-      .from(jobs)
-      .groupBy(jobs.status)
-      .prepare(),
-    raiseCommits: write(
-      queries
-        .update(meta)
-        .set({ value: sql`${meta.value} + 1` })
-        .where(eq(meta.name, 'commits')),
-    ),
   };
 }
 
@@ -169,20 +86,35 @@ function peerStatements(queries: Queries, write: ToWriter) {
   };
 }
 
-/** One placeholder per stored column, of the column's own name. */
-function placeholders<Table extends SQLiteTable>(table: Table) {
-  const names = storedColumns(table).map(([name]) => [name, sql.placeholder(name)]);
-  return Object.fromEntries(names) as Record<keyof Table['$inferInsert'], SQL>;
+/** What is said of nodes and for people, and the number of commits. */
+function noteStatements(queries: Queries, write: ToWriter) {
+  return {
+    raiseCommits: write(
+      queries
+        .update(meta)
+        .set({ value: sql`${meta.value} + 1` })
+        .where(eq(meta.name, 'commits')),
+    ),
+    upsertBan: write(
+      queries
+        .insert(bans)
+        .values(placeholders(bans))
+        .onConflictDoUpdate({ target: bans.nodeId, set: excluded(bans, ['nodeId']) }),
+    ),
+    allBans: queries.select().from(bans).orderBy(bans.nodeId).prepare(),
+    insertConflict: write(queries.insert(conflicts).values(placeholders(conflicts))),
+    deleteOldConflicts: write(
+      queries
+        .delete(conflicts)
+        .where(
+          sql`${conflicts.id} <= (SELECT max(${conflicts.id}) FROM ${conflicts}) - ${sql.raw(`${MAX_CONFLICTS}`)}`,
+        ),
+    ),
+    newestConflicts: queries
+      .select()
+      .from(conflicts)
+      .orderBy(desc(conflicts.foundMs), desc(conflicts.id))
+      .limit(sql.placeholder('limit'))
+      .prepare(),
+  };
 }
-
-/** Every stored column but these as the row that was to be inserted has it. */
-function excluded(table: SQLiteTable, but: readonly string[]): Record<string, SQL> {
-  return Object.fromEntries(
-    storedColumns(table)
-      .filter(([name]) => !but.includes(name))
-      .map(([name, column]) => [name, sql.raw(`excluded.${column.name}`)]),
-  );
-}
-
-const storedColumns = (table: SQLiteTable) =>
-  Object.entries(getTableColumns(table)).filter(([, column]) => column.generated === undefined);

@@ -2,18 +2,18 @@
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
 import type { Answer, LiveRecord, OutputChunk } from '../core/calls.ts';
 import type { Reply } from '../core/effects.ts';
-import type { JobRecord } from '../core/job-record.ts';
 import { fromStatus, toStatus } from './calls.ts';
+import { fromConflict, toConflict } from './conflicts.ts';
 import * as field from './fields.ts';
-import { encodeJob, parseJob } from './jobs.ts';
+import { fromRecord, toRecord } from './job-records.ts';
 import {
-  MAX_BODY_BYTES,
   MAX_CHUNK_BYTES,
+  MAX_LIST_ENTRIES,
   MAX_LISTED_RECORDS,
   MAX_SENTENCE_CHARS,
   MAX_WAITING_REASONS,
 } from './limits.ts';
-import { parseHeader, toHeader } from './records.ts';
+import { parseBan, toBan } from './records.ts';
 import { mesh } from './schema.ts';
 
 type Maybe<T> = T | null | undefined;
@@ -40,6 +40,8 @@ function toAnswer(answer: Answer | AnswerError): mesh.Answer.$Properties {
       return { lookUp: { found: answer.found ? toLive(answer.found) : null } };
     case 'list':
       return { list: { records: answer.records.map(toLive) } };
+    case 'conflicts':
+      return { conflicts: { conflicts: answer.conflicts.map(toConflict) } };
     case 'reply':
       return { reply: toReply(answer.reply) };
     case 'output':
@@ -64,6 +66,11 @@ function fromAnswer(wire: mesh.Answer.$Properties): Answer | AnswerError {
         kind: 'list',
         records: field.list(wire.list?.records, MAX_LISTED_RECORDS, fromLive),
       };
+    case 'conflicts':
+      return {
+        kind: 'conflicts',
+        conflicts: field.list(wire.conflicts?.conflicts, MAX_LIST_ENTRIES, fromConflict),
+      };
     case 'reply':
       return { kind: 'reply', reply: fromReply(field.required(wire.reply)) };
     case 'output': {
@@ -79,17 +86,6 @@ function fromAnswer(wire: mesh.Answer.$Properties): Answer | AnswerError {
 const fromCode = (code: Maybe<string>): ErrorCode =>
   code && Object.hasOwn(ERROR_CODES, code) ? (code as ErrorCode) : 'INTERNAL';
 
-const toRecord = (record: JobRecord): mesh.Record.$Properties => ({
-  header: toHeader(record.header),
-  body: encodeJob(record.job),
-});
-
-function fromRecord(wire: Maybe<mesh.Record.$Properties>): JobRecord {
-  const { header, body } = field.required(wire);
-  if (!body || body.length > MAX_BODY_BYTES) throw new field.Malformed('no body, or too large');
-  return { header: parseHeader(header), job: field.required(parseJob(body)) };
-}
-
 const toLive = (live: LiveRecord): mesh.LiveRecord.$Properties => ({
   record: toRecord(live.record),
   status: toStatus(live.status),
@@ -98,6 +94,9 @@ const toLive = (live: LiveRecord): mesh.LiveRecord.$Properties => ({
     nodeId: node,
     reason: field.sentence(reason),
   })),
+  isReplicated: live.durability === 'replicated',
+  isSettling: live.isSettling,
+  isOwner: live.isOwner,
 });
 
 function fromLive(wire: mesh.LiveRecord.$Properties): LiveRecord {
@@ -105,6 +104,9 @@ function fromLive(wire: mesh.LiveRecord.$Properties): LiveRecord {
   return {
     record: fromRecord(wire.record),
     status: fromStatus(wire.status),
+    durability: wire.isReplicated === true ? 'replicated' : 'local',
+    isSettling: wire.isSettling === true,
+    isOwner: wire.isOwner === true,
     ...(startedAt !== undefined && { startedAt }),
     waiting: field.list(wire.waiting, MAX_WAITING_REASONS, ({ nodeId, reason }) => ({
       node: field.nodeId(nodeId),
@@ -123,7 +125,21 @@ const fromChunk = (wire: mesh.OutputChunk.$Properties): OutputChunk => ({
 function toReply(reply: Reply): mesh.Reply.$Properties {
   switch (reply.kind) {
     case 'submitted':
-      return { submitted: { record: toRecord(reply.record), isRepeat: reply.isRepeat } };
+      return {
+        submitted: {
+          record: toRecord(reply.record),
+          isRepeat: reply.isRepeat,
+          disks: reply.disks,
+        },
+      };
+    case 'fewReplicas':
+      return { fewReplicas: { wanted: reply.wanted, disks: reply.disks } };
+    case 'forgotten':
+      return { forgotten: toBan(reply.ban) };
+    case 'unknownNode':
+      return { unknownNode: {} };
+    case 'noQuorum':
+    case 'deposed':
     case 'keyConflict':
     case 'cancelled':
     case 'cancelling':
@@ -143,9 +159,20 @@ function toReply(reply: Reply): mesh.Reply.$Properties {
 function fromReply(wire: mesh.Reply.$Properties): Reply {
   switch (wire.kind) {
     case 'submitted': {
-      const { record, isRepeat } = field.required(wire.submitted);
-      return { kind: 'submitted', record: fromRecord(record), isRepeat: isRepeat === true };
+      const { record, isRepeat, disks } = field.required(wire.submitted);
+      const told = { isRepeat: isRepeat === true, disks: field.count(disks) };
+      return { kind: 'submitted', record: fromRecord(record), ...told };
     }
+    case 'fewReplicas': {
+      const { wanted, disks } = field.required(wire.fewReplicas);
+      return { kind: 'fewReplicas', wanted: field.count(wanted), disks: field.count(disks) };
+    }
+    case 'forgotten':
+      return { kind: 'forgotten', ban: parseBan(wire.forgotten) };
+    case 'unknownNode':
+      return { kind: 'unknownNode' };
+    case 'noQuorum':
+    case 'deposed':
     case 'keyConflict':
     case 'cancelled':
     case 'cancelling':

@@ -22,6 +22,8 @@ export function toCall(call: Call): mesh.Question.$Properties {
       return { submit: toSubmission(call.submission) };
     case 'cancel':
       return { cancel: { jobId: call.job } };
+    case 'conflicts':
+      return { conflicts: {} };
     case 'readOutput':
       return {
         readOutput: {
@@ -47,6 +49,8 @@ export function fromCall(wire: mesh.Question.$Properties): Call {
       return { kind: 'submit', submission: fromSubmission(field.required(wire.submit)) };
     case 'cancel':
       return { kind: 'cancel', job: field.jobId(wire.cancel?.jobId) };
+    case 'conflicts':
+      return { kind: 'conflicts' };
     case 'readOutput': {
       const { jobId, fence, stream, offset, maxBytes, waitMs } = field.required(wire.readOutput);
       return {

@@ -1,7 +1,7 @@
 /** The right to run an attempt. `encodeGrant` is also what an executor keeps on its disk. */
 import type { Grant } from '../core/messages.ts';
 import * as field from './fields.ts';
-import { parseFence, parseReplicas, toFence } from './records.ts';
+import { parseFence, parseOldReplicas, parseReplicas, toFence } from './records.ts';
 import { mesh } from './schema.ts';
 import { parseSpec, toSpec } from './specs.ts';
 
@@ -18,6 +18,7 @@ export const toGrant = (grant: Grant): mesh.Grant.$Properties => ({
   rs: [...grant.rs],
   leaseMs: field.wholeMs(grant.leaseMs),
   job: toSpec(grant.spec),
+  oldRs: [...grant.oldRs],
 });
 
 export function fromGrant(wire: mesh.Grant.$Properties | null | undefined): Grant {
@@ -27,6 +28,7 @@ export function fromGrant(wire: mesh.Grant.$Properties | null | undefined): Gran
     fence: parseFence(grant.fence),
     nonce: field.nonce(grant.nonce),
     rs: parseReplicas(grant.rs),
+    oldRs: parseOldReplicas(grant.oldRs),
     leaseMs: field.count(grant.leaseMs),
     spec: parseSpec(grant.job),
   };

@@ -1,25 +1,71 @@
 /**
  * The body of a record. It has an encoding of its own and travels as bytes beside the header, so
  * that a replica can keep and pass on a body that it cannot read.
+ *
+ * A job that was read keeps the very bytes it was read from, and gives them when it is encoded
+ * again: fields of a newer version survive, which the decoder drops. A job that was encoded keeps
+ * its bytes as well, so an owner encodes once for its own disk and for every replica. It works
+ * because jobs are never changed, only replaced; the bytes go when the job does.
  */
+import { asWall } from '../base/instant.ts';
 import type { FinalState, GrantNote, Job, JobState, PastAttempt } from '../core/job.ts';
 import { isFinal } from '../core/outcome.ts';
+import { RECORD_VERSION, type RecordHeader } from '../core/record.ts';
 import * as field from './fields.ts';
 import { MAX_HISTORY_ENTRIES, MAX_SENTENCE_CHARS } from './limits.ts';
 import { parseBoot, toBoot } from './nodes.ts';
 import { fromOutcome, toOutcome } from './outcomes.ts';
 import { parseFence, toFence } from './records.ts';
 import { mesh } from './schema.ts';
-import { parseSpec, toSpec } from './specs.ts';
+import { NO_SPEC, parseSpec, toSpec } from './specs.ts';
 import { fromTimestamp, toTimestamp } from './timestamps.ts';
 
 type Maybe<T> = T | null | undefined;
 
-export const encodeJob = (job: Job): Uint8Array => mesh.JobBody.encode(toJob(job)).finish();
+const bodies = new WeakMap<Job, Uint8Array>();
+const unread = new WeakSet<Job>();
+
+/** Not to be written to: others hold the same bytes. */
+export function encodeJob(job: Job): Uint8Array {
+  const known = bodies.get(job);
+  if (known) return known;
+  const bytes = mesh.JobBody.encode(toJob(job)).finish();
+  bodies.set(job, bytes);
+  return bytes;
+}
 
 /** @returns undefined when malformed */
-export const parseJob = (bytes: Uint8Array): Job | undefined =>
-  field.parsed(() => fromJob(mesh.JobBody.decode(bytes)));
+export function parseJob(bytes: Uint8Array): Job | undefined {
+  const job = field.parsed(() => fromJob(mesh.JobBody.decode(bytes)));
+  // A copy: the bytes may be a window onto a whole frame.
+  if (job) bodies.set(job, Buffer.from(bytes));
+  return job;
+}
+
+/**
+ * As parseJob; but a body that only a newer version may decide about need not be readable. It
+ * becomes a job that waits and that no node can run, and is passed on as it came.
+ */
+export function parseBody(bytes: Uint8Array, header: RecordHeader): Job | undefined {
+  const job = parseJob(bytes);
+  if (job || header.minVersion <= RECORD_VERSION) return job;
+  const standIn: Job = {
+    spec: NO_SPEC,
+    createdAt: asWall(0),
+    createdBy: header.accepted.epoch.node,
+    contentHash: 'unread',
+    state: { tag: 'pending' },
+    attempts: 0,
+    losses: 0,
+    history: [],
+  };
+  bodies.set(standIn, Buffer.from(bytes));
+  unread.add(standIn);
+  return standIn;
+}
+
+/** It stands for a body that this version cannot read. */
+export const isUnread = (job: Job): boolean => unread.has(job);
 
 const toJob = (job: Job): mesh.JobBody.$Properties => ({
   job: {

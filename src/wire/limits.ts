@@ -23,15 +23,15 @@ export const MAX_SENTENCE_CHARS = 8192;
 /** Command, parameters, value of an environment variable. */
 export const MAX_TEXT_CHARS = 2 * 1024 * 1024;
 
-/** Nodes of a replica set. */
-export const MAX_REPLICAS = 16;
+/** Nodes of a replica set: three, and room for a mesh that wants more. */
+export const MAX_REPLICAS = 9;
 /** Labels, capabilities, environment variables, lines of a heartbeat's metadata. */
 export const MAX_MAP_ENTRIES = 4096;
 export const MAX_HOSTS = 64;
 export const MAX_TASK_TYPES = 1024;
 export const MAX_MEMBER_ENTRIES = 256;
-/** In one renewal: more than a node has slots. */
-export const MAX_ATTEMPT_REFS = 8192;
+/** Attempts, bans, conflicts, names of records in one message; longer lists go in several. */
+export const MAX_LIST_ENTRIES = 1000;
 export const MAX_HISTORY_ENTRIES = 64;
 export const MAX_LISTED_RECORDS = 1000;
 /** Nodes that say why they don't run a job. */

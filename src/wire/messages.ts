@@ -1,12 +1,10 @@
 /** Messages between nodes, variant by variant. */
-import { unreachable } from '../base/unreachable.ts';
-import type { Message, RefusalReason } from '../core/messages.ts';
+import type { JobMessage, Message, RefusalReason } from '../core/messages.ts';
+import { fromAttemptMessage, toAttemptMessage } from './attempt-messages.ts';
 import * as field from './fields.ts';
 import { fromGrant, toGrant } from './grants.ts';
-import { MAX_ATTEMPT_REFS, MAX_MEMBER_ENTRIES, MAX_SENTENCE_CHARS } from './limits.ts';
+import { MAX_MEMBER_ENTRIES } from './limits.ts';
 import { parseLoad, parseMemberEntry, toLoad, toMemberEntry } from './nodes.ts';
-import { fromOutcome, toOutcome } from './outcomes.ts';
-import { parseAttemptRef, parseFence, toAttemptRef, toFence } from './records.ts';
 import type { mesh } from './schema.ts';
 import { parseNeeds, toNeeds } from './specs.ts';
 
@@ -34,7 +32,9 @@ export function toMessage(message: Message): Wire {
     case 'ping':
       return { ping: { serial: message.serial, load: toLoad(message.load) } };
     case 'pong':
-      return { pong: { serial: message.serial, load: toLoad(message.load) } };
+      return {
+        pong: { serial: message.serial, load: toLoad(message.load), marks: message.marks },
+      };
     case 'probe':
       return { probe: { nodeId: message.target } };
     case 'heard':
@@ -42,13 +42,15 @@ export function toMessage(message: Message): Wire {
     case 'members':
       return { members: { members: message.members.map(toMemberEntry) } };
     case 'goodbye':
-      return { goodbye: {} };
+      return { goodbye: { isBack: message.isBack } };
+    case 'banned':
+      return { banned: {} };
     default:
       return toJobMessage(message);
   }
 }
 
-function toJobMessage(message: Exclude<Message, { kind: MembershipKind }>): Wire {
+function toJobMessage(message: JobMessage): Wire {
   switch (message.kind) {
     case 'offer':
       return {
@@ -79,47 +81,17 @@ function toJobMessage(message: Exclude<Message, { kind: MembershipKind }>): Wire
   }
 }
 
-function toAttemptMessage(message: Extract<Message, { kind: AttemptKind }>): Wire {
-  switch (message.kind) {
-    case 'started': {
-      const startedAtMs = field.wholeMs(message.startedAt);
-      return { started: { jobId: message.job, fence: toFence(message.fence), startedAtMs } };
-    }
-    case 'reject': {
-      const reason = field.sentence(message.reason);
-      return { reject: { jobId: message.job, fence: toFence(message.fence), reason } };
-    }
-    case 'renew':
-      return { renew: { sentAt: message.sentAt, attempts: message.attempts.map(toAttemptRef) } };
-    case 'renewed':
-      return {
-        renewed: {
-          sentAt: message.sentAt,
-          granted: message.granted.map(toAttemptRef),
-          revoked: message.revoked.map(toAttemptRef),
-        },
-      };
-    case 'result':
-      return { result: { jobId: message.job, outcome: toOutcome(message.outcome) } };
-    case 'acknowledge':
-      return { acknowledge: toAttemptRef(message) };
-    case 'cancel':
-      return { cancel: toAttemptRef(message) };
-    default:
-      return unreachable(message);
-  }
-}
-
-type MembershipKind = 'ping' | 'pong' | 'probe' | 'heard' | 'members' | 'goodbye';
-type AttemptKind = 'started' | 'reject' | 'renew' | 'renewed' | 'result' | 'acknowledge' | 'cancel';
-
 /** @throws Malformed, also for a variant that this version does not know */
 export function fromMessage(wire: Wire): Message {
   switch (wire.kind) {
-    case 'ping':
+    case 'ping': {
+      const { serial, load } = field.required(wire.ping);
+      return { kind: 'ping', serial: field.count(serial), load: parseLoad(load) };
+    }
     case 'pong': {
-      const { serial, load } = field.required(wire[wire.kind]);
-      return { kind: wire.kind, serial: field.count(serial), load: parseLoad(load) };
+      const { serial, load, marks } = field.required(wire.pong);
+      const counts = { serial: field.count(serial), marks: field.count(marks) };
+      return { kind: 'pong', ...counts, load: parseLoad(load) };
     }
     case 'probe':
       return { kind: 'probe', target: field.nodeId(wire.probe?.nodeId) };
@@ -132,7 +104,9 @@ export function fromMessage(wire: Wire): Message {
       return { kind: 'members', members };
     }
     case 'goodbye':
-      return { kind: 'goodbye' };
+      return { kind: 'goodbye', isBack: wire.goodbye?.isBack === true };
+    case 'banned':
+      return { kind: 'banned' };
     default:
       return fromJobMessage(wire);
   }
@@ -170,54 +144,4 @@ function fromJobMessage(wire: Wire): Message {
     default:
       return fromAttemptMessage(wire);
   }
-}
-
-function fromAttemptMessage(wire: Wire): Message {
-  switch (wire.kind) {
-    case 'started': {
-      const { startedAtMs, ...ref } = field.required(wire.started);
-      return { kind: 'started', ...parseAttemptRef(ref), startedAt: field.integer(startedAtMs) };
-    }
-    case 'reject': {
-      const { jobId, fence, reason } = field.required(wire.reject);
-      return {
-        kind: 'reject',
-        job: field.jobId(jobId),
-        fence: parseFence(fence),
-        reason: field.text(reason, MAX_SENTENCE_CHARS),
-      };
-    }
-    case 'renew': {
-      const { sentAt, attempts } = field.required(wire.renew);
-      return { kind: 'renew', sentAt: finite(sentAt), attempts: refs(attempts) };
-    }
-    case 'renewed': {
-      const { sentAt, granted, revoked } = field.required(wire.renewed);
-      return {
-        kind: 'renewed',
-        sentAt: finite(sentAt),
-        granted: refs(granted),
-        revoked: refs(revoked),
-      };
-    }
-    case 'result': {
-      const { jobId, outcome } = field.required(wire.result);
-      return { kind: 'result', job: field.jobId(jobId), outcome: fromOutcome(outcome) };
-    }
-    case 'acknowledge':
-    case 'cancel':
-      return { kind: wire.kind, ...parseAttemptRef(field.required(wire[wire.kind])) };
-    default:
-      throw new field.Malformed('an unknown kind of message');
-  }
-}
-
-const refs = (wire: readonly mesh.AttemptRef.$Properties[] | null | undefined) =>
-  field.list(wire, MAX_ATTEMPT_REFS, parseAttemptRef);
-
-function finite(value: number | null | undefined): number {
-  const number = value ?? 0;
-  if (!Number.isFinite(number)) throw new field.Malformed('not a finite number');
-  // Minus zero would be echoed as zero.
-  return number + 0;
 }

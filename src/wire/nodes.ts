@@ -27,6 +27,7 @@ export const toLoad = (load: Load): mesh.Load.$Properties => ({
   queued: load.queued,
   draining: load.draining,
   notAccepting: !load.accepting,
+  leaving: load.leaving,
 });
 
 export function parseLoad(wire: mesh.Load.$Properties | null | undefined): Load {
@@ -38,6 +39,7 @@ export function parseLoad(wire: mesh.Load.$Properties | null | undefined): Load 
     queued: field.count(load.queued),
     draining: load.draining === true,
     accepting: load.notAccepting !== true,
+    leaving: load.leaving === true,
   };
 }
 

@@ -1,6 +1,7 @@
-/** Headers of records, and the names of attempts. */
+/** Headers of records and their parts, the names of attempts, and bans. */
+import type { NodeId } from '../base/ids.ts';
 import type { AttemptRef } from '../core/messages.ts';
-import type { Epoch, Fence, RecordHeader } from '../core/record.ts';
+import type { Accepted, Ban, Epoch, Fence, RecordHeader, ReplicaSets } from '../core/record.ts';
 import * as field from './fields.ts';
 import { MAX_REPLICAS } from './limits.ts';
 import { parseBoot, toBoot } from './nodes.ts';
@@ -8,12 +9,12 @@ import type { mesh } from './schema.ts';
 
 type Maybe<T> = T | null | undefined;
 
-const toEpoch = (epoch: Epoch): mesh.Epoch.$Properties => ({
+export const toEpoch = (epoch: Epoch): mesh.Epoch.$Properties => ({
   counter: epoch.counter,
   nodeId: epoch.node,
 });
 
-function parseEpoch(wire: Maybe<mesh.Epoch.$Properties>): Epoch {
+export function parseEpoch(wire: Maybe<mesh.Epoch.$Properties>): Epoch {
   const { counter, nodeId } = field.required(wire);
   return { counter: field.count(counter), node: field.nodeId(nodeId) };
 }
@@ -38,6 +39,37 @@ export const parseAttemptRef = (wire: mesh.AttemptRef.$Properties): AttemptRef =
   fence: parseFence(wire.fence),
 });
 
+export const toAccepted = ({ epoch, version }: Accepted): mesh.Accepted.$Properties => ({
+  epoch: toEpoch(epoch),
+  version,
+});
+
+export function parseAccepted(wire: Maybe<mesh.Accepted.$Properties>): Accepted {
+  const { epoch, version } = field.required(wire);
+  return { epoch: parseEpoch(epoch), version: field.count(version) };
+}
+
+export const toSets = ({ rs, oldRs }: ReplicaSets): mesh.ReplicaSets.$Properties => ({
+  rs: [...rs],
+  oldRs: [...oldRs],
+});
+
+export function parseSets(wire: Maybe<mesh.ReplicaSets.$Properties>): ReplicaSets {
+  const { rs, oldRs } = field.required(wire);
+  return { rs: parseReplicas(rs), oldRs: parseOldReplicas(oldRs) };
+}
+
+export const toBan = (ban: Ban): mesh.Ban.$Properties => ({
+  nodeId: ban.node,
+  name: field.sayable(ban.name),
+  atMs: field.wholeMs(ban.at),
+});
+
+export function parseBan(wire: Maybe<mesh.Ban.$Properties>): Ban {
+  const { nodeId, name, atMs } = field.required(wire);
+  return { node: field.nodeId(nodeId), name: field.name(name), at: field.wall(atMs) };
+}
+
 export const toHeader = (header: RecordHeader): mesh.RecordHeader.$Properties => ({
   jobId: header.job,
   birth: header.birth,
@@ -56,7 +88,7 @@ export function parseHeader(wire: Maybe<mesh.RecordHeader.$Properties>): RecordH
     job: field.jobId(header.jobId),
     birth: field.birth(header.birth),
     rs: parseReplicas(header.rs),
-    oldRs: field.list(header.oldRs, MAX_REPLICAS, field.nodeId),
+    oldRs: parseOldReplicas(header.oldRs),
     promised: parseEpoch(header.promised),
     accepted: {
       epoch: parseEpoch(header.acceptedEpoch),
@@ -67,8 +99,15 @@ export function parseHeader(wire: Maybe<mesh.RecordHeader.$Properties>): RecordH
   };
 }
 
-export function parseReplicas(wire: Maybe<readonly string[]>): RecordHeader['rs'] {
-  const replicas = field.list(wire, MAX_REPLICAS, field.nodeId);
+export function parseReplicas(wire: Maybe<readonly string[]>): NodeId[] {
+  const replicas = parseOldReplicas(wire);
   if (replicas.length === 0) throw new field.Malformed('a replica set is empty');
+  return replicas;
+}
+
+/** May be empty. A node that is named twice would have two votes. */
+export function parseOldReplicas(wire: Maybe<readonly string[]>): NodeId[] {
+  const replicas = field.list(wire, MAX_REPLICAS, field.nodeId);
+  if (new Set(replicas).size < replicas.length) throw new field.Malformed('a replica twice');
   return replicas;
 }

@@ -6,6 +6,19 @@ import type { mesh } from './schema.ts';
 
 const MAX_PRIORITY = 10;
 
+/** Of a job of which only the end is known; no node serves its task type. */
+export const NO_SPEC: JobSpec = {
+  taskType: '',
+  command: '',
+  params: '{}',
+  env: {},
+  timeoutMs: 0,
+  priority: 1,
+  needs: { labels: {}, capabilities: {} },
+  delivery: 'at_least_once',
+  onIsolation: 'stop',
+};
+
 export const toSpec = (spec: JobSpec): mesh.Job.$Properties => ({
   targetNodeId: spec.needs.target ?? '',
   command: field.sayable(spec.command),
@@ -17,6 +30,9 @@ export const toSpec = (spec: JobSpec): mesh.Job.$Properties => ({
   priority: spec.priority,
   requiredLabels: field.sayableMap(spec.needs.labels),
   requiredCapabilities: field.sayableMap(spec.needs.capabilities),
+  delivery: spec.delivery === 'at_most_once' ? 1 : 0,
+  onIsolation: spec.onIsolation === 'continue' ? 1 : 0,
+  replicas: spec.replicas ?? 0,
 });
 
 export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpec {
@@ -38,7 +54,22 @@ export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpe
       labels: job.requiredLabels ?? null,
       capabilities: job.requiredCapabilities ?? null,
     }),
+    delivery: choice(job.delivery, ['at_least_once', 'at_most_once']),
+    onIsolation: choice(job.onIsolation, ['stop', 'continue']),
+    ...parseDisks(job.replicas),
   };
+}
+
+/** By the numbers of the enum, from 0. A choice of a newer version is not guessed. */
+function choice<T>(wire: number | null | undefined, choices: readonly T[]): T {
+  return field.required(choices[wire ?? 0]);
+}
+
+function parseDisks(wire: number | null | undefined): Pick<JobSpec, 'replicas'> {
+  const replicas = wire ?? 0;
+  if (replicas === 0) return {};
+  if (replicas === 1 || replicas === 2 || replicas === 3) return { replicas };
+  throw new field.Malformed('a number of disks out of range');
 }
 
 export const toNeeds = (needs: Needs): mesh.Needs.$Properties => ({

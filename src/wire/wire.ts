@@ -20,6 +20,7 @@ import * as field from './fields.ts';
 import {
   FULL_FRAME_BYTES,
   MAX_FRAME_BYTES,
+  MAX_LIST_ENTRIES,
   MAX_MESSAGES_PER_FRAME,
   MAX_SENTENCE_CHARS,
 } from './limits.ts';
@@ -28,7 +29,7 @@ import { parseBoot, parseFacts, toBoot, toFacts } from './nodes.ts';
 import { mesh, Writer } from './schema.ts';
 
 /** Versions of the link protocol that this program speaks. */
-export const PROTOCOL_VERSIONS = { min: 1, max: 1 } as const;
+export const PROTOCOL_VERSIONS = { min: 2, max: 2 } as const;
 
 export type Frame =
   | Hello
@@ -69,10 +70,11 @@ export const encodeFrame = (frame: Exclude<Frame, { kind: 'messages' }>): Uint8A
  * As many frames as they fill, each with its length in front, in order. A message that is larger
  * than a frame may be is left out and counted in `oversized`: no peer could take it.
  */
-export function encodeMessages(messages: readonly Message[]): {
+export function encodeMessages(given: readonly Message[]): {
   frames: Uint8Array[];
   oversized: number;
 } {
+  const messages = given.some(isLong) ? given.flatMap(shorten) : given;
   const frames: Uint8Array[] = [];
   let oversized = 0;
   let next = 0;
@@ -95,6 +97,23 @@ export function parseFrame(bytes: Uint8Array): Frame | undefined {
   if (bytes.length > MAX_FRAME_BYTES) return undefined;
   return field.parsed(() => fromFrame(mesh.Frame.decode(bytes)));
 }
+
+/** Its list has more entries than a message may; it says the same in several. */
+const isLong = (message: Message): boolean =>
+  (message.kind === 'renew' && message.attempts.length > MAX_LIST_ENTRIES) ||
+  (message.kind === 'bans' && message.bans.length > MAX_LIST_ENTRIES);
+
+function shorten(message: Message): Message[] {
+  if (message.kind === 'renew')
+    return chunks(message.attempts).map((attempts) => ({ ...message, attempts }));
+  if (message.kind === 'bans') return chunks(message.bans).map((bans) => ({ ...message, bans }));
+  return [message];
+}
+
+const chunks = <T>(list: readonly T[]): T[][] =>
+  Array.from({ length: Math.max(1, Math.ceil(list.length / MAX_LIST_ENTRIES)) }, (_, index) =>
+    list.slice(index * MAX_LIST_ENTRIES, (index + 1) * MAX_LIST_ENTRIES),
+  );
 
 const MESSAGES_TAG = (4 << 3) | 2;
 const MESSAGE_TAG = (1 << 3) | 2;

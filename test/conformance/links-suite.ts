@@ -183,7 +183,7 @@ export function describeLinks(name: string, makeBench: (t: TestContext) => Links
       const bench = makeBench(t);
       const [a, b] = await Promise.all([bench.open('a'), bench.open('b')]);
       await link(a, b);
-      a.links.send(b.node, [{ kind: 'goodbye' }]);
+      a.links.send(b.node, [{ kind: 'goodbye', isBack: false }]);
       await a.links.stop();
       await a.links.stop();
       await b.witness.next('down');
@@ -256,6 +256,9 @@ export function describeLinks(name: string, makeBench: (t: TestContext) => Links
     const live: LiveRecord = {
       record: { header: HEADER, job: JOBS[5] ?? assert.fail() },
       status: 'JOB_RUNNING',
+      durability: 'replicated',
+      isSettling: false,
+      isOwner: true,
       waiting: [],
     };
 

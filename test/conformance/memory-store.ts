@@ -5,17 +5,42 @@
  */
 import { MeshError } from '../../src/base/errors.ts';
 import { type BootId, compareText, type JobId, type NodeId } from '../../src/base/ids.ts';
+import type { WallMs } from '../../src/base/instant.ts';
 import type { Random } from '../../src/base/random.ts';
 import type { RecordQuery } from '../../src/core/calls.ts';
-import type { Write } from '../../src/core/effects.ts';
-import type { OutboxRow, StartedRow, StoredState } from '../../src/core/inputs.ts';
+import type { Conflict, Write } from '../../src/core/effects.ts';
+import type { OutboxRow, StartedRow, StoredRecord, StoredState } from '../../src/core/inputs.ts';
 import { recordedStatus } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
-import { attemptKey, compareEpochs } from '../../src/core/record.ts';
+import {
+  attemptKey,
+  type Ban,
+  compareEpochs,
+  compareValues,
+  type Epoch,
+} from '../../src/core/record.ts';
 import type { PeerRow, RememberedPeer, Store } from '../../src/node/ports.ts';
+import { toStub } from '../../src/store/expire.ts';
+
+/** What a row says of a record beside its value. */
+interface RecordNotes {
+  /** 1: its final state is decided, 2: and on every disk of its sets. */
+  readonly settled: 0 | 1 | 2;
+  readonly lacking: NodeId | undefined;
+  readonly isStub: boolean;
+}
+
+const NO_NOTES: RecordNotes = { settled: 0, lacking: undefined, isStub: false };
 
 interface Tables {
   readonly records: Map<JobId, JobRecord>;
+  /** None for a record that has nothing but its value. */
+  readonly notes: Map<JobId, RecordNotes>;
+  /** Only of jobs that have no record. */
+  readonly promises: Map<JobId, Epoch>;
+  readonly bans: Map<NodeId, Ban>;
+  /** By serial number, from the oldest on. */
+  readonly conflicts: Map<number, Conflict>;
   readonly started: Map<string, StartedRow>;
   readonly outbox: Map<string, OutboxRow>;
 }
@@ -25,14 +50,46 @@ export class MemoryDisk {
   isFull = false;
   boots = 0;
   commits = 0;
-  readonly tables: Tables = { records: new Map(), started: new Map(), outbox: new Map() };
+  readonly tables: Tables = {
+    records: new Map(),
+    notes: new Map(),
+    promises: new Map(),
+    bans: new Map(),
+    conflicts: new Map(),
+    started: new Map(),
+    outbox: new Map(),
+  };
   readonly peers = new Map<NodeId, PeerRow>();
+  /** How to take back the last commits, as long as nothing but housekeeping came after the last fsync. */
+  unsynced: (() => void)[] = [];
 
   /** A new life of the node. The store of the last one must not be used any more. */
   open(random: Random): { store: Store; boot: BootId } {
     this.boots += 1;
     const digits = Array.from({ length: 16 }, () => Math.floor(random() * 16).toString(16));
     return { store: new MemoryStore(this), boot: { counter: this.boots, salt: digits.join('') } };
+  }
+
+  /** What a loss of power leaves: of the commits that were not worth an fsync, the first ones. */
+  tear(random: Random): void {
+    const kept = Math.floor(random() * (this.unsynced.length + 1));
+    for (const undo of this.unsynced.splice(kept).reverse()) undo();
+    this.unsynced = [];
+  }
+
+  /** Everything as it is now, to be set back to. */
+  copy(): () => void {
+    const { boots, tables } = this;
+    const copies = Object.entries(tables).map(([name, rows]) => [name, new Map(rows)] as const);
+    return () => {
+      this.boots = boots;
+      this.unsynced = [];
+      for (const [name, rows] of copies) {
+        const table: Map<unknown, unknown> = tables[name as keyof Tables];
+        table.clear();
+        for (const [key, row] of rows) table.set(key, row);
+      }
+    };
   }
 }
 
@@ -44,9 +101,11 @@ class MemoryStore implements Store {
   }
 
   restore(): StoredState {
-    const { records, started, outbox } = this.disk.tables;
+    const { records, promises, bans, started, outbox } = this.disk.tables;
     return {
-      records: [...records.values()].filter(({ job }) => job.state.tag !== 'final'),
+      records: [...records.values()].flatMap((record) => this.toRestore(record)),
+      promises: [...promises].map(([job, epoch]) => ({ job, epoch })),
+      bans: [...bans.values()],
       started: [...started.values()],
       outbox: [...outbox.values()],
     };
@@ -54,8 +113,8 @@ class MemoryStore implements Store {
 
   commit(writes: readonly Write[]): void {
     if (writes.length === 0) return;
-    if (this.disk.isFull) throw new MeshError('DISK_FULL', 'The disk in memory takes no writes.');
-    const undo: (() => void)[] = [];
+    if (this.disk.isFull) throw diskFull();
+    const undo: Undo = [];
     try {
       for (const write of writes) this.apply(write, undo);
     } catch (thrown) {
@@ -63,6 +122,11 @@ class MemoryStore implements Store {
       throw thrown;
     }
     this.disk.commits += 1;
+    if (writes.some((write) => !isLazy(write))) this.disk.unsynced = [];
+    else
+      this.disk.unsynced.push(() => {
+        for (const step of undo.reverse()) step();
+      });
   }
 
   readRecord(job: JobId): JobRecord | undefined {
@@ -71,18 +135,47 @@ class MemoryStore implements Store {
 
   listRecords(query: RecordQuery): JobRecord[] {
     return [...this.disk.tables.records.values()]
-      .filter((record) => isWanted(record, query))
+      .filter((record) => isWanted(record, query) && !this.notesOf(record.header.job).isStub)
       .sort(newestFirst)
       .slice(0, query.limit);
   }
 
   countByStatus(): Readonly<Record<string, number>> {
     const counts: Record<string, number> = {};
-    for (const { job } of this.disk.tables.records.values()) {
+    for (const { header, job } of this.disk.tables.records.values()) {
+      if (this.notesOf(header.job).isStub) continue;
       const status = recordedStatus(job.state);
       counts[status] = (counts[status] ?? 0) + 1;
     }
     return counts;
+  }
+
+  listConflicts(limit: number): Conflict[] {
+    return [...this.disk.tables.conflicts.values()]
+      .reverse()
+      .sort((a, b) => b.at - a.at)
+      .slice(0, limit);
+  }
+
+  expire(before: WallMs, stubsBefore: WallMs, limit: number): number {
+    if (this.disk.isFull) throw diskFull();
+    const { records, notes } = this.disk.tables;
+    let changed = 0;
+    for (const [job, record] of records) {
+      const { state } = record.job;
+      if (changed === limit) break;
+      if (state.tag !== 'final' || state.final.at >= before) continue;
+      const known = this.notesOf(job);
+      if (known.settled === 2 || (known.isStub && state.final.at < stubsBefore)) {
+        records.delete(job);
+        notes.delete(job);
+      } else if (!known.isStub) {
+        records.set(job, toStub(record));
+        notes.set(job, { ...known, isStub: true });
+      } else continue;
+      changed += 1;
+    }
+    return changed;
   }
 
   readPeers(): RememberedPeer[] {
@@ -103,12 +196,36 @@ class MemoryStore implements Store {
 
   close(): void {}
 
-  private apply(write: Write, undo: (() => void)[]): void {
-    const { records, started, outbox } = this.disk.tables;
+  private notesOf(job: JobId): RecordNotes {
+    return this.disk.tables.notes.get(job) ?? NO_NOTES;
+  }
+
+  private toRestore(record: JobRecord): StoredRecord[] {
+    const { settled, lacking } = this.notesOf(record.header.job);
+    const isWanted = record.job.state.tag !== 'final' || settled === 0 || lacking !== undefined;
+    if (!isWanted) return [];
+    return [lacking === undefined ? record : { ...record, lacking }];
+  }
+
+  private apply(write: Write, undo: Undo): void {
+    const { bans, conflicts, started, outbox } = this.disk.tables;
     switch (write.kind) {
-      case 'record': {
-        refuseOlder(write, records.get(write.header.job));
-        setRow(records, write.header.job, { header: write.header, job: write.job }, undo);
+      case 'record':
+        this.applyRecord(write, undo);
+        return;
+      case 'promise':
+      case 'settled':
+      case 'marked':
+      case 'dropped':
+        this.applyNote(write, undo);
+        return;
+      case 'ban':
+        setRow(bans, write.ban.node, write.ban, undo);
+        return;
+      case 'conflict': {
+        const last = [...conflicts.keys()].at(-1) ?? 0;
+        setRow(conflicts, last + 1, write.conflict, undo);
+        setRow(conflicts, last + 1 - MAX_CONFLICTS, undefined, undo);
         return;
       }
       case 'started': {
@@ -132,33 +249,79 @@ class MemoryStore implements Store {
         setRow(started, attemptKey(write.job, write.fence), undefined, undo);
     }
   }
+
+  /** Another birth, an older value or one below the promise changes nothing. */
+  private applyRecord({ header, job, isSettled }: Of<'record'>, undo: Undo): void {
+    const { records, notes, promises } = this.disk.tables;
+    const held = records.get(header.job)?.header;
+    const promised = held?.promised ?? promises.get(header.job);
+    const isBelow = promised && compareEpochs(header.accepted.epoch, promised) < 0;
+    const isOther = held && held.birth !== header.birth;
+    if (isBelow || isOther || (held && compareValues(header.accepted, held.accepted) < 0)) return;
+    const isHigher = promised && compareEpochs(promised, header.promised) > 0;
+    const record = { header: isHigher ? { ...header, promised } : header, job };
+    setRow(records, header.job, record, undo);
+    if (promises.has(header.job)) setRow(promises, header.job, undefined, undo);
+    const known = this.notesOf(header.job);
+    if (!isSettled && known === NO_NOTES) return;
+    const settled = isSettled ? 2 : known.settled;
+    setRow(notes, header.job, { ...known, settled, isStub: false }, undo);
+  }
+
+  private applyNote(write: Of<'promise' | 'settled' | 'marked' | 'dropped'>, undo: Undo): void {
+    const { records, notes, promises } = this.disk.tables;
+    const { job } = write;
+    const record = records.get(job);
+    const known = this.notesOf(job);
+    switch (write.kind) {
+      case 'promise': {
+        const promised = record?.header.promised ?? promises.get(job);
+        if (promised && compareEpochs(write.epoch, promised) <= 0) return;
+        if (!record) setRow(promises, job, write.epoch, undo);
+        else {
+          const header = { ...record.header, promised: write.epoch };
+          setRow(records, job, { header, job: record.job }, undo);
+        }
+        return;
+      }
+      case 'settled': {
+        if (record?.job.state.tag !== 'final') return;
+        const settled = write.isEverywhere || known.settled === 2 ? 2 : 1;
+        setRow(notes, job, { ...known, settled }, undo);
+        return;
+      }
+      case 'marked':
+        if (record) setRow(notes, job, { ...known, lacking: write.lacking }, undo);
+        return;
+      case 'dropped':
+        setRow(records, job, undefined, undo);
+        setRow(notes, job, undefined, undo);
+        setRow(promises, job, write.promised, undo);
+    }
+  }
 }
 
-function setRow<Key, Row>(
-  table: Map<Key, Row>,
-  key: Key,
-  row: Row | undefined,
-  undo: (() => void)[],
-): void {
+type Undo = (() => void)[];
+type Of<K extends Write['kind']> = Extract<Write, { kind: K }>;
+
+const MAX_CONFLICTS = 10_000;
+
+const diskFull = (): MeshError => new MeshError('DISK_FULL', 'The disk in memory takes no writes.');
+
+/** Should these be lost, an outcome is told once more and a final state agreed on once more. */
+const isLazy = (write: Write): boolean =>
+  write.kind === 'acknowledged' || write.kind === 'forgotten' || write.kind === 'settled';
+
+function setRow<Key, Row>(table: Map<Key, Row>, key: Key, row: Row | undefined, undo: Undo): void {
   const before = table.get(key);
   undo.push(() => (before === undefined ? table.delete(key) : table.set(key, before)));
   if (row === undefined) table.delete(key);
   else table.set(key, row);
 }
 
-function addRow<Row>(table: Map<string, Row>, key: string, row: Row, undo: (() => void)[]): void {
+function addRow<Row>(table: Map<string, Row>, key: string, row: Row, undo: Undo): void {
   if (table.has(key)) throw new Error(`${key} is there already`);
   setRow(table, key, row, undo);
-}
-
-function refuseOlder(next: JobRecord, held: JobRecord | undefined): void {
-  if (!held || held.header.birth !== next.header.birth) return;
-  const accepted =
-    compareEpochs(next.header.accepted.epoch, held.header.accepted.epoch) ||
-    next.header.accepted.version - held.header.accepted.version;
-  if (accepted < 0 || compareEpochs(next.header.promised, held.header.promised) < 0) {
-    throw new Error(`job ${next.header.job}: the disk has a later promise or version`);
-  }
 }
 
 function isWanted(record: JobRecord, query: RecordQuery): boolean {

@@ -9,6 +9,7 @@ import {
   type NodeId,
 } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
+import type { Write } from '../../src/core/effects.ts';
 import type { NodeFacts } from '../../src/core/facts.ts';
 import {
   type AttemptOutcome,
@@ -20,7 +21,21 @@ import {
 } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Grant } from '../../src/core/messages.ts';
-import type { Fence } from '../../src/core/record.ts';
+import type { Epoch, Fence } from '../../src/core/record.ts';
+import type { Store } from '../../src/node/ports.ts';
+
+/** One disk, as long as the test runs. */
+export interface StoreBench {
+  /** A new life of the node; the store of the last one was closed. */
+  open(): { store: Store; boot: BootId };
+  /** From here on the disk takes no writes, or takes them again. */
+  setFull(isFull: boolean): void;
+}
+
+export const put = (entry: JobRecord): Write => ({ kind: 'record', ...entry });
+
+export const ids = (records: readonly JobRecord[]): string[] =>
+  records.map(({ header }) => header.job);
 
 export const NODE_A = asNodeId(`node-${'a'.repeat(32)}`);
 export const NODE_B = asNodeId(`node-${'b'.repeat(32)}`);
@@ -35,6 +50,8 @@ export const SPEC: JobSpec = {
   timeoutMs: 300_000,
   priority: 5,
   needs: { labels: {}, capabilities: {} },
+  delivery: 'at_least_once',
+  onIsolation: 'stop',
 };
 
 export const jobId = (serial: number): JobId => asJobId(`job-${String(serial).padStart(6, '0')}`);
@@ -51,6 +68,7 @@ export function record(
     spec?: Partial<JobSpec>;
     version?: number;
     epoch?: number;
+    promised?: Epoch;
     birth?: string;
     ageMs?: number;
   } = {},
@@ -71,7 +89,7 @@ export function record(
     birth: asBirth(change.birth ?? `birth-${serial}`),
     rs: [NODE_A],
     oldRs: [],
-    promised: { counter: epoch, node: NODE_A },
+    promised: change.promised ?? { counter: epoch, node: NODE_A },
     accepted: { epoch: { counter: epoch, node: NODE_A }, version },
     writerBoot: BOOT,
     minVersion: 1,
@@ -129,6 +147,7 @@ export const grant = (serial: number, attempt = 1): Grant => ({
   fence: fence(attempt),
   nonce: asNonce(`3.${serial}`),
   rs: [NODE_A],
+  oldRs: [],
   leaseMs: 6000,
   spec: SPEC,
 });

@@ -2,12 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { MeshError } from '../../src/base/errors.ts';
-import type { BootId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { RecordQuery } from '../../src/core/calls.ts';
 import type { Write } from '../../src/core/effects.ts';
-import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Store } from '../../src/node/ports.ts';
+import { noteTests, registerTests, retentionTests } from './store-record-tests.ts';
 import {
   completed,
   facts,
@@ -15,24 +14,18 @@ import {
   fence,
   grant,
   granted,
+  ids,
   jobId,
   NODE_A,
   NODE_B,
   outcome,
   printed,
+  put,
   record,
+  type StoreBench,
   T0,
 } from './store-samples.ts';
 
-/** One disk, as long as the test runs. */
-export interface StoreBench {
-  /** A new life of the node; the store of the last one was closed. */
-  open(): { store: Store; boot: BootId };
-  /** From here on the disk takes no writes, or takes them again. */
-  setFull(isFull: boolean): void;
-}
-
-const put = (entry: JobRecord): Write => ({ kind: 'record', ...entry });
 const start = (serial: number, attempt = 1): Write => ({
   kind: 'started',
   job: jobId(serial),
@@ -57,10 +50,11 @@ const forget = (serial: number): Write => ({
   fence: fence(),
 });
 
-const ids = (records: readonly JobRecord[]): string[] => records.map(({ header }) => header.job);
-
 export function describeStore(name: string, makeBench: (t: TestContext) => StoreBench): void {
   describe(`${name} as a store: records`, () => recordTests(makeBench));
+  describe(`${name} as a store: the register`, () => registerTests(makeBench));
+  describe(`${name} as a store: what is known of a record`, () => noteTests(makeBench));
+  describe(`${name} as a store: retention`, () => retentionTests(makeBench));
   describe(`${name} as a store: attempts`, () => attemptTests(makeBench));
   describe(`${name} as a store: failures`, () => failureTests(makeBench));
   describe(`${name} as a store: lists`, () => listTests(makeBench));
@@ -122,17 +116,6 @@ function recordTests(makeBench: (t: TestContext) => StoreBench): void {
     store.close();
   });
 
-  test('only unfinished records are restored', (t) => {
-    const bench = makeBench(t);
-    const first = bench.open().store;
-    first.commit([put(record(1)), put(record(2)), put(record(3, { state: granted(NODE_B) }))]);
-    first.commit([put(record(2, { state: failed(3), version: 2 }))]);
-    first.close();
-    const { store } = bench.open();
-    assert.deepEqual(ids(store.restore().records).sort(), [jobId(1), jobId(3)]);
-    store.close();
-  });
-
   test('counts jobs by recorded status', (t) => {
     const { store } = makeBench(t).open();
     assert.deepEqual(store.countByStatus(), {});
@@ -183,7 +166,8 @@ function attemptTests(makeBench: (t: TestContext) => StoreBench): void {
   test('a whole life in one commit leaves nothing behind', (t) => {
     const { store } = makeBench(t).open();
     store.commit([start(1), end(1), acknowledge(1), forget(1)]);
-    assert.deepEqual(store.restore(), { records: [], started: [], outbox: [] });
+    const nothing = { records: [], promises: [], bans: [], started: [], outbox: [] };
+    assert.deepEqual(store.restore(), nothing);
     store.close();
   });
 
@@ -227,21 +211,6 @@ function failureTests(makeBench: (t: TestContext) => StoreBench): void {
     bench.setFull(false);
     store.commit(many);
     assert.deepEqual(store.countByStatus(), { JOB_PENDING: 401 });
-    store.close();
-  });
-
-  test('a promise is never taken back, and nothing beside it is written', (t) => {
-    const { store } = makeBench(t).open();
-    const held = record(1, { epoch: 5, version: 2 });
-    store.commit([put(held)]);
-    assertRefused(store, [put(record(2)), put(record(1, { epoch: 4, version: 9 }))]);
-    assertRefused(store, [put(record(1, { epoch: 5, version: 1 }))]);
-    assert.deepEqual(store.readRecord(jobId(1)), held);
-    assert.equal(store.readRecord(jobId(2)), undefined);
-    const reborn = record(1, { epoch: 1, birth: 'another' });
-    store.commit([put(held), put(record(2))]);
-    store.commit([put(reborn)]);
-    assert.deepEqual(store.readRecord(jobId(1)), reborn);
     store.close();
   });
 

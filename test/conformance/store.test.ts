@@ -6,7 +6,8 @@ import { seededRandom } from '../../src/base/random.ts';
 import { type Client, openDatabase, raiseBoot } from '../../src/store/database.ts';
 import { SqliteStore } from '../../src/store/sqlite-store.ts';
 import { MemoryDisk } from './memory-store.ts';
-import { describeStore, type StoreBench } from './store-suite.ts';
+import type { StoreBench } from './store-samples.ts';
+import { describeStore } from './store-suite.ts';
 
 /** SQLite's own limit on the pages of a file stands for a full disk; a real one is in test/store. */
 describeStore('a SQLite file', (t: TestContext): StoreBench => {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { JobId } from '../../src/base/ids.ts';
-import { REVOKE_WAIT_MS } from '../../src/core/lease.ts';
+import { IDLE_LOAD } from '../../src/core/facts.ts';
+import { LEASE_MS, REVOKE_AFTER_MS, REVOKE_WAIT_MS } from '../../src/core/lease.ts';
 import type { Grant } from '../../src/core/messages.ts';
-import { B, bootOf, C, CoreBench, SELF } from './core-bench.ts';
+import { ALONE, B, type BenchOptions, bootOf, C, CoreBench, SELF } from './core-bench.ts';
 import { EXIT_0, outcomeOf, PeerExecutor } from './peers.ts';
 
 const LOST = { tag: 'lost', reason: 'its node was ended and started again' } as const;
@@ -15,39 +16,31 @@ interface Given {
   readonly grant: Grant;
 }
 
-/** An owner without slots of its own, whose one job was granted to B. */
+/** An owner without slots of its own, whose one job, kept by it alone, was granted to B. */
 function given(): Given {
   const bench = new CoreBench({ facts: { slots: 0 } });
   bench.link(B);
-  const job = bench.accept();
+  const job = bench.accept(ALONE);
   const executor = new PeerExecutor(bench, B);
   return { bench, executor, job, grant: executor.takeOffered(job) };
 }
 
 /** The owner is started again on the disk of an earlier life. */
-const restart = (bench: CoreBench): CoreBench =>
-  new CoreBench({
-    boot: bootOf(2),
-    facts: { slots: 0 },
-    records: bench.records,
-    monoMs: 77_000,
-    stored: { records: [...bench.records.values()].filter(({ job }) => job.state.tag !== 'final') },
-  });
+const restart = (bench: CoreBench, options: BenchOptions = {}): CoreBench =>
+  bench.restarted({ facts: { slots: 0 }, ...options });
 
 describe('a grant', () => {
   test('leaves only when the assignment is on disk', () => {
     const bench = new CoreBench({ facts: { slots: 0 } });
     bench.link(B);
-    const job = bench.accept();
+    const job = bench.accept(ALONE);
     bench.message(B, 'offer');
     bench.isDiskHeld = true;
-    const written = bench.core.enliven(bench.record(job)).status;
     new PeerExecutor(bench, B).claim(job);
-    // The driver sends after the commit; what was proposed must be in the same turn.
-    assert.equal(written, 'JOB_PENDING');
-    assert.equal(bench.messages(B, 'grant').length, 1);
+    bench.assertQuiet();
     bench.isDiskHeld = false;
     bench.commit();
+    bench.message(B, 'grant');
     assert.equal(bench.status(job), 'JOB_ASSIGNED');
   });
 
@@ -118,10 +111,11 @@ describe('an outcome', () => {
     assert.equal(bench.core.owned().unfinished, 0);
   });
 
-  test('of a job that nobody knows is acknowledged, so that its executor can forget it', () => {
+  test('of a job that is not here is answered so, and makes no record', () => {
     const { bench, executor, grant } = given();
     executor.result({ ...grant, job: 'unknown' as JobId });
-    assert.equal(bench.message(B, 'acknowledge').job, 'unknown');
+    assert.equal(bench.message(B, 'gone').job, 'unknown');
+    assert.deepEqual(bench.messages(B, 'acknowledge'), []);
     assert.equal(bench.records.size, 1);
   });
 
@@ -147,41 +141,38 @@ describe('an outcome', () => {
     assert.deepEqual(bench.messages(C, 'acknowledge'), []);
   });
 
-  test('of a superseded attempt is kept beside the final one, once, and acknowledged', () => {
+  test('that comes after the final one changes nothing, is told to people once, and acknowledged', () => {
     const { bench, executor, grant, job } = given();
     executor.reject(grant);
     bench.advance(1100);
     const second = executor.takeOffered(job);
     executor.result(second);
     bench.message(B, 'acknowledge');
+    const decided = bench.record(job);
     for (let i = 0; i < 3; i++) {
       executor.result(grant, { tag: 'exited', code: 1 });
       assert.deepEqual(bench.message(B, 'acknowledge').fence, grant.fence);
     }
-    const { job: kept } = bench.record(job);
-    assert.equal(kept.state.tag === 'final' && kept.state.final.status, 'JOB_COMPLETED');
-    assert.deepEqual(
-      kept.history.map(({ note, isSuperseded }) => [note, isSuperseded]),
-      [
-        ['the claim is not open', false],
-        ['exit code 1', true],
-      ],
-    );
+    assert.deepEqual(bench.record(job), decided);
+    const [conflict, ...others] = bench.disk.tables.conflicts.values();
+    assert.match(conflict?.note ?? '', /attempt 1 on .*exit code 1.*JOB_COMPLETED/);
+    assert.deepEqual(others, []);
   });
 
-  test('of two superseded attempts that come at once keeps both', () => {
+  test('of each of two late attempts is told, though both come at once', () => {
     const { bench, executor, grant, job } = given();
     executor.result(grant);
     bench.take('send');
+    const decided = bench.record(job);
     bench.isDiskHeld = true;
     const fences = [2, 3].map((attempt) => ({ ...grant.fence, attempt }));
     for (const fence of fences) executor.result({ ...grant, fence }, { tag: 'exited', code: 9 });
-    // What is still to be written must not be read past.
-    assert.deepEqual(bench.reads, [job]);
+    assert.deepEqual(bench.messages(B, 'acknowledge'), []);
     bench.isDiskHeld = false;
     bench.commit();
     assert.equal(bench.messages(B, 'acknowledge').length, 2);
-    assert.equal(bench.record(job).job.history.length, 2);
+    assert.equal(bench.disk.tables.conflicts.size, 2);
+    assert.deepEqual(bench.record(job), decided);
   });
 
   test('exit 0 of an older attempt wins before the final state, and the newer one is ended', () => {
@@ -221,7 +212,6 @@ describe('an executor that died', () => {
     assert.equal(bench.message(B, 'renewed').granted.length, 1);
     const yesAt = bench.monoMs;
     bench.kill(B);
-    assert.equal(bench.status(job), 'JOB_ASSIGNED');
     bench.advance(yesAt + REVOKE_WAIT_MS - bench.monoMs - 100);
     bench.take('dial');
     bench.assertQuiet();
@@ -233,23 +223,35 @@ describe('an executor that died', () => {
     assert.match(history.at(-1)?.note ?? '', /its executor died: .*refused two dials/);
   });
 
-  test('is told no when it asks for a revoked attempt, and its own word ends the waiting', () => {
+  test('keeps its grant while it may be back in time, and is then asked how it stands', () => {
     const { bench, executor, grant, job } = given();
     executor.started(grant);
     bench.link(C);
+    const yesAt = bench.monoMs;
     bench.kill(B);
+    bench.advance(yesAt + REVOKE_AFTER_MS - bench.monoMs - 100);
+    assert.equal(bench.record(job).job.state.tag, 'granted');
+    bench.link(B, {}, bootOf(2));
+    assert.deepEqual(bench.message(B, 'adopt').fence, grant.fence);
+    executor.renew(grant);
+    assert.equal(bench.message(B, 'renewed').granted.length, 1);
+    bench.advance(LEASE_MS);
+    assert.equal(bench.record(job).job.state.tag, 'granted');
+  });
+
+  test('gets no yes for a revoked attempt, and its own word ends the waiting', () => {
+    const { bench, executor, grant, job } = given();
+    executor.started(grant);
+    bench.link(C);
+    const yesAt = bench.monoMs;
+    bench.kill(B);
+    bench.advance(yesAt + REVOKE_AFTER_MS - bench.monoMs);
+    assert.equal(bench.record(job).job.state.tag, 'revoked');
     bench.link(B);
-    bench.talking.set(B, {
-      running: 2,
-      claimed: 0,
-      slots: 2,
-      queued: 0,
-      draining: false,
-      accepting: true,
-    });
+    bench.talking.set(B, { ...IDLE_LOAD, running: 2, slots: 2 });
     bench.talk();
     executor.renew(grant);
-    assert.deepEqual(bench.message(B, 'renewed').revoked, [{ job, fence: grant.fence }]);
+    bench.take('dial');
     bench.assertQuiet();
     executor.result(grant, { tag: 'cancelled' });
     bench.message(B, 'acknowledge');
@@ -259,7 +261,7 @@ describe('an executor that died', () => {
 
   test('again and again makes the job JOB_LOST, with the reason', () => {
     const bench = new CoreBench({ facts: { slots: 0 } });
-    const job = bench.accept();
+    const job = bench.accept(ALONE);
     for (let boot = 1; boot <= 4; boot++) {
       bench.link(B, {}, bootOf(boot));
       const executor = new PeerExecutor(bench, B);
@@ -293,7 +295,7 @@ describe('an executor that died', () => {
 describe('an owner that is started again', () => {
   test('raises the epoch before it does anything with a job', () => {
     const { bench } = given();
-    const job = bench.accept();
+    const job = bench.accept(ALONE);
     const after = restart(bench);
     const { header } = after.record(job);
     assert.deepEqual(header.accepted, { epoch: { counter: 2, node: SELF }, version: 1 });
@@ -305,16 +307,11 @@ describe('an owner that is started again', () => {
   test('offers nothing before that is on disk', () => {
     const bench = new CoreBench({ facts: { slots: 0 } });
     bench.accept();
-    const after = new CoreBench({ boot: bootOf(2), facts: { slots: 1 } });
-    after.isDiskHeld = true;
-    after.put({
-      kind: 'restored',
-      state: { records: [...bench.records.values()], started: [], outbox: [] },
-      survivors: [],
-    });
+    const after = restart(bench, { facts: { slots: 1 }, isDiskHeld: true });
     after.assertQuiet();
     after.isDiskHeld = false;
     after.commit();
+    after.advance(REVOKE_WAIT_MS);
     after.one('start');
   });
 
@@ -323,7 +320,7 @@ describe('an owner that is started again', () => {
     executor.started(grant);
     const after = restart(bench);
     after.link(B);
-    assert.deepEqual(after.message(B, 'grant').grant.fence, grant.fence);
+    assert.deepEqual(after.messages(B, 'adopt').at(-1)?.fence, grant.fence);
     const same = new PeerExecutor(after, B);
     same.started(grant);
     assert.equal(after.status(job), 'JOB_RUNNING');
@@ -338,8 +335,9 @@ describe('an owner that is started again', () => {
     const after = restart(bench);
     after.link(C);
     after.advance(7000);
+    after.messages(B, 'adopt');
     after.assertQuiet();
-    after.advance(500);
+    after.advance(200);
     const next = new PeerExecutor(after, C).takeOffered(job);
     assert.deepEqual(next.fence, { epoch: { counter: 2, node: SELF }, attempt: 2 });
     assert.match(after.record(job).job.history.at(-1)?.note ?? '', /not seen again/);
@@ -348,6 +346,7 @@ describe('an owner that is started again', () => {
   test('waits anew for the lease of an attempt it had revoked', () => {
     const { bench, job } = given();
     bench.kill(B);
+    bench.advance(REVOKE_AFTER_MS);
     assert.equal(bench.record(job).job.state.tag, 'revoked');
     const after = restart(bench);
     after.link(C);
@@ -359,13 +358,7 @@ describe('an owner that is started again', () => {
 
   test('knows an outcome that comes before it has decided its own epoch', () => {
     const { bench, grant, job } = given();
-    const after = new CoreBench({ boot: bootOf(2), facts: { slots: 0 }, records: bench.records });
-    after.isDiskHeld = true;
-    after.put({
-      kind: 'restored',
-      state: { records: [...bench.records.values()], started: [], outbox: [] },
-      survivors: [],
-    });
+    const after = restart(bench, { isDiskHeld: true });
     after.link(B);
     after.hear(B, { kind: 'result', job, outcome: outcomeOf(grant.fence, B) });
     after.isDiskHeld = false;

@@ -1,7 +1,10 @@
 /**
  * A core on the bench: inputs go in, time passes when a test says so, and every effect that comes
- * out must be claimed. Writes are on its disk at once, unless the disk is held; what the disk is
- * asked for it answers, held or not. Peers are names with a voice: whoever is in `talking` answers each second.
+ * out must be claimed. Writes are on its disk at once, unless the disk is held; then all that the
+ * driver lets wait for a commit waits too. What the disk is asked for it answers, held or not.
+ *
+ * Peers are names with a voice: whoever is in `talking` answers each second, and votes about the
+ * records it is told to keep, unless its replica is silent.
  */
 import assert from 'node:assert/strict';
 import {
@@ -22,6 +25,9 @@ import type { Input, StoredState, Survivor } from '../../src/core/inputs.ts';
 import type { JobSpec } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Message } from '../../src/core/messages.ts';
+import type { Store } from '../../src/node/ports.ts';
+import { MemoryDisk } from '../conformance/memory-store.ts';
+import { isForReplica, PeerReplica } from './peer-replica.ts';
 
 export const nodeId = (letter: string): NodeId => asNodeId(`node-${letter.repeat(32)}`);
 /** The node under test: its id is neither the lowest nor the highest. */
@@ -40,7 +46,12 @@ export const SPEC: JobSpec = {
   timeoutMs: 60_000,
   priority: 5,
   needs: { labels: {}, capabilities: {} },
+  delivery: 'at_least_once',
+  onIsolation: 'stop',
 };
+
+/** On the owner's disk alone: no other node's word is needed. */
+export const ALONE = { replicas: 1 } as const;
 
 export const factsOf = (node: NodeId, change: Partial<NodeFacts> = {}): NodeFacts => ({
   node,
@@ -60,16 +71,21 @@ export const factsOf = (node: NodeId, change: Partial<NodeFacts> = {}): NodeFact
 });
 
 export interface BenchOptions {
+  readonly node?: NodeId;
   readonly boot?: BootId;
   readonly facts?: Partial<NodeFacts>;
   readonly maxJobs?: number;
   readonly killGraceMs?: number;
   readonly peerTimeoutMs?: number;
+  /** Of an earlier life. */
+  readonly disk?: MemoryDisk;
+  /** Instead of what the disk says. */
   readonly stored?: Partial<StoredState>;
   /** Attempts of an earlier life that still run. */
   readonly survivors?: readonly Survivor[];
-  /** The disk of an earlier life. */
-  readonly records?: ReadonlyMap<JobId, JobRecord>;
+  readonly isDiskHeld?: boolean;
+  /** Takes all that is sent, instead of the peers on the bench. */
+  readonly wire?: (to: NodeId, message: Message) => void;
   readonly monoMs?: number;
 }
 
@@ -77,34 +93,47 @@ type EffectOf<Kind extends Effect['kind']> = Extract<Effect, { kind: Kind }>;
 type MessageOf<Kind extends Message['kind']> = Extract<Message, { kind: Kind }>;
 
 export class CoreBench {
+  readonly node: NodeId;
+  readonly boot: BootId;
   readonly core: Core;
-  /** On its disk. */
-  readonly records: Map<JobId, JobRecord>;
+  readonly disk: MemoryDisk;
   readonly events: MeshEvent[] = [];
   /** Signs of life that it sent. */
   readonly signs: { readonly to: NodeId; readonly message: Message }[] = [];
   /** Peers that answer each second with this load. */
   readonly talking = new Map<NodeId, Load>();
   readonly boots = new Map<NodeId, BootId>();
-  /** While set, nothing that is written gets to the disk. */
+  /** While set, nothing that is written gets to the disk, and what hangs on it waits. */
   isDiskHeld = false;
   monoMs: number;
-  private unclaimed: Effect[] = [];
-  private writes: Write[] = [];
   /** Read from its disk, one after the other. */
   readonly reads: JobId[] = [];
-  private wanted: JobId[] = [];
+  private readonly wire: BenchOptions['wire'];
+  private readonly store: Store;
+  private readonly replicas = new Map<NodeId, PeerReplica>();
+  private readonly inputs: Input[] = [];
+  private isHandling = false;
+  private unclaimed: Effect[] = [];
+  private writes: Write[] = [];
+  /** Waits for the commit. */
+  private held: Effect[] = [];
   private serial = 0;
   private talkedAt = 0;
 
   constructor(options: BenchOptions = {}) {
-    const facts = factsOf(SELF, options.facts);
+    this.node = options.node ?? SELF;
+    const facts = factsOf(this.node, options.facts);
     this.monoMs = options.monoMs ?? 1_000_000;
-    this.records = new Map(options.records);
+    this.isDiskHeld = options.isDiskHeld ?? false;
+    this.wire = options.wire;
+    this.disk = options.disk ?? new MemoryDisk();
+    const { store, boot } = this.disk.open(seededRandom(1));
+    this.store = store;
+    this.boot = options.boot ?? bootOf(boot.counter);
     this.core = new Core({
-      boot: options.boot ?? bootOf(1),
+      boot: this.boot,
       facts: () => facts,
-      node: SELF,
+      node: this.node,
       random: seededRandom(1),
       now: this.now(),
       peerTimeoutMs: options.peerTimeoutMs ?? 30_000,
@@ -113,7 +142,7 @@ export class CoreBench {
     });
     this.put({
       kind: 'restored',
-      state: { records: [], started: [], outbox: [], ...options.stored },
+      state: { ...store.restore(), ...options.stored },
       survivors: options.survivors ?? [],
     });
     this.put({ kind: 'tick' });
@@ -123,31 +152,99 @@ export class CoreBench {
     return { mono: asMono(this.monoMs), wall: asWall(1.7e12 + this.monoMs) };
   }
 
+  /** Its next life, on the same disk; its peers keep theirs. */
+  restarted(options: BenchOptions = {}): CoreBench {
+    const next = new CoreBench({ disk: this.disk, monoMs: this.monoMs, ...options });
+    for (const [node, replica] of this.replicas) next.replicas.set(node, replica);
+    return next;
+  }
+
+  /** The records on its disk. */
+  get records(): ReadonlyMap<JobId, JobRecord> {
+    return this.disk.tables.records;
+  }
+
   // -------------------------------------------------------------- in
 
+  /** Handles the input and all that follows from it. */
   put(input: Input): void {
-    for (const effect of this.core.handle(input, this.now())) this.collect(effect);
-    if (!this.isDiskHeld) this.commit();
-    for (const job of this.wanted.splice(0))
-      this.put({ kind: 'stored', job, record: this.read(job) });
+    this.inputs.push(input);
+    if (this.isHandling) return;
+    this.isHandling = true;
+    try {
+      for (let next = this.inputs.shift(); next; next = this.inputs.shift()) this.turn(next);
+    } finally {
+      this.isHandling = false;
+    }
+  }
+
+  private turn(input: Input): void {
+    for (const effect of this.core.handle(input, this.now())) this.sort(effect);
+    if (!this.isDiskHeld || this.writes.length === 0) this.write();
+  }
+
+  /** What the driver does at once, and what it lets wait for the commit. */
+  private sort(effect: Effect): void {
+    if (effect.kind === 'persist') this.writes.push(effect.write);
+    else if (effect.kind === 'load')
+      this.inputs.push({ kind: 'stored', job: effect.job, record: this.read(effect.job) });
+    else if (effect.kind === 'signal' && isSignOfLife(effect.message)) this.say(effect);
+    else if (isAtOnce(effect)) this.release(effect);
+    else this.held.push(effect);
+    if (effect.kind !== 'withdraw') return;
+    this.writes = this.writes.filter(
+      (write) => write.kind !== 'record' || write.header.job !== effect.job,
+    );
   }
 
   private read(job: JobId): JobRecord | undefined {
     this.reads.push(job);
-    return this.records.get(job);
+    return this.store.readRecord(job);
   }
 
-  /** What is written gets to the disk, and what follows from it too. */
-  commit(): void {
-    for (;;) {
-      const { writes } = this;
-      this.writes = [];
-      if (writes.length === 0) break;
-      for (const write of writes)
-        if (write.kind === 'record') this.records.set(write.header.job, write);
-      for (const effect of this.core.handle({ kind: 'committed', writes }, this.now()))
-        this.collect(effect);
+  private write(): void {
+    const writes = this.writes.splice(0);
+    this.store.commit(writes);
+    if (writes.length > 0) this.inputs.unshift({ kind: 'committed', writes });
+    for (const effect of this.held.splice(0)) this.release(effect);
+  }
+
+  private say({ to, message }: { to: NodeId; message: Message }): void {
+    this.signs.push({ to, message });
+    this.wire?.(to, message);
+  }
+
+  private release(effect: Effect): void {
+    if (effect.kind === 'event') this.events.push(effect.event);
+    else if (effect.kind === 'send' || effect.kind === 'signal') this.deliver(effect);
+    else this.unclaimed.push(effect);
+  }
+
+  private deliver(effect: EffectOf<'send'> | EffectOf<'signal'>): void {
+    const { to, message } = effect;
+    if (this.wire) {
+      this.wire(to, message);
+      return;
     }
+    const replica = this.replica(to);
+    if (!isForReplica(message) || replica.isSilent) {
+      this.unclaimed.push(effect);
+      return;
+    }
+    if (!this.talking.has(to)) return;
+    const boot = this.bootOf(to);
+    for (const answer of replica.hear(this.node, message, this.now()))
+      this.inputs.push({ kind: 'message', from: to, boot, message: answer });
+  }
+
+  /** What is written gets to the disk, and what follows from it happens. */
+  commit(): void {
+    const isHeld = this.isDiskHeld;
+    this.isDiskHeld = false;
+    this.write();
+    this.isDiskHeld = isHeld;
+    const next = this.inputs.shift();
+    if (next) this.put(next);
   }
 
   /** The disk refuses what was written in this turn, as the driver would tell. */
@@ -160,20 +257,6 @@ export class CoreBench {
     this.isDiskHeld = false;
     this.commit();
     this.put({ kind: 'storeChanged', isWorking: true });
-  }
-
-  private collect(effect: Effect): void {
-    if (effect.kind === 'persist') this.writes.push(effect.write);
-    else if (effect.kind === 'load') this.wanted.push(effect.job);
-    else if (effect.kind === 'event') this.events.push(effect.event);
-    else if (effect.kind === 'signal' && isSignOfLife(effect.message)) this.signs.push(effect);
-    else this.unclaimed.push(effect);
-    if (effect.kind === 'withdraw') {
-      const { job } = effect;
-      this.writes = this.writes.filter(
-        (write) => write.kind !== 'record' || write.header.job !== job,
-      );
-    }
   }
 
   /** Lets time pass in ticks; those who talk are heard each second. */
@@ -193,11 +276,31 @@ export class CoreBench {
 
   talk(): void {
     this.talkedAt = this.monoMs;
-    for (const [node, load] of this.talking) this.hear(node, { kind: 'pong', serial: 1, load });
+    for (const [node, load] of this.talking)
+      this.hear(node, { kind: 'pong', serial: this.serialTo(node), load, marks: 0 });
+  }
+
+  /** Of the last ping to it. */
+  private serialTo(node: NodeId): number {
+    const ping = this.signs.findLast(({ to, message }) => to === node && message.kind === 'ping');
+    return ping?.message.kind === 'ping' ? ping.message.serial : 0;
   }
 
   hear(from: NodeId, message: Message): void {
-    this.put({ kind: 'message', from, boot: this.boots.get(from) ?? bootOf(1), message });
+    this.put({ kind: 'message', from, boot: this.bootOf(from), message });
+  }
+
+  private bootOf(node: NodeId): BootId {
+    return this.boots.get(node) ?? bootOf(1);
+  }
+
+  /** The peer as a replica; its disk outlives its links. */
+  replica(node: NodeId): PeerReplica {
+    const known = this.replicas.get(node);
+    if (known) return known;
+    const replica = new PeerReplica(node, this.bootOf(node), this.now());
+    this.replicas.set(node, replica);
+    return replica;
   }
 
   /** A peer comes up with all its slots free, and talks from now on. */
@@ -211,7 +314,7 @@ export class CoreBench {
 
   unlink(node: NodeId, reason = 'closed by peer'): void {
     this.talking.delete(node);
-    this.put({ kind: 'linkDown', node, boot: this.boots.get(node) ?? bootOf(1), reason });
+    this.put({ kind: 'linkDown', node, boot: this.bootOf(node), reason });
   }
 
   /** The process behind a link is gone: its port refuses. Dials are claimed on the way. */
@@ -262,8 +365,9 @@ export class CoreBench {
     return only(this.replies(request), `reply to ${request}`);
   }
 
-  /** Nothing came out that was not claimed. */
+  /** Nothing came out that was not claimed, beside leases that go on. */
   assertQuiet(): void {
+    this.take('prolong');
     assert.deepEqual(this.unclaimed.splice(0), []);
   }
 
@@ -317,6 +421,24 @@ export class CoreBench {
 export function only<Item>(items: readonly Item[], what: string): Item {
   assert.equal(items.length, 1, `${items.length} instead of one: ${what}`);
   return items[0] as Item;
+}
+
+/** The driver lets these happen before the commit, or without. */
+function isAtOnce(effect: Effect): boolean {
+  switch (effect.kind) {
+    case 'signal':
+    case 'dial':
+    case 'hangUp':
+    case 'start':
+    case 'stop':
+    case 'prolong':
+    case 'withdraw':
+      return true;
+    case 'reply':
+      return ['notAccepting', 'queueFull', 'noQuorum'].includes(effect.reply.kind);
+    default:
+      return false;
+  }
 }
 
 const isSignOfLife = (message: Message): boolean =>

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import type { JobId } from '../../src/base/ids.ts';
 import { IDLE_LOAD } from '../../src/core/facts.ts';
 import type { JobSpec } from '../../src/core/job.ts';
-import { B, C, CoreBench, D, SELF, SPEC } from './core-bench.ts';
+import { ALONE, B, C, CoreBench, D, SELF, SPEC } from './core-bench.ts';
 import { PeerExecutor, PeerOwner, reportEnd } from './peers.ts';
 
 const needing = (change: Partial<JobSpec['needs']>): Partial<JobSpec> => ({
@@ -253,7 +253,7 @@ describe('a claim for any job', () => {
     const executor = new PeerExecutor(bench, B);
     assert.equal(executor.claim(), bench.message(B, 'decline').nonce);
     bench.accept();
-    bench.put({ kind: 'drain', deadlineMs: 60_000 });
+    bench.put({ kind: 'drain', deadlineMs: 60_000, way: 'stop' });
     assert.equal(executor.claim(), bench.message(B, 'decline').nonce);
   });
 });
@@ -262,7 +262,7 @@ describe('a node that was asked in vain', () => {
   test('asks back when a slot falls free', () => {
     const bench = new CoreBench({ facts: { slots: 1 } });
     bench.link(B);
-    const own = bench.accept();
+    const own = bench.accept(ALONE);
     const owner = new PeerOwner(bench, B);
     owner.offer(owner.newJob());
     assert.equal(bench.message(B, 'refuse').reason, 'no free slot');
@@ -276,14 +276,14 @@ describe('a node that was asked in vain', () => {
   test('asks nobody any more who declined', () => {
     const bench = new CoreBench({ facts: { slots: 1 } });
     bench.link(B);
-    bench.accept();
+    bench.accept(ALONE);
     const owner = new PeerOwner(bench, B);
     owner.offer(owner.newJob());
     bench.message(B, 'refuse');
     reportEnd(bench, bench.one('start').attempt);
     const { nonce } = bench.message(B, 'claim');
     bench.hear(B, { kind: 'decline', nonce });
-    bench.accept();
+    bench.accept(ALONE);
     reportEnd(bench, bench.one('start').attempt);
     bench.assertQuiet();
   });

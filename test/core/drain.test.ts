@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { B, CoreBench } from './core-bench.ts';
+import { ALONE, B, CoreBench } from './core-bench.ts';
 import { PeerExecutor, PeerOwner, reportEnd, reportRunning } from './peers.ts';
 
 const drain = (bench: CoreBench, deadlineMs = 10_000): void =>
-  bench.put({ kind: 'drain', deadlineMs });
+  bench.put({ kind: 'drain', deadlineMs, way: 'stop' });
 
 describe('a drain', () => {
   test('of an idle node says goodbye and is over at once, once', () => {
@@ -30,8 +30,8 @@ describe('a drain', () => {
   test('starts nothing more of the own queue and refuses offers', () => {
     const bench = new CoreBench({ facts: { slots: 1 } });
     bench.link(B, { slots: 0 });
-    bench.accept();
-    bench.accept();
+    bench.accept(ALONE);
+    bench.accept(ALONE);
     drain(bench);
     const { attempt } = bench.one('start');
     const owner = new PeerOwner(bench, B);
@@ -97,6 +97,7 @@ describe('a drain', () => {
     owner.renewAll();
     bench.assertQuiet();
     bench.advance(200);
+    owner.renewAll();
     assert.equal(bench.one('stop').graceMs, 1000);
     reportEnd(bench, grant, { tag: 'signalled', signal: 'SIGTERM' });
     assert.equal(bench.message(B, 'result').outcome.end.tag, 'returned');

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
-import { B, bootOf, CoreBench, SELF } from './core-bench.ts';
+import { REVOKE_WAIT_MS } from '../../src/core/lease.ts';
+import { ALONE, B, bootOf, CoreBench, SELF } from './core-bench.ts';
 import { EXIT_0, PeerExecutor, reportEnd } from './peers.ts';
 
 /** Runs a job to its end on the own node. */
@@ -52,7 +53,7 @@ describe('a submit', () => {
 
   test('is refused by a node that drains', () => {
     const bench = new CoreBench();
-    bench.put({ kind: 'drain', deadlineMs: 1000 });
+    bench.put({ kind: 'drain', deadlineMs: 1000, way: 'stop' });
     assert.deepEqual(bench.reply(bench.submit().request), {
       kind: 'notAccepting',
       reason: 'draining',
@@ -105,9 +106,10 @@ describe('a key', () => {
     bench.isDiskHeld = true;
     bench.submit({}, { key: 'k' });
     bench.commit();
-    assert.deepEqual(bench.reply(other()), conflict);
+    const early = other();
     bench.isDiskHeld = false;
     bench.commit();
+    assert.deepEqual(bench.reply(early), conflict);
     bench.take('reply');
     assert.deepEqual(bench.reply(other()), conflict);
     reportEnd(bench, bench.one('start').attempt);
@@ -120,11 +122,9 @@ describe('a key', () => {
     runToEnd(before, { key: 'done' });
     before.submit({ taskType: 'none' }, { key: 'open' });
     before.take('reply');
-    const unfinished = [...before.records.values()].filter(({ job }) => job.state.tag !== 'final');
     const bench = new CoreBench({
       boot: bootOf(2),
-      records: before.records,
-      stored: { records: unfinished },
+      disk: before.disk,
     });
     for (const key of ['done', 'open']) {
       const reply = bench.reply(bench.submit({}, { key }).request);
@@ -165,7 +165,7 @@ describe('a disk that refuses', () => {
     bench.mendDisk();
     bench.events.length = 0;
     const again = bench.reply(bench.submit({}, { key: 'k', hash: 'other' }).request);
-    assert.equal(again.kind === 'submitted' && again.isRepeat, false);
+    assert.ok(again.kind === 'submitted' && !again.isRepeat, again.kind);
     const told = bench.events.filter((event) => event.kind === 'jobChanged' && event.job === job);
     assert.equal(told.length, 1);
   });
@@ -317,13 +317,13 @@ describe('a cancel', () => {
     const bench = new CoreBench({ facts: { slots: 0 } });
     bench.link(B);
     const executor = new PeerExecutor(bench, B);
-    const job = bench.accept();
+    const job = bench.accept(ALONE);
     executor.started(executor.takeOffered(job));
     bench.kill(B);
     assert.equal(bench.reply(bench.cancel(job)).kind, 'cancelling');
-    bench.advance(5000);
+    bench.advance(REVOKE_WAIT_MS - 200);
     assert.equal(bench.status(job), 'JOB_ASSIGNED');
-    bench.advance(2500);
+    bench.advance(300);
     assert.equal(bench.status(job), 'JOB_CANCELLED');
   });
 });

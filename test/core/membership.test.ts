@@ -38,7 +38,7 @@ describe('a member', () => {
     assert.equal(stateOf(bench, B), 'alive');
     bench.advance(200);
     assert.equal(stateOf(bench, B), 'suspect');
-    bench.hear(B, { kind: 'pong', serial: 1, load: IDLE_LOAD });
+    bench.hear(B, { kind: 'pong', serial: 1, load: IDLE_LOAD, marks: 0 });
     assert.equal(stateOf(bench, B), 'alive');
   });
 
@@ -104,7 +104,7 @@ describe('a member', () => {
   test('that says goodbye has left at once and is not dialled again in that life', () => {
     const bench = new CoreBench();
     bench.link(B);
-    bench.hear(B, { kind: 'goodbye' });
+    bench.hear(B, { kind: 'goodbye', isBack: false });
     assert.equal(stateOf(bench, B), undefined);
     const event = bench.events.at(-1);
     assert.equal(event?.kind === 'memberChanged' && event.state, 'left');
@@ -159,7 +159,6 @@ describe('a member', () => {
     assert.equal(pong.message.load.slots, 3);
     assert.deepEqual(heard, {
       to: C,
-      kind: 'signal',
       message: { kind: 'heard', target: B, agoMs: 0 },
     });
     assert.deepEqual(rest, []);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { asNonce } from '../../src/base/ids.ts';
+import { asJobId, asNonce } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import {
   type AttemptEnd,
@@ -10,7 +10,7 @@ import {
   MAX_HISTORY,
   MAX_LOSSES,
 } from '../../src/core/job.ts';
-import { afterLostAttempt, judgeOutcome, revoke } from '../../src/core/outcome.ts';
+import { afterLostAttempt, conflictOf, judgeOutcome, revoke } from '../../src/core/outcome.ts';
 import type { Fence } from '../../src/core/record.ts';
 import { B, bootOf, C, SELF, SPEC } from './core-bench.ts';
 import { EXIT_0, outcomeOf } from './peers.ts';
@@ -45,6 +45,7 @@ const jobIn = (state: JobState, change: Partial<Job> = {}): Job => ({
   ...change,
 });
 const EXIT_3: AttemptEnd = { tag: 'exited', code: 3 };
+const DIED = { reason: 'died', hasRun: true };
 const LOST: AttemptEnd = { tag: 'lost', reason: 'its node was ended and started again' };
 
 function finalOf(job: Job): { status: string; reason: string } {
@@ -55,7 +56,7 @@ function finalOf(job: Job): { status: string; reason: string } {
 
 function judged(job: Job, attempt: number, end: AttemptEnd): { kind: string; job: Job } {
   const verdict = judgeOutcome(job, outcomeOf(fence(attempt), B, end), AT);
-  return { kind: verdict.kind, job: verdict.kind === 'known' ? job : verdict.job };
+  return { kind: verdict.kind, job: 'job' in verdict ? verdict.job : job };
 }
 
 describe('the first outcome', () => {
@@ -99,20 +100,61 @@ describe('the first outcome', () => {
     assert.equal(judged(jobIn(granted(2, AT)), 1, EXIT_0).kind, 'superseded');
     const revoked = revoke(jobIn(granted(2, AT)), grantOf(2), 'died');
     assert.equal(finalOf(judged(revoked, 2, EXIT_0).job).status, 'JOB_CANCELLED');
-    assert.equal(
-      finalOf(afterLostAttempt(revoked, 'died', grantOf(2), AT)).status,
-      'JOB_CANCELLED',
-    );
+    assert.equal(finalOf(afterLostAttempt(revoked, DIED, grantOf(2), AT)).status, 'JOB_CANCELLED');
   });
 
-  test('never changes, and what comes later is kept once as superseded', () => {
+  test('never changes: what decided it is known, all else is late', () => {
     const { job: final } = judged(jobIn(granted(2)), 2, EXIT_3);
-    const late = judged(final, 1, EXIT_0);
-    assert.equal(late.kind, 'superseded');
-    assert.deepEqual(late.job.state, final.state);
-    assert.equal(late.job.history.length, 1);
-    assert.equal(judged(late.job, 1, EXIT_0).kind, 'known');
-    assert.equal(judged(late.job, 2, EXIT_3).kind, 'known');
+    assert.equal(judged(final, 2, EXIT_3).kind, 'known');
+    for (const end of [EXIT_0, EXIT_3]) assert.equal(judged(final, 1, end).kind, 'late');
+  });
+});
+
+describe('an attempt that ended after its job', () => {
+  const decided = judged(jobIn(granted(2)), 2, EXIT_3).job;
+  const noteOf = (attempt: number, end: AttemptEnd): string | undefined =>
+    conflictOf(decided, asJobId('x'), outcomeOf(fence(attempt), B, end), AT)?.note;
+
+  test('is told to people, with its end and that of the job', () => {
+    assert.match(
+      noteOf(1, EXIT_0) ?? '',
+      /attempt 1 on .* \(exit code 0\), after the job was JOB_FAILED/,
+    );
+    assert.match(noteOf(1, EXIT_3) ?? '', /exit code 3/);
+    assert.match(noteOf(1, { tag: 'timeout' }) ?? '', /timeout/);
+  });
+
+  test('is nothing when it did nothing, was ended for it, or is the one that decided', () => {
+    assert.equal(noteOf(1, LOST), undefined);
+    assert.equal(noteOf(1, { tag: 'returned', reason: 'its node shut down' }), undefined);
+    assert.equal(noteOf(1, { tag: 'cancelled' }), undefined);
+    assert.equal(noteOf(2, EXIT_3), undefined);
+  });
+});
+
+describe('a job that may run at most once', () => {
+  const once = (change: Partial<Job> = {}): Job =>
+    jobIn(granted(1), { spec: { ...SPEC, delivery: 'at_most_once' }, attempts: 1, ...change });
+
+  test('is lost with its first attempt that ran, and says why', () => {
+    for (const job of [
+      judged(once(), 1, LOST).job,
+      afterLostAttempt(once(), DIED, grantOf(1), AT),
+    ]) {
+      const { status, reason } = finalOf(job);
+      assert.equal(status, 'JOB_LOST');
+      assert.match(reason, /^not run again, as it may run at most once: /);
+    }
+  });
+
+  test('waits for another node when the fence never started', () => {
+    const refused = { reason: 'the claim is not open', hasRun: false };
+    assert.equal(afterLostAttempt(once(), refused, grantOf(1), AT).state.tag, 'pending');
+  });
+
+  test('ends with the outcome of its one attempt, though it had been revoked', () => {
+    const revoked = revoke(once(), grantOf(1), 'its executor died');
+    assert.equal(finalOf(judged(revoked, 1, EXIT_0).job).status, 'JOB_COMPLETED');
   });
 });
 
@@ -153,7 +195,12 @@ describe('a lost attempt', () => {
   test('leaves a history that does not grow without end', () => {
     let job = jobIn({ tag: 'pending' });
     for (let attempt = 1; attempt <= 30; attempt++)
-      job = afterLostAttempt(job, `loss ${attempt}`, { ...grantOf(attempt), executor: C }, AT);
+      job = afterLostAttempt(
+        job,
+        { reason: `loss ${attempt}`, hasRun: true },
+        { ...grantOf(attempt), executor: C },
+        AT,
+      );
     assert.equal(job.history.length, MAX_HISTORY);
     assert.equal(job.history.at(-1)?.note, 'loss 30');
   });

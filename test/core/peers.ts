@@ -1,11 +1,12 @@
 /** What executors and owners say to the core on the bench, as far as several tests need it. */
 import { asJobId, type JobId, type NodeId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
+import { IDLE_LOAD } from '../../src/core/facts.ts';
 import type { JobSpec } from '../../src/core/job.ts';
 import { type AttemptEnd, type AttemptOutcome, NO_OUTPUT } from '../../src/core/job.ts';
 import { LEASE_MS } from '../../src/core/lease.ts';
 import type { Grant, Message } from '../../src/core/messages.ts';
-import type { Fence } from '../../src/core/record.ts';
+import { type Epoch, type Fence, type ReplicaSets, setsHash } from '../../src/core/record.ts';
 import { type CoreBench, SPEC } from './core-bench.ts';
 
 export const EXIT_0: AttemptEnd = { tag: 'exited', code: 0 };
@@ -47,13 +48,13 @@ export class PeerExecutor {
   claim(job?: JobId): string {
     const { bench, node } = this;
     const nonce = `1.${++this.serial}` as Grant['nonce'];
-    const load = bench.talking.get(node) ?? { ...IDLE, slots: 2 };
+    const load = bench.talking.get(node) ?? { ...IDLE_LOAD, slots: 2 };
     bench.hear(node, { kind: 'claim', nonce, job, load: { ...load, claimed: 1 } });
     return nonce;
   }
 
   refuse(job: JobId, reason: 'no free slot' | 'draining' | 'task type not served'): void {
-    const load = { ...IDLE, slots: 2, running: reason === 'no free slot' ? 2 : 0 };
+    const load = { ...IDLE_LOAD, slots: 2, running: reason === 'no free slot' ? 2 : 0 };
     this.bench.hear(this.node, { kind: 'refuse', job, reason, load });
   }
 
@@ -66,7 +67,17 @@ export class PeerExecutor {
   }
 
   renew({ job, fence }: Grant): void {
-    this.bench.hear(this.node, { kind: 'renew', sentAt: 1, attempts: [{ job, fence }] });
+    const sets = setsHash(this.setsOf(job));
+    const attempts = [{ job, fence, epoch: this.epochOf(job), sets }];
+    this.bench.hear(this.node, { kind: 'renew', sentAt: 1, attempts });
+  }
+
+  private setsOf(job: JobId): ReplicaSets {
+    return this.bench.record(job).header;
+  }
+
+  private epochOf(job: JobId): Epoch {
+    return this.bench.record(job).header.accepted.epoch;
   }
 
   result({ job, fence }: Grant, end: AttemptEnd = EXIT_0): void {
@@ -74,8 +85,6 @@ export class PeerExecutor {
     this.bench.hear(this.node, { kind: 'result', job, outcome });
   }
 }
-
-const IDLE = { running: 0, claimed: 0, slots: 2, queued: 0, draining: false, accepting: true };
 
 /** A peer that gives jobs to the core on the bench. */
 export class PeerOwner {
@@ -104,6 +113,7 @@ export class PeerOwner {
       fence: { epoch: { counter: 1, node: this.node }, attempt },
       nonce: nonce as Grant['nonce'],
       rs: [this.node],
+      oldRs: [],
       leaseMs: LEASE_MS,
       spec: SPEC,
       ...rest,
@@ -127,7 +137,13 @@ export class PeerOwner {
   /** Answers the newest renewal with yes to all of it. */
   renewAll(): void {
     for (const { sentAt, attempts } of this.bench.messages(this.node, 'renew'))
-      this.bench.hear(this.node, { kind: 'renewed', sentAt, granted: attempts, revoked: [] });
+      this.bench.hear(this.node, {
+        kind: 'renewed',
+        sentAt,
+        granted: attempts,
+        revoked: [],
+        moved: [],
+      });
   }
 
   /** It has nothing more for those who ask back. */
@@ -140,7 +156,7 @@ export class PeerOwner {
   }
 
   cancel({ job, fence }: Grant): void {
-    this.bench.hear(this.node, { kind: 'cancel', job, fence });
+    this.bench.hear(this.node, { kind: 'cancel', job, fence, epoch: fence.epoch });
   }
 
   acknowledge({ job, fence }: Grant): void {

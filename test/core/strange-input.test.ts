@@ -37,9 +37,10 @@ function strangeMessages(random: () => number, jobs: readonly JobId[]): () => Me
     { tag: 'cancelled' },
   ];
   const refs = () => [{ job: job(), fence: fence() }];
+  const leases = () => [{ job: job(), fence: fence(), epoch: fence().epoch, sets: 1 }];
   const makers: (() => Message)[] = [
     () => ({ kind: 'ping', serial: 1, load: load() }),
-    () => ({ kind: 'pong', serial: 1, load: load() }),
+    () => ({ kind: 'pong', serial: 1, load: load(), marks: randomBelow(random, 2) }),
     () => ({ kind: 'probe', target: node() }),
     () => ({ kind: 'heard', target: node(), agoMs: randomBelow(random, 9999) }),
     () => ({
@@ -57,17 +58,24 @@ function strangeMessages(random: () => number, jobs: readonly JobId[]): () => Me
         fence: fence(),
         nonce: nonce(),
         rs: [node()],
+        oldRs: [],
         leaseMs: 6000,
         spec: SPEC,
       },
     }),
     () => ({ kind: 'started', job: job(), fence: fence(), startedAt: 1 }),
     () => ({ kind: 'reject', job: job(), fence: fence(), reason: 'x' }),
-    () => ({ kind: 'renew', sentAt: random() * 2e6, attempts: refs() }),
-    () => ({ kind: 'renewed', sentAt: random() * 2e6, granted: refs(), revoked: refs() }),
+    () => ({ kind: 'renew', sentAt: random() * 2e6, attempts: leases() }),
+    () => ({
+      kind: 'renewed',
+      sentAt: random() * 2e6,
+      granted: refs(),
+      revoked: refs(),
+      moved: [],
+    }),
     () => ({ kind: 'result', job: job(), outcome: outcomeOf(fence(), node(), pick(ends)) }),
     () => ({ kind: 'acknowledge', job: job(), fence: fence() }),
-    () => ({ kind: 'cancel', job: job(), fence: fence() }),
+    () => ({ kind: 'cancel', job: job(), fence: fence(), epoch: fence().epoch }),
   ];
   return () => pick(makers)();
 }

@@ -49,11 +49,13 @@ export function order(
     timeoutMs: 300_000,
     priority: 5,
     needs: { labels: {}, capabilities: {} },
+    delivery: 'at_least_once',
+    onIsolation: 'stop',
     ...spec,
   };
   return {
     ...ref,
-    grant: { ...ref, nonce: asNonce('1.1'), rs: [NODE], leaseMs: 6000, spec: whole },
+    grant: { ...ref, nonce: asNonce('1.1'), rs: [NODE], oldRs: [], leaseMs: 6000, spec: whole },
     lease: { tag: 'leased', leftMs: 6000 },
   };
 }

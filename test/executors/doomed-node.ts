@@ -50,7 +50,9 @@ commands.forEach((command, index) => {
     timeoutMs: 300_000,
     priority: 5,
     needs: { labels: {}, capabilities: {} },
+    delivery: 'at_least_once' as const,
+    onIsolation: 'stop' as const,
   };
-  const grant = { ...ref, nonce: asNonce('1.1'), rs: [node], leaseMs: 6000, spec };
+  const grant = { ...ref, nonce: asNonce('1.1'), rs: [node], oldRs: [], leaseMs: 6000, spec };
   executor.run({ ...ref, grant, lease: { tag: 'leased', leftMs: 6000 } });
 });

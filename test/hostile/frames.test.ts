@@ -9,7 +9,13 @@ import { FrameReader } from '../../src/wire/frame-reader.ts';
 import { encodeGrant, parseGrant } from '../../src/wire/grants.ts';
 import { encodeJob, parseJob } from '../../src/wire/jobs.ts';
 import { encodeOutcome, parseOutcome } from '../../src/wire/outcomes.ts';
-import { encodeFrame, encodeMessages, type Frame, parseFrame } from '../../src/wire/wire.ts';
+import {
+  encodeFrame,
+  encodeMessages,
+  type Frame,
+  PROTOCOL_VERSIONS,
+  parseFrame,
+} from '../../src/wire/wire.ts';
 import { openNode } from '../links/nodes.ts';
 import { asMember, RawPeer } from '../links/raw-peer.ts';
 import { ANSWERS, BOOT, CALLS, FACTS, GRANT, JOBS, MESSAGES, OUTCOMES } from '../wire/samples.ts';
@@ -21,8 +27,8 @@ const LINKS = 200 * FACTOR;
 const MAX_GROWTH_MB = 16;
 
 const WHOLE: readonly Buffer[] = [
-  encodeFrame({ kind: 'hello', versions: { min: 1, max: 1 }, boot: BOOT, facts: FACTS }),
-  encodeFrame({ kind: 'welcome', version: 1 }),
+  encodeFrame({ kind: 'hello', versions: PROTOCOL_VERSIONS, boot: BOOT, facts: FACTS }),
+  encodeFrame({ kind: 'welcome', version: PROTOCOL_VERSIONS.max }),
   encodeFrame({ kind: 'close', reason: 'enough' }),
   ...CALLS.map((call) => encodeFrame({ kind: 'question', id: 1, deadlineMs: 9, call })),
   ...ANSWERS.map((answer) =>
@@ -62,7 +68,11 @@ describe(`${COUNT} hostile frames (seed ${SEED})`, () => {
   });
 
   const kinds: Record<string, [Buffer[], (bytes: Uint8Array) => Uint8Array | undefined]> = {
-    jobs: [JOBS.map((job) => Buffer.from(encodeJob(job))), reencoder(parseJob, encodeJob)],
+    // A copy: the job itself would be said again in the bytes it came in.
+    jobs: [
+      JOBS.map((job) => Buffer.from(encodeJob(job))),
+      reencoder(parseJob, (job) => encodeJob({ ...job })),
+    ],
     outcomes: [
       OUTCOMES.map((outcome) => Buffer.from(encodeOutcome(outcome))),
       reencoder(parseOutcome, encodeOutcome),

@@ -39,5 +39,12 @@ function lost({ record }: LiveRecord): LiveRecord {
   const final = { status: 'JOB_LOST', at, reason, outcome } as const;
   const history = [{ fence, executor, at, note: reason, isSuperseded: false }];
   const job = { ...record.job, history, state: { tag: 'final', final } as const };
-  return { record: { ...record, job }, status: 'JOB_LOST', waiting: [] };
+  return {
+    record: { ...record, job },
+    status: 'JOB_LOST',
+    durability: 'local',
+    isSettling: false,
+    isOwner: true,
+    waiting: [],
+  };
 }

@@ -173,7 +173,14 @@ export class StandInService implements MeshService {
       history: [],
     };
     const waiting = [{ node: PEER, reason: 'label missing' }];
-    const live: LiveRecord = { record: { header, job: body }, status: 'JOB_PENDING', waiting };
+    const live: LiveRecord = {
+      record: { header, job: body },
+      status: 'JOB_PENDING',
+      durability: 'local',
+      isSettling: false,
+      isOwner: true,
+      waiting,
+    };
     const kept: Kept = {
       live,
       output: { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) },
@@ -292,7 +299,14 @@ export class StandInService implements MeshService {
     const kept = this.kept(job);
     const { record } = kept.live;
     const body = { ...record.job, state, attempts: attempts ?? record.job.attempts };
-    kept.live = { record: { ...record, job: body }, status, waiting: [] };
+    kept.live = {
+      record: { ...record, job: body },
+      status,
+      durability: 'local',
+      isSettling: false,
+      isOwner: true,
+      waiting: [],
+    };
     this.tell(job);
   }
 

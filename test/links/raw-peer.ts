@@ -50,7 +50,7 @@ export class RawPeer {
     const facts = { ...FACTS, node: identity.node };
     this.send({ kind: 'hello', versions: PROTOCOL_VERSIONS, boot: FIRST_BOOT, facts, ...change });
     if ((await this.next('welcome')) === undefined) return false;
-    this.send({ kind: 'welcome', version: 1 });
+    this.send({ kind: 'welcome', version: PROTOCOL_VERSIONS.max });
     return true;
   }
 

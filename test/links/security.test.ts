@@ -162,14 +162,14 @@ describe('a handshake', () => {
     const identity = createNodeIdentity();
     const peer = connect(t, node, asMember(ca, identity));
     assert.ok(await peer.greet(identity, { versions: { min: 0, max: 9 } }));
-    assert.deepEqual(await peer.next('welcome'), { kind: 'welcome', version: 1 });
+    assert.deepEqual(await peer.next('welcome'), { kind: 'welcome', version: 2 });
     await node.witness.next('up');
   });
 
   for (const versions of [
-    { min: 2, max: 3 },
-    { min: 0, max: 0 },
-    { min: 3, max: 1 },
+    { min: 3, max: 4 },
+    { min: 0, max: 1 },
+    { min: 4, max: 2 },
   ]) {
     test(`refuses versions ${versions.min} to ${versions.max}, and names both ranges`, async (t) => {
       const node = await openNode(t, { ca });
@@ -178,7 +178,7 @@ describe('a handshake', () => {
       assert.equal(await peer.greet(identity, { versions }), false);
       const close = await peer.next('close');
       assert.ok(close?.kind === 'close');
-      assert.match(close.reason, /speaks versions 1 of the link protocol/);
+      assert.match(close.reason, /speaks versions 2 of the link protocol/);
       assert.match(close.reason, new RegExp(`${identity.node} ${versions.min}`));
     });
   }
@@ -187,7 +187,7 @@ describe('a handshake', () => {
     const node = await openNode(t, { ca });
     const identity = createNodeIdentity();
     for (const first of [
-      encodeFrame({ kind: 'welcome', version: 1 }),
+      encodeFrame({ kind: 'welcome', version: 2 }),
       ...encodeMessages(MESSAGES).frames,
     ]) {
       const peer = connect(t, node, asMember(ca, identity));
@@ -214,7 +214,7 @@ describe('a link', () => {
     'an empty frame': Buffer.from('00', 'hex'),
     'a second hello': encodeFrame({
       kind: 'hello',
-      versions: { min: 1, max: 1 },
+      versions: { min: 2, max: 2 },
       boot: FIRST_BOOT,
       facts: FACTS,
     }),
@@ -239,7 +239,7 @@ describe('a link', () => {
     const bytes = new Uint8Array(MAX_FRAME_BYTES - overhead);
     const frame = Buffer.from(encodeFrame({ kind: 'answer', id: 9, bytes, isLast: true }));
     peer.socket.write(frame);
-    peer.socket.write(Buffer.concat(encodeMessages([{ kind: 'goodbye' }]).frames));
+    peer.socket.write(Buffer.concat(encodeMessages([{ kind: 'goodbye', isBack: false }]).frames));
     await node.witness.next('message');
     peer.send({ kind: 'answer', id: 9, bytes: new Uint8Array(MAX_FRAME_BYTES + 1), isLast: true });
     const { reason } = await node.witness.next('down');

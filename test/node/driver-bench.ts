@@ -13,7 +13,7 @@ import type { Message } from '../../src/core/messages.ts';
 import { Driver } from '../../src/node/driver.ts';
 import type { Store } from '../../src/node/ports.ts';
 import { MemoryDisk } from '../conformance/memory-store.ts';
-import { B, bootOf, factsOf, SELF, SPEC } from '../core/core-bench.ts';
+import { ALONE, B, bootOf, factsOf, SELF, SPEC } from '../core/core-bench.ts';
 
 interface Timer {
   readonly at: number;
@@ -140,7 +140,7 @@ export class DriverBench {
       facts: factsOf(node),
       host: '10.0.0.9',
     });
-    this.hear({ kind: 'pong', serial: 1, load: { ...IDLE_LOAD, slots: 2 } }, node);
+    this.hear({ kind: 'pong', serial: 1, load: { ...IDLE_LOAD, slots: 2 }, marks: 0 }, node);
   }
 
   hear(message: Message, from = B): void {
@@ -152,7 +152,7 @@ export class DriverBench {
     const submission = {
       job,
       birth: asBirth(`birth-${job}`),
-      spec: { ...SPEC, ...spec },
+      spec: { ...SPEC, ...ALONE, ...spec },
       contentHash: 'content',
       isKeyed: key !== undefined,
     };

@@ -258,7 +258,7 @@ describe('a disk that takes no writes', () => {
     bench.disk.isFull = true;
     bench.hear({ kind: 'claim', nonce: asNonce('1.1'), job: asJobId('job-1'), load: IDLE_LOAD });
     await bench.settle();
-    bench.driver.push({ kind: 'drain', deadlineMs: 1000 });
+    bench.driver.push({ kind: 'drain', deadlineMs: 1000, way: 'stop' });
     await bench.advance(4500);
     assert.equal(bench.drained, 1);
     bench.disk.isFull = false;

@@ -2,156 +2,267 @@
  * Watches every commit, start and end of a run and names each broken invariant. Numbers are those
  * of the ownership protocol:
  *
- * I1 every acknowledged job becomes final once faults stop. I2 one outcome, for ever. I7 no start
- * of a fence seen before or beside an outbox row; no two live attempts of a job outside frozen
- * nodes. I8 without faults one execution. I10 nothing runs on a node without its task type or over
- * its slots. I11 after a decided cancel only JOB_CANCELLED. I12 every outbox row is collected in
- * the end. I14 after healing all member tables agree. I16 the same seed gives the same trace.
+ * I1 every acknowledged job becomes final once faults stop. I2 one outcome, for ever, the same on
+ * every disk. I7 no start of a fence seen before or beside an outbox row; no two live attempts of a
+ * job outside suspended machines. I8 without faults one execution and no death. I9 a job is
+ * executed again only when its last executor was lost, stopped or declared dead. I10 nothing runs
+ * on a node without its task type or over its slots. I11 after a decided cancel only
+ * JOB_CANCELLED. I12 every outbox row is collected in the end. I16 the same seed gives the same
+ * trace. I3 to I6: register-checker.ts; I13, I14: member-checker.ts.
  */
-import type { JobId, NodeId } from '../../src/base/ids.ts';
+import type { Birth, JobId, NodeId } from '../../src/base/ids.ts';
 import type { AttemptOrder, MeshEvent, Reply, Write } from '../../src/core/effects.ts';
 import type { Input } from '../../src/core/inputs.ts';
 import type { FinalState } from '../../src/core/job.ts';
-import { attemptKey, fenceText } from '../../src/core/record.ts';
+import type { Message } from '../../src/core/messages.ts';
+import { attemptKey, compareEpochs, fenceText } from '../../src/core/record.ts';
+import { MemberChecker } from './member-checker.ts';
+import type { Network } from './network.ts';
+import { RegisterChecker } from './register-checker.ts';
 import type { SimNode } from './sim-node.ts';
+import { Trace } from './trace.ts';
 
-interface Live {
+/** One execution of a job, from its start on. */
+interface Execution {
   readonly node: NodeId;
   readonly order: AttemptOrder;
-  /** Its node stood still meanwhile, so nobody could end it in time. */
-  wasFrozen: boolean;
+  readonly startedAt: number;
+  isOver: boolean;
+  /** It was not let run to its own end, or its outcome may be gone with its disk. */
+  isExcused: boolean;
+  /** Its machine stood still meanwhile, so nobody could end it in time. */
+  wasSuspended: boolean;
+}
+
+export interface WatchedWorld {
+  /** Those that are lost for ever among them. */
+  readonly nodes: () => ReadonlyMap<NodeId, SimNode>;
+  readonly now: () => number;
+  readonly network: Pick<Network, 'wellSince' | 'wholeSince'>;
 }
 
 const MAX_VIOLATIONS = 5;
 
 export class Checker {
   readonly violations: string[] = [];
-  readonly acknowledged = new Set<JobId>();
+  /** Job → how many disks had it when the client was told. */
+  readonly acknowledged = new Map<JobId, number>();
   readonly cancelled = new Set<JobId>();
-  readonly finals = new Map<JobId, FinalState>();
-  readonly executions = new Map<JobId, number>();
-  deaths = 0;
-  trace = 0x811c9dc5;
+  readonly registers: RegisterChecker;
+  readonly members: MemberChecker;
+  readonly trace = new Trace();
+  /** Acknowledged jobs that a lost disk may take with it: no other disk had them. */
+  private readonly excused = new Set<JobId>();
   private readonly usedFences = new Set<string>();
   private readonly outboxes = new Set<string>();
-  private readonly live = new Map<JobId, Live[]>();
-  private readonly slots: () => ReadonlyMap<NodeId, SimNode>;
-  private readonly now: () => number;
+  private readonly executed = new Map<JobId, Execution[]>();
+  private readonly byOrder = new Map<AttemptOrder, Execution>();
+  private readonly declaredAt = new Map<NodeId, number>();
+  private readonly world: WatchedWorld;
 
-  constructor(world: { nodes: () => ReadonlyMap<NodeId, SimNode>; now: () => number }) {
-    this.slots = world.nodes;
-    this.now = world.now;
+  constructor(world: WatchedWorld) {
+    this.world = world;
+    const violate = (what: string): void => this.violate(what);
+    this.registers = new RegisterChecker(world, violate, (job, birth, final) =>
+      this.onDecided(job, birth, final),
+    );
+    this.members = new MemberChecker(world, violate);
   }
 
   violate(what: string): void {
     if (this.violations.length < MAX_VIOLATIONS)
-      this.violations.push(`t=${Math.round(this.now())} ${what}`);
+      this.violations.push(`t=${Math.round(this.world.now())} ${what}`);
+  }
+
+  executions(job: JobId): number {
+    return this.executed.get(job)?.length ?? 0;
+  }
+
+  /** Of all jobs. */
+  get executionCount(): number {
+    return this.byOrder.size;
+  }
+
+  final(job: JobId): FinalState | undefined {
+    return this.registers.finalOf(job);
   }
 
   // -------------------------------------------------------------- hooks
 
-  onInput(node: NodeId, input: Input): void {
-    const text = input.kind === 'message' ? input.message.kind : input.kind;
-    this.mix(`${this.now().toFixed(3)}${node}${text}`);
+  onInput(node: SimNode, input: Input): void {
+    const kind = input.kind === 'message' ? input.message.kind : input.kind;
+    this.trace.add(this.world.now(), node.index, kind);
+  }
+
+  onSend(from: SimNode, message: Message): void {
+    this.registers.onSend(from, message);
   }
 
   onReply(reply: Reply): void {
-    if (reply.kind === 'submitted') this.acknowledged.add(reply.record.header.job);
-    else if (reply.kind === 'cancelled' || reply.kind === 'cancelling')
+    if (reply.kind === 'submitted') {
+      const { job } = reply.record.header;
+      if (!this.acknowledged.has(job))
+        this.acknowledged.set(job, this.registers.onSubmitted(reply));
+    } else if (reply.kind === 'cancelled' || reply.kind === 'cancelling') {
       this.cancelled.add(reply.job);
-  }
-
-  onCommit(node: NodeId, writes: readonly Write[]): void {
-    for (const write of writes) {
-      if (write.kind === 'record' && write.job.state.tag === 'final')
-        this.onFinal(write.header.job, write.job.state.final);
-      else if (write.kind === 'outcome')
-        this.outboxes.add(`${node} ${attemptKey(write.job, write.outcome.fence)}`);
+      this.registers.onToldCancel(reply);
+      const final = this.final(reply.job);
+      if (final) this.checkCancelled(reply.job, final);
+    } else if (reply.kind === 'alreadyFinal') {
+      this.registers.onToldFinal(reply.job, reply.status);
     }
   }
 
-  private onFinal(job: JobId, final: FinalState): void {
-    const first = this.finals.get(job);
-    if (!first) this.finals.set(job, final);
-    else if (finalText(first) !== finalText(final))
-      this.violate(`I2 ${job} was ${finalText(first)}, became ${finalText(final)}`);
-    if (this.cancelled.has(job) && final.status !== 'JOB_CANCELLED')
+  onCommit(node: SimNode, writes: readonly Write[]): void {
+    for (const write of writes) {
+      this.trace.add(this.world.now(), node.index, write.kind);
+      if (write.kind === 'outcome')
+        this.outboxes.add(`${node.id} ${attemptKey(write.job, write.outcome.fence)}`);
+    }
+    this.registers.onCommit(node, writes);
+  }
+
+  onEvent(node: SimNode, event: MeshEvent): void {
+    if (event.kind === 'memberChanged') {
+      const isOver = event.state === 'dead' || event.state === 'left';
+      if (isOver) this.declaredAt.set(event.node, this.world.now());
+      this.members.onChanged(node, event);
+    } else if (event.kind === 'jobChanged') {
+      this.registers.onAnnounced(event);
+    } else if (event.kind === 'anomaly' && !node.isExpectingAnomalies) {
+      this.violate(`anomaly: ${event.note}`);
+    }
+  }
+
+  private onDecided(job: JobId, _birth: Birth, final: FinalState): void {
+    this.trace.add(this.world.now(), 0, final.status);
+    if (this.cancelled.has(job)) this.checkCancelled(job, final);
+  }
+
+  private checkCancelled(job: JobId, final: FinalState): void {
+    if (final.status !== 'JOB_CANCELLED')
       this.violate(`I11 ${job} is ${final.status} after its cancel`);
   }
 
-  onStart(node: NodeId, order: AttemptOrder, running: number): void {
-    const key = `${node} ${attemptKey(order.job, order.fence)}`;
+  // -------------------------------------------------------------- attempts
+
+  onStart(node: SimNode, order: AttemptOrder, running: number): void {
+    const key = `${node.id} ${attemptKey(order.job, order.fence)}`;
     if (this.usedFences.has(key)) this.violate(`I7 ${key} started twice`);
     if (this.outboxes.has(key)) this.violate(`I7 ${key} started beside its outcome`);
     this.usedFences.add(key);
-    this.executions.set(order.job, (this.executions.get(order.job) ?? 0) + 1);
-    const { facts } = this.slots().get(node) ?? {};
-    if (facts && running > facts.slots)
-      this.violate(`I10 ${node} runs ${running} on ${facts.slots} slots`);
-    if (!facts?.taskTypes.includes(order.grant.spec.taskType))
-      this.violate(`I10 ${node} runs a ${order.grant.spec.taskType}`);
-    const others = this.live.get(order.job) ?? [];
-    for (const other of others) {
-      if (!other.wasFrozen)
-        this.violate(`I7 ${order.job} runs at ${other.node} and starts at ${node}`);
-    }
-    this.live.set(order.job, [...others, { node, order, wasFrozen: false }]);
+    const { facts } = node;
+    if (running > facts.slots)
+      this.violate(`I10 ${node.id} runs ${running} on ${facts.slots} slots`);
+    if (!facts.taskTypes.includes(order.grant.spec.taskType))
+      this.violate(`I10 ${node.id} runs a ${order.grant.spec.taskType}`);
+    const execution: Execution = {
+      node: node.id,
+      order,
+      startedAt: this.world.now(),
+      isOver: false,
+      isExcused: false,
+      wasSuspended: node.isClockBehind || this.isClockBehind(order.fence.epoch.node),
+    };
+    const before = this.executed.get(order.job) ?? [];
+    for (const other of before) this.checkSecond(other, execution);
+    this.executed.set(order.job, [...before, execution]);
+    this.byOrder.set(order, execution);
+  }
+
+  private checkSecond(other: Execution, next: Execution): void {
+    const what = `${next.order.job} at ${other.node} (${fenceText(other.order.fence)}) and ${next.node} (${fenceText(next.order.fence)})`;
+    if (!other.isOver && !other.wasSuspended && !next.wasSuspended)
+      this.violate(`I7 two live attempts of ${what}`);
+    if (
+      !other.isExcused &&
+      !other.wasSuspended &&
+      !next.wasSuspended &&
+      !this.isDoubted(other, next)
+    )
+      this.violate(`I9 executed again without need: ${what}`);
+  }
+
+  /** Its executor was declared dead since its start, or a new owner could not know better. */
+  private isDoubted({ node, startedAt, order }: Execution, next: Execution): boolean {
+    const executor = this.world.nodes().get(node);
+    if (!executor?.isWell || executor.wellSince >= startedAt) return true;
+    if ((this.declaredAt.get(node) ?? -1) >= startedAt) return true;
+    const isSameOwner = compareEpochs(order.fence.epoch, next.order.fence.epoch) === 0;
+    return !isSameOwner && this.world.network.wholeSince >= startedAt;
+  }
+
+  private isClockBehind(node: NodeId): boolean {
+    return this.world.nodes().get(node)?.isClockBehind === true;
   }
 
   onEnd(order: AttemptOrder): void {
-    const rest = (this.live.get(order.job) ?? []).filter((live) => live.order !== order);
-    if (rest.length > 0) this.live.set(order.job, rest);
-    else this.live.delete(order.job);
+    const execution = this.byOrder.get(order);
+    if (execution) execution.isOver = true;
   }
 
-  onFrozen(order: AttemptOrder): void {
-    for (const live of this.live.get(order.job) ?? [])
-      if (live.order === order) live.wasFrozen = true;
+  /** It does not run to its own end. */
+  onStopped(order: AttemptOrder): void {
+    const execution = this.byOrder.get(order);
+    if (execution) execution.isExcused = true;
   }
 
-  onEvent(_node: NodeId, event: MeshEvent): void {
-    if (event.kind === 'memberChanged' && event.state === 'dead') this.deaths++;
-    if (event.kind === 'anomaly') this.violate(`anomaly: ${event.note}`);
+  onSuspended(order: AttemptOrder): void {
+    const execution = this.byOrder.get(order);
+    if (execution) execution.wasSuspended = true;
+  }
+
+  /** This disk is gone, or is not what it was. */
+  onDiskLost(node: SimNode): void {
+    for (const execution of this.byOrder.values())
+      if (execution.node === node.id) execution.isExcused = true;
+    for (const [job, disks] of this.acknowledged) {
+      if (this.final(job) || disks > 1) continue;
+      if (this.registers.holders(job, node.id) === 0) this.excused.add(job);
+    }
+    this.registers.onDiskLost(node);
   }
 
   // -------------------------------------------------------------- the end
 
   /** Nothing is left to wait for. */
   isSettled(nodes: readonly SimNode[]): boolean {
-    const isOpen = (node: SimNode): boolean =>
-      node.disk.tables.outbox.size + node.disk.tables.started.size > 0;
-    return [...this.acknowledged].every((job) => this.finals.has(job)) && !nodes.some(isOpen);
+    return this.openJobs().length === 0 && nodes.every((node) => this.leftovers(node) === '');
+  }
+
+  private openJobs(): JobId[] {
+    return [...this.acknowledged.keys()].filter(
+      (job) => !this.final(job) && !this.excused.has(job),
+    );
+  }
+
+  /** What is still to be done at this node, as a phrase. */
+  private leftovers(node: SimNode): string {
+    const { tables } = node.disk;
+    const isHeard = (rs: readonly NodeId[]): boolean =>
+      rs.some((id) => this.world.nodes().get(id)?.isLost === false);
+    const outcomes = [...tables.outbox.values()].filter(({ rs }) => isHeard(rs));
+    const fences = [...tables.started.values()].filter(
+      ({ grant, isOver }) => isOver || isHeard(grant.rs),
+    );
+    if (outcomes.length > 0) return `${outcomes.length} outcomes in its outbox`;
+    return fences.length > 0 ? `${fences.length} fences remembered` : '';
   }
 
   /** After all faults are over and time enough has passed. */
   checkEnd(nodes: readonly SimNode[], isFaultless: boolean): void {
-    for (const job of this.acknowledged) {
-      if (!this.finals.has(job)) this.violate(`I1 ${job} was acknowledged and never became final`);
-    }
+    for (const job of this.openJobs())
+      this.violate(`I1 ${job} was acknowledged and never became final`);
     for (const node of nodes) {
-      const left = node.disk.tables.outbox.size;
-      if (left > 0) this.violate(`I12 ${node.id} still has ${left} outcomes in its outbox`);
-      const fences = node.disk.tables.started.size;
-      if (fences > 0) this.violate(`I12 ${node.id} still remembers ${fences} fences`);
-      const peers = node
-        .view()
-        ?.peers()
-        .filter((peer) => peer.state === 'alive').length;
-      if (peers !== nodes.length - 1)
-        this.violate(`I14 ${node.id} sees ${peers} of ${nodes.length - 1} peers`);
+      const left = this.leftovers(node);
+      if (left !== '') this.violate(`I12 ${node.id} still has ${left}`);
     }
+    this.members.checkTables(nodes);
+    this.registers.checkEnd(nodes);
     if (!isFaultless) return;
-    for (const [job, count] of this.executions)
-      if (count !== 1) this.violate(`I8 ${job} was executed ${count} times without faults`);
-    if (this.deaths > 0) this.violate(`I8 ${this.deaths} deaths were declared without faults`);
-  }
-
-  private mix(text: string): void {
-    let h = this.trace;
-    for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
-    this.trace = h >>> 0;
+    for (const [job, { length }] of this.executed)
+      if (length !== 1) this.violate(`I8 ${job} was executed ${length} times without faults`);
+    if (this.members.deaths > 0)
+      this.violate(`I8 ${this.members.deaths} deaths were declared without faults`);
   }
 }
-
-const finalText = (final: FinalState): string =>
-  `${final.status}${final.outcome ? ` by ${fenceText(final.outcome.fence)}` : ''}`;

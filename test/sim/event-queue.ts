@@ -1,8 +1,11 @@
-/** Virtual time: a heap of things to do, ordered by time and then by when they were put in. */
+/**
+ * Virtual time: a heap of things to do, ordered by time and then by when they were put in. What is
+ * called off stays in the heap, empty, until its time has come.
+ */
 interface Entry {
   readonly at: number;
   readonly order: number;
-  readonly act: () => void;
+  act: (() => void) | undefined;
 }
 
 export class EventQueue {
@@ -12,19 +15,28 @@ export class EventQueue {
   now = 0;
   processed = 0;
 
-  after(ms: number, act: () => void): void {
-    this.push({ at: this.now + Math.max(0, ms), order: this.order++, act });
+  /** Returns the way to call it off. */
+  after(ms: number, act: () => void): () => void {
+    const entry: Entry = { at: this.now + Math.max(0, ms), order: this.order++, act };
+    this.push(entry);
+    return () => {
+      entry.act = undefined;
+    };
   }
 
-  /** Does everything that is due until then. */
-  runUntil(end: number): void {
+  /** Does what is due until then, or until `isWaiting` holds after an event; false: it does. */
+  runUntil(end: number, isWaiting: () => boolean = () => false): boolean {
     for (let next = this.heap[0]; next && next.at <= end; next = this.heap[0]) {
       this.pop();
+      const { act } = next;
+      if (!act) continue;
       this.now = next.at;
       this.processed++;
-      next.act();
+      act();
+      if (isWaiting()) return false;
     }
     this.now = end;
+    return true;
   }
 
   private push(entry: Entry): void {

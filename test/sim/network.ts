@@ -1,59 +1,76 @@
 /**
- * The network between simulated nodes: links that come up by dialling, messages that are late,
- * lost or doubled, partitions (also one-way) and ports that refuse. Worse than TCP on purpose: a
- * link may lose a message and go on, so nothing in the core may lean on delivery.
+ * The network between simulated nodes: links that come up by dialling and break, partitions (also
+ * one-way), links of which only one end knows that they are gone, ports that refuse. A link is what
+ * TCP promises, in order and complete until it breaks, or, worse on purpose, one that loses,
+ * doubles and overtakes: nothing in the core may lean on delivery.
  */
 import type { NodeId } from '../../src/base/ids.ts';
-import { type Random, randomBelow } from '../../src/base/random.ts';
+import { randomBelow } from '../../src/base/random.ts';
 import type { Message } from '../../src/core/messages.ts';
 import type { EventQueue } from './event-queue.ts';
+import type { NetworkPlan } from './plan.ts';
 import type { SimNode } from './sim-node.ts';
-
-export interface NetworkFaults {
-  /** Parts of all messages, 0 to 1. */
-  readonly loss: number;
-  readonly duplication: number;
-  /** Heartbeats lost on their way. */
-  readonly hintLoss: number;
-}
 
 const CONNECT_TIMEOUT_MS = 3000;
 
+export const CALM: NetworkPlan = {
+  loss: 0,
+  duplication: 0,
+  isOrdered: false,
+  hintLoss: 0,
+  delay: 1,
+};
+
 export class Network {
-  private readonly events: EventQueue;
-  private readonly random: Random;
-  private readonly nodes: readonly SimNode[];
-  faults: NetworkFaults = { loss: 0, duplication: 0, hintLoss: 0 };
+  readonly nodes = new Map<NodeId, SimNode>();
+  faults: NetworkPlan = CALM;
   /** Which messages a scenario loses on purpose. */
   isLost: (message: Message) => boolean = () => false;
-  /** `from to` pairs that let nothing through. */
-  private readonly cut = new Set<string>();
+  private readonly events: EventQueue;
+  /** `from to` pairs that let nothing through → how many partitions say so. */
+  private cut = new Set<string>();
+  /** `from to` → when the last message of an ordered link arrives. */
+  private readonly arrivals = new Map<string, number>();
   private serial = 0;
+  private disturbedAt = 0;
 
-  constructor(events: EventQueue, random: Random, nodes: readonly SimNode[]) {
+  constructor(events: EventQueue) {
     this.events = events;
-    this.random = random;
-    this.nodes = nodes;
+  }
+
+  add(node: SimNode): void {
+    this.nodes.set(node.id, node);
+  }
+
+  /** Infinity: some path is cut. */
+  get wholeSince(): number {
+    return this.cut.size > 0 ? Number.POSITIVE_INFINITY : this.disturbedAt;
+  }
+
+  /** Infinity: something is lost on its way all the time. */
+  get wellSince(): number {
+    return this.faults.loss > 0 ? Number.POSITIVE_INFINITY : this.wholeSince;
   }
 
   // -------------------------------------------------------------- partitions
 
   /** Splits the nodes in two; one way: the second half hears the first, but is not heard. */
   partition(group: ReadonlySet<NodeId>, isOneWay: boolean): void {
-    for (const a of this.nodes) {
-      for (const b of this.nodes) {
-        if (group.has(a.id) === group.has(b.id)) continue;
-        if (!isOneWay || group.has(b.id)) this.cut.add(`${a.id} ${b.id}`);
+    for (const a of this.nodes.keys()) {
+      for (const b of this.nodes.keys()) {
+        if (group.has(a) === group.has(b)) continue;
+        if (!isOneWay || group.has(b)) this.cut.add(`${a} ${b}`);
       }
     }
   }
 
   heal(): void {
-    this.cut.clear();
+    this.cut = new Set();
+    this.disturbedAt = this.events.now;
   }
 
   isOpen(from: SimNode, to: SimNode): boolean {
-    return !this.cut.has(`${from.id} ${to.id}`);
+    return this.cut.size === 0 || !this.cut.has(`${from.id} ${to.id}`);
   }
 
   private isOpenBothWays(a: SimNode, b: SimNode): boolean {
@@ -63,33 +80,27 @@ export class Network {
   // -------------------------------------------------------------- links
 
   dial(from: SimNode, to: NodeId): void {
-    const target = this.find(to);
-    const life = from.life;
-    const fail = (ms: number, isRefused: boolean): void =>
+    const target = this.nodes.get(to);
+    const { life } = from;
+    const fail = (ms: number, isRefused: boolean): void => {
       this.events.after(ms, () => {
-        if (from.life === life)
-          from.push({
-            kind: 'dialFailed',
-            node: to,
-            isRefused,
-            reason: isRefused ? 'refused' : 'timeout',
-          });
+        if (from.life !== life) return;
+        const reason = isRefused ? 'refused' : 'timeout';
+        from.push({ kind: 'dialFailed', node: to, isRefused, reason });
       });
+    };
     if (!target || !this.isOpenBothWays(from, target)) fail(CONNECT_TIMEOUT_MS, false);
-    else if (!target.isUp) fail(this.delay(), true);
+    else if (!target.isUp)
+      fail(target.isHostUp ? this.delay(from) : CONNECT_TIMEOUT_MS, target.isHostUp);
     else if (target.isFrozen) fail(CONNECT_TIMEOUT_MS, false);
-    else this.events.after(2 * this.delay(), () => this.connect(from, life, target));
+    else this.events.after(2 * this.delay(from), () => this.connect(from, life, target));
   }
 
   private connect(from: SimNode, life: number, target: SimNode): void {
     if (from.life !== life || !from.isUp) return;
     if (!target.isUp || !this.isOpenBothWays(from, target)) {
-      from.push({
-        kind: 'dialFailed',
-        node: target.id,
-        isRefused: !target.isUp,
-        reason: 'not there',
-      });
+      const isRefused = !target.isUp && target.isHostUp;
+      from.push({ kind: 'dialFailed', node: target.id, isRefused, reason: 'not there' });
       return;
     }
     const linked = from.links.get(target.id);
@@ -102,10 +113,10 @@ export class Network {
   /** The other side hears of it unless the path is cut. */
   close(from: SimNode, to: NodeId, reason: string): void {
     const link = from.links.get(to);
-    const target = this.find(to);
+    const target = this.nodes.get(to);
     if (link === undefined || !target) return;
     from.linkDown(target, link, reason);
-    this.events.after(this.delay(), () => {
+    this.events.after(this.delay(from), () => {
       if (this.isOpen(from, target)) target.linkDown(from, link, 'closed by peer');
     });
   }
@@ -114,45 +125,69 @@ export class Network {
     for (const peer of [...from.links.keys()]) this.close(from, peer, 'ended');
   }
 
+  /** All links of a machine that dies: nobody is told. */
+  forgetAll(from: SimNode): void {
+    from.links.clear();
+  }
+
+  /** The link breaks with all that is under way; `isHalf`: the other end does not notice. */
+  drop(from: SimNode, to: SimNode, isHalf: boolean): void {
+    this.disturbedAt = this.events.now;
+    const link = from.links.get(to.id);
+    if (link === undefined) return;
+    from.linkDown(to, link, 'reset');
+    if (!isHalf) to.linkDown(from, link, 'reset');
+  }
+
+  // -------------------------------------------------------------- messages
+
   send(from: SimNode, to: NodeId, messages: readonly Message[]): void {
     const link = from.links.get(to);
-    const target = this.find(to);
+    const target = this.nodes.get(to);
     if (link === undefined || !target) return;
+    const { loss, duplication } = this.faults;
     for (const message of messages) {
-      if (this.random() < this.faults.loss || this.isLost(message)) continue;
+      from.options.checker.onSend(from, message);
+      if ((loss > 0 && from.random() < loss) || this.isLost(message)) continue;
       this.deliver(from, target, link, message);
-      if (this.random() < this.faults.duplication) this.deliver(from, target, link, message);
+      if (duplication > 0 && from.random() < duplication) this.deliver(from, target, link, message);
     }
   }
 
   private deliver(from: SimNode, target: SimNode, link: number, message: Message): void {
     const { boot } = from;
-    this.events.after(this.delay(), () => {
-      if (!this.isOpen(from, target) || target.links.get(from.id) !== link) return;
+    this.events.after(this.transit(from, target), () => {
+      if (target.links.get(from.id) !== link || !this.isOpen(from, target)) return;
       target.push({ kind: 'message', from: from.id, boot, message });
     });
+  }
+
+  private transit(from: SimNode, target: SimNode): number {
+    const delay = this.delay(from);
+    if (!this.faults.isOrdered) return delay;
+    const { now } = this.events;
+    const key = `${from.id} ${target.id}`;
+    const at = Math.max(now + delay, this.arrivals.get(key) ?? 0);
+    this.arrivals.set(key, at);
+    return at - now;
   }
 
   // -------------------------------------------------------------- discovery
 
   beat(from: SimNode): void {
-    for (const target of this.nodes) {
-      if (target === from || this.random() < this.faults.hintLoss) continue;
+    for (const target of this.nodes.values()) {
+      if (target === from || from.random() < this.faults.hintLoss) continue;
       const { id, boot } = from;
-      this.events.after(this.delay(), () => {
+      this.events.after(this.delay(from), () => {
         if (this.isOpen(from, target))
           target.push({ kind: 'hint', node: id, boot, host: id, port: 1 });
       });
     }
   }
 
-  private find(id: NodeId): SimNode | undefined {
-    return this.nodes.find((node) => node.id === id);
-  }
-
-  /** 0.3 to 1.3 ms, and one in twenty up to 300 ms more. */
-  private delay(): number {
-    const late = this.random() < 0.05 ? randomBelow(this.random, 300) : 0;
-    return 0.3 + this.random() + late;
+  /** On a LAN 0.3 to 1.3 ms, and one in twenty up to 300 ms more. */
+  private delay(from: SimNode): number {
+    const late = from.random() < 0.05 ? randomBelow(from.random, 300) : 0;
+    return (0.3 + from.random()) * this.faults.delay + late;
   }
 }

@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { asBirth, asJobId, type JobId } from '../../src/base/ids.ts';
-import { seededRandom } from '../../src/base/random.ts';
 import type { Reply } from '../../src/core/effects.ts';
 import type { FinalState, JobSpec } from '../../src/core/job.ts';
 import { Checker } from './checker.ts';
@@ -19,6 +18,8 @@ export interface ScenarioOptions {
   /** Of the owner, which is the last node. */
   readonly ownerSlots?: number;
   readonly killGraceMs?: number;
+  /** True when not given: attempts outlive their node. */
+  readonly isSupervised?: boolean;
 }
 
 /** Long enough for every lease, retry and redial. */
@@ -29,30 +30,32 @@ export class Scenario {
   readonly checker: Checker;
   readonly executors: readonly SimNode[];
   readonly owner: SimNode;
-  readonly network: Network;
+  readonly network = new Network(this.events);
   readonly replies: Reply[] = [];
   private readonly nodes: SimNode[] = [];
   private serial = 0;
 
   constructor(options: ScenarioOptions) {
-    const { events } = this;
-    const random = seededRandom(options.seed ?? 1);
-    this.checker = new Checker({
-      nodes: () => new Map(this.nodes.map((node) => [node.id, node])),
+    const { events, network } = this;
+    const checker = new Checker({
+      nodes: () => network.nodes,
       now: () => events.now,
+      network,
     });
-    const { killGraceMs } = options;
+    this.checker = checker;
+    const { seed = 1, killGraceMs = 500, isSupervised = true } = options;
     const make = (slots: number): SimNode => {
       const index = this.nodes.length;
-      const { checker } = this;
-      const taskTypes = ['shell'];
-      const node = new SimNode({ index, slots, taskTypes, events, random, checker, killGraceMs });
+      // Clocks 4 % apart: the most that the leases allow for.
+      const rate = index % 2 === 0 ? 0.98 : 1.02;
+      const about = { index, seed, slots, taskTypes: ['shell'], rate, isSupervised, killGraceMs };
+      const node = new SimNode({ ...about, events, network, checker });
       this.nodes.push(node);
+      network.add(node);
       return node;
     };
     this.executors = options.slots.map(make);
     this.owner = make(options.ownerSlots ?? 0);
-    this.network = new Network(events, random, this.nodes);
   }
 
   /** The first executor. */
@@ -62,7 +65,7 @@ export class Scenario {
 
   /** All nodes start and find each other. */
   async start(): Promise<void> {
-    for (const node of this.nodes) node.start(this.network);
+    for (const node of this.nodes) node.start();
     await this.run(6000);
   }
 
@@ -96,6 +99,8 @@ export class Scenario {
         timeoutMs: 600_000,
         priority: 5,
         needs: { labels: {}, capabilities: {} },
+        delivery: 'at_least_once' as const,
+        onIsolation: 'stop' as const,
         ...spec,
       },
       contentHash: 'same',
@@ -121,11 +126,11 @@ export class Scenario {
   }
 
   executions(job: JobId): number {
-    return this.checker.executions.get(job) ?? 0;
+    return this.checker.executions(job);
   }
 
   final(job: JobId): FinalState {
-    return this.checker.finals.get(job) ?? assert.fail(`${job} is not final`);
+    return this.checker.final(job) ?? assert.fail(`${job} is not final`);
   }
 
   /** Where its newest attempt was given to. */
@@ -144,10 +149,9 @@ export class Scenario {
     this.network.heal();
     this.network.isLost = () => false;
     for (const node of this.nodes) {
-      node.crashAtCommit = 0;
-      node.disk.isFull = false;
+      node.mendDisk();
       node.thaw();
-      node.start(this.network);
+      node.start();
     }
     await this.run(QUIET_MS);
     this.checker.checkEnd(this.nodes, false);

@@ -1,8 +1,9 @@
 /**
- * One simulated node: the real core and the real driver over a disk in memory, invented links and
- * invented processes. A crash takes everything but the disk and, for a moment, the processes: the
- * guard needs up to a second to end them.
+ * One simulated node: the real core and the real driver over a disk in memory, invented links and a
+ * host with invented processes. A crash takes everything but the disk and the host.
  */
+import { MeshError } from '../../src/base/errors.ts';
+import { hash32 } from '../../src/base/hash.ts';
 import { asNodeId, type BootId, type NodeId } from '../../src/base/ids.ts';
 import { asMono, asWall, type Now } from '../../src/base/instant.ts';
 import { type Random, randomBelow, seededRandom } from '../../src/base/random.ts';
@@ -10,64 +11,87 @@ import { Core } from '../../src/core/core.ts';
 import type { AttemptOrder, MeshEvent, Reply, Write } from '../../src/core/effects.ts';
 import type { NodeFacts } from '../../src/core/facts.ts';
 import type { Input } from '../../src/core/inputs.ts';
-import { NO_OUTPUT } from '../../src/core/job.ts';
+import type { Message } from '../../src/core/messages.ts';
 import { attemptKey } from '../../src/core/record.ts';
 import { Driver } from '../../src/node/driver.ts';
 import type { Store } from '../../src/node/ports.ts';
 import { MemoryDisk } from '../conformance/memory-store.ts';
 import type { Checker } from './checker.ts';
 import type { EventQueue } from './event-queue.ts';
+import { Host } from './host.ts';
 import type { Network } from './network.ts';
+import type { CrashPoint, NodePlan } from './plan.ts';
 
-export interface SimNodeOptions {
+export interface SimNodeOptions extends Omit<NodePlan, 'joinsAt'> {
+  /** Also its id. */
   readonly index: number;
-  readonly slots: number;
-  readonly taskTypes: readonly string[];
+  readonly seed: number;
   readonly events: EventQueue;
-  readonly random: Random;
+  readonly network: Network;
   readonly checker: Checker;
-  readonly killGraceMs?: number | undefined;
+  readonly killGraceMs: number;
 }
 
-interface Process {
-  readonly order: AttemptOrder;
-  isOver: boolean;
-}
-
-const GUARD_MS = 1000;
+/** After its clock stood still a node may believe in leases that are long over. */
+const CLOCK_DOUBT_MS = 15_000;
+/** The driver tries a disk again each second. */
+const DISK_RETRY_MS = 1500;
 
 export class SimNode {
   readonly id: NodeId;
+  readonly index: number;
+  readonly options: SimNodeOptions;
+  readonly random: Random;
   readonly disk = new MemoryDisk();
+  readonly host: Host;
   /** Peer → serial of the link that is up. */
   readonly links = new Map<NodeId, number>();
   /** Raised at each start and each crash, so that what was meant for another life is dropped. */
   life = 0;
   isUp = false;
+  isHostUp = true;
+  /** It and its disk are gone for ever. */
+  isLost = false;
+  /** What its peers say of it is part of the fault. */
+  isExpectingAnomalies = false;
   boot: BootId = { counter: 0, salt: '' };
-  /** Chance that a commit is the last thing this life does. */
-  crashAtCommit = 0;
-  /** Its processes end by SIGKILL only. */
-  ignoresTerm = false;
+  /** Dies there, at the next chance, and comes back after so long. */
+  crashAt: { readonly point: CrashPoint; readonly downMs: number } | undefined;
+  /** Chance that a commit fails although there is room. */
+  failingCommits = 0;
+  /** Since its last fault, or since it went down. */
+  wellSince = 0;
+  /** When its last standstill began, or its life. */
+  stoodStillAt = 0;
+  /** Requests without an answer. */
+  asked = 0;
+  private backAfterMs = 0;
+  private mendedAt = Number.NEGATIVE_INFINITY;
   private frozenUntil = 0;
-  private missed: (() => void)[] = [];
-  private network: Network | undefined;
+  private starvedUntil = 0;
+  private clockLagMs = 0;
+  private clockDoubtUntil = -1;
+  private wallOffsetMs = 0;
+  private missed: { readonly isTimer: boolean; readonly act: () => void }[] = [];
   private core: Core | undefined;
   private driver: Driver | undefined;
-  private readonly processes = new Map<string, Process>();
-  private readonly options: SimNodeOptions;
-  private readonly rate: number;
-  private readonly offset: number;
+  private readonly clockStart: number;
 
   constructor(options: SimNodeOptions) {
     this.options = options;
+    this.index = options.index;
     this.id = asNodeId(`node-${String(options.index).padStart(32, '0')}`);
-    this.rate = 0.985 + 0.03 * options.random();
-    this.offset = Math.round(options.random() * 1e6);
-  }
-
-  get isFrozen(): boolean {
-    return this.options.events.now < this.frozenUntil;
+    this.random = seededRandom(hash32(`${options.seed} ${options.index}`));
+    this.clockStart = Math.round(this.random() * 1e6);
+    this.host = new Host({
+      events: options.events,
+      random: this.random,
+      checker: options.checker,
+      isSupervised: options.isSupervised,
+      rate: options.rate,
+      wall: () => this.now().wall,
+      report: (report) => this.push({ kind: 'report', report }),
+    });
   }
 
   get facts(): NodeFacts {
@@ -90,44 +114,42 @@ export class SimNode {
   }
 
   private now(): Now {
-    const { now } = this.options.events;
-    return { mono: asMono(this.offset + now * this.rate), wall: asWall(1.7e12 + now) };
+    const { events, rate } = this.options;
+    const mono = this.clockStart + (events.now - this.clockLagMs) * rate;
+    return { mono: asMono(mono), wall: asWall(1.7e12 + events.now + this.wallOffsetMs) };
   }
 
   // -------------------------------------------------------------- life
 
-  start(network: Network): void {
-    if (this.isUp) return;
-    this.network = network;
+  start(): void {
+    if (this.isUp || this.isLost) return;
     this.isUp = true;
+    this.isHostUp = true;
+    this.wellSince = this.options.events.now;
+    this.stoodStillAt = this.wellSince;
     const life = ++this.life;
-    const { random } = this.options;
-    for (const process of this.processes.values()) this.finish(process);
-    this.processes.clear();
-    const { store, boot } = this.disk.open(random);
+    const survivors = this.host.onNodeStart();
+    const { store, boot } = this.disk.open(this.random);
     this.boot = boot;
-    const seed = randomBelow(random, 2 ** 31);
     this.core = new Core({
       boot,
       node: this.id,
       facts: () => this.facts,
-      random: seededRandom(seed),
+      random: seededRandom(randomBelow(this.random, 2 ** 31)),
       now: this.now(),
       peerTimeoutMs: 30_000,
-      killGraceMs: this.options.killGraceMs ?? 500,
+      killGraceMs: this.options.killGraceMs,
       maxJobs: 10_000,
     });
     this.driver = this.makeDriver(this.core, store, life);
-    this.push({ kind: 'restored', state: store.restore(), survivors: [] });
+    this.push({ kind: 'restored', state: store.restore(), survivors });
+    this.host.tell();
     this.beat(life);
   }
 
   private makeDriver(core: Core, store: Store, life: number): Driver {
-    const { events } = this.options;
+    const { events, network } = this.options;
     const isNow = (): boolean => this.isUp && this.life === life;
-    const guarded = (act: () => void) => (): void => {
-      if (isNow()) this.whenAwake(act);
-    };
     return new Driver({
       core,
       store: {
@@ -135,121 +157,254 @@ export class SimNode {
         readRecord: (job) => store.readRecord(job),
       },
       links: {
-        send: (to, messages) => isNow() && this.network?.send(this, to, messages),
-        dial: (node) => isNow() && this.network?.dial(this, node),
-        hangUp: (node, reason) => isNow() && this.network?.close(this, node, reason),
+        send: (to, messages) => isNow() && this.send(to, messages),
+        dial: (node) => isNow() && network.dial(this, node),
+        hangUp: (node, reason) => isNow() && network.close(this, node, reason),
       },
       executor: {
         run: (order) => isNow() && this.run(order),
-        end: (job, fence, graceMs) => isNow() && this.end(attemptKey(job, fence), graceMs),
-        prolong: () => {},
+        end: (job, fence, graceMs) => isNow() && this.host.end(attemptKey(job, fence), graceMs),
+        prolong: (job, fence, lease) => isNow() && this.host.prolong(attemptKey(job, fence), lease),
       },
       clock: { now: () => this.now() },
       timers: {
-        soon: (act) => events.after(0.05, guarded(act)),
-        after: (ms, act) => {
-          let isOff = false;
-          events.after(
-            ms / this.rate,
-            guarded(() => isOff || act()),
-          );
-          return () => {
-            isOff = true;
-          };
-        },
+        soon: (act) => void events.after(0.05, () => isNow() && this.whenAwake(act, false)),
+        after: (ms, act) => this.timer(ms, () => isNow() && this.whenAwake(act, true)),
       },
-      onEvent: (event) => this.onEvent(event),
+      onEvent: (event) => isNow() && this.onEvent(event),
       onDrained: () =>
-        events.after(
-          0,
-          guarded(() => this.leave()),
-        ),
+        void events.after(0, () => isNow() && this.whenAwake(() => this.leave(), false)),
       onStoreFailure: () => {},
     });
   }
 
-  private commit(store: Store, writes: readonly Write[]): void {
-    const { random, checker } = this.options;
-    const isLast = random() < this.crashAtCommit;
-    // Half of these crashes come before the disk has it, half after.
-    if (isLast && random() < 0.5) {
-      this.crash();
-      return;
-    }
-    store.commit(writes);
-    checker.onCommit(this.id, writes);
-    if (isLast) this.crash();
+  private timer(ms: number, act: () => void): () => void {
+    const { events, rate } = this.options;
+    let off = events.after(ms / rate, () => {
+      const lateMs = this.starvedUntil - events.now;
+      if (lateMs > 0) off = events.after(lateMs, act);
+      else act();
+    });
+    return () => off();
   }
 
+  private run(order: AttemptOrder): void {
+    this.options.checker.onStart(this, order, this.host.running + 1);
+    this.host.run(order);
+  }
+
+  // -------------------------------------------------------------- ends of a life
+
+  /** The node process is gone; its disk, its host and what runs there are not. */
   crash(): void {
     if (!this.isUp) return;
+    this.end();
+    this.options.network.closeAll(this);
+    this.host.onNodeDead();
+  }
+
+  /** Nothing answers any more, not even its port. */
+  crashHost(): void {
+    if (this.isUp) this.end();
+    this.isHostUp = false;
+    this.options.network.forgetAll(this);
+    this.host.endAll();
+  }
+
+  private end(): void {
     this.isUp = false;
     this.life++;
     this.driver?.stop();
+    this.disk.tear(this.random);
     this.missed = [];
+    this.asked = 0;
+    this.crashAt = undefined;
     this.frozenUntil = 0;
-    this.network?.closeAll(this);
-    const { events, random } = this.options;
-    for (const process of this.processes.values()) {
-      events.after(random() * GUARD_MS, () => this.finish(process));
-    }
+    this.starvedUntil = 0;
+    this.wellSince = this.options.events.now;
   }
 
-  /** Ends as a node does that was told to: nothing of it runs on, and it comes back a little later. */
+  drain(deadlineMs: number, backAfterMs: number): void {
+    this.backAfterMs = backAfterMs;
+    this.push({ kind: 'drain', way: 'stop', deadlineMs });
+  }
+
+  /** Ends as a node does that was told to: nothing of it runs on. */
   private leave(): void {
-    for (const process of this.processes.values()) this.finish(process);
     this.crash();
-    const { events, random } = this.options;
+    this.host.endAll();
+    this.restartAfter(this.backAfterMs);
+  }
+
+  /** Its machine is gone for ever. */
+  lose(): void {
+    this.crashHost();
+    this.isLost = true;
+    this.options.checker.onDiskLost(this);
+  }
+
+  restartAfter(ms: number): void {
     const { life } = this;
-    events.after(200 + random() * 5000, () => {
-      if (this.life === life && this.network) this.start(this.network);
+    this.options.events.after(ms, () => {
+      if (this.life === life) this.start();
     });
   }
 
+  private crashNow(downMs: number): void {
+    this.crash();
+    this.restartAfter(downMs);
+  }
+
+  /** True: the node has died of it. */
+  private diesAt(point: CrashPoint): boolean {
+    const { crashAt } = this;
+    if (crashAt?.point !== point) return false;
+    this.crashNow(crashAt.downMs);
+    return true;
+  }
+
+  // -------------------------------------------------------------- disk, messages
+
+  private commit(store: Store, writes: readonly Write[]): void {
+    if (writes.length === 0) return;
+    if (this.failingCommits > 0 && this.random() < this.failingCommits)
+      throw new MeshError('DATA_FAILED', 'The disk in memory failed.');
+    if (this.diesAt('beforeCommit')) return;
+    store.commit(writes);
+    this.options.checker.onCommit(this, writes);
+    for (const write of writes)
+      if (write.kind === 'outcome') this.host.onSaved(attemptKey(write.job, write.outcome.fence));
+    this.diesAt('afterCommit');
+  }
+
+  mendDisk(): void {
+    if (this.disk.isFull || this.failingCommits > 0) this.mendedAt = this.options.events.now;
+    this.disk.isFull = false;
+    this.failingCommits = 0;
+  }
+
+  /** What it says may have waited long for its disk. */
+  get isDiskLate(): boolean {
+    const isMended = this.options.events.now - this.mendedAt > DISK_RETRY_MS;
+    return this.disk.isFull || this.failingCommits > 0 || !isMended;
+  }
+
+  private send(to: NodeId, messages: readonly Message[]): void {
+    this.options.network.send(this, to, messages);
+    const isSignal = messages.every(({ kind }) => SIGNALS.has(kind));
+    if (!isSignal) this.diesAt('afterFirstSend');
+  }
+
+  // -------------------------------------------------------------- standing still
+
+  get isFrozen(): boolean {
+    return this.options.events.now < this.frozenUntil;
+  }
+
+  /** A second pause does not shorten the first. */
   freeze(ms: number): void {
-    this.frozenUntil = Math.max(this.frozenUntil, this.options.events.now + ms);
-    this.options.events.after(ms, () => this.wake());
-    for (const process of this.processes.values()) this.options.checker.onFrozen(process.order);
+    if (!this.isUp) return;
+    const { events, isSupervised, checker } = this.options;
+    this.noteStandstill();
+    this.frozenUntil = Math.max(this.frozenUntil, events.now + ms);
+    this.wellSince = this.frozenUntil;
+    events.after(ms, () => this.wake());
+    // Nobody else is there to end them in time.
+    if (!isSupervised) for (const order of this.host.orders()) checker.onSuspended(order);
+  }
+
+  private noteStandstill(): void {
+    if (this.isWell) this.stoodStillAt = this.options.events.now;
+  }
+
+  /** The whole machine stands still. */
+  suspend(ms: number, isClockStopped: boolean): void {
+    if (!this.isUp) return;
+    const { events } = this.options;
+    const until = events.now + ms;
+    if (isClockStopped) {
+      this.clockLagMs += ms;
+      this.clockDoubtUntil = Math.max(this.clockDoubtUntil, until + CLOCK_DOUBT_MS);
+    }
+    this.freeze(ms);
+    this.host.suspend(until);
+  }
+
+  get isClockBehind(): boolean {
+    return this.options.events.now < this.clockDoubtUntil;
+  }
+
+  starve(ms: number): void {
+    this.noteStandstill();
+    this.starvedUntil = Math.max(this.starvedUntil, this.options.events.now + ms);
+    this.wellSince = Math.max(this.wellSince, this.starvedUntil);
+  }
+
+  jumpClock(ms: number): void {
+    this.wallOffsetMs += ms;
   }
 
   thaw(): void {
+    if (!this.isUp) return;
+    const wasStill = this.isFrozen || this.options.events.now < this.starvedUntil;
     this.frozenUntil = 0;
+    this.starvedUntil = 0;
+    if (wasStill) this.wellSince = this.options.events.now;
     this.wake();
   }
 
-  private beat(life: number): void {
-    if (this.life !== life) return;
-    if (!this.isFrozen) this.network?.beat(this);
-    this.options.events.after(900 + 200 * this.options.random(), () => this.beat(life));
+  /** Up, and neither standing still nor starved. */
+  get isWell(): boolean {
+    const { now } = this.options.events;
+    return (
+      this.isUp && !this.isExpectingAnomalies && now >= this.frozenUntil && now >= this.starvedUntil
+    );
+  }
+
+  /** A frozen process does everything that came meanwhile when it wakes, in order. */
+  private whenAwake(act: () => void, isTimer: boolean): void {
+    if (this.isFrozen) this.missed.push({ isTimer, act });
+    else act();
+  }
+
+  /** Its loop comes by the timers first, or by what was received. */
+  private wake(): void {
+    if (this.isFrozen || this.missed.length === 0) return;
+    const { missed } = this;
+    this.missed = [];
+    const isTimersFirst = this.random() < 0.5;
+    for (const { isTimer, act } of missed) if (isTimer === isTimersFirst) act();
+    for (const { isTimer, act } of missed) if (isTimer !== isTimersFirst) act();
   }
 
   // -------------------------------------------------------------- what happens to it
 
+  private beat(life: number): void {
+    if (this.life !== life) return;
+    const { network, events } = this.options;
+    if (!this.isFrozen) network.beat(this);
+    events.after(900 + 200 * this.random(), () => this.beat(life));
+  }
+
   push(input: Input): void {
     if (!this.isUp) return;
     this.whenAwake(() => {
-      this.options.checker.onInput(this.id, input);
+      if (!this.isUp) return;
+      this.options.checker.onInput(this, input);
       this.driver?.push(input);
-    });
-  }
-
-  /** A frozen process does everything that came meanwhile when it wakes, in order. */
-  private whenAwake(act: () => void): void {
-    if (this.isFrozen) this.missed.push(act);
-    else act();
-  }
-
-  private wake(): void {
-    if (this.isFrozen) return;
-    const { missed } = this;
-    this.missed = [];
-    for (const act of missed) act();
+    }, false);
   }
 
   ask(toInput: Parameters<Driver['ask']>[0], onReply: (reply: Reply) => void): void {
     const { driver, life } = this;
-    if (!this.isUp || !driver) return;
-    void driver.ask(toInput).then((reply) => this.life === life && onReply(reply));
+    if (!this.isUp || this.isFrozen || !driver) return;
+    this.asked++;
+    void driver.ask(toInput).then((reply) => {
+      if (this.life !== life) return;
+      this.asked--;
+      onReply(reply);
+      this.diesAt('afterReply');
+    });
   }
 
   linkUp(peer: SimNode, link: number): void {
@@ -271,59 +426,7 @@ export class SimNode {
   }
 
   private onEvent(event: MeshEvent): void {
-    this.options.checker.onEvent(this.id, event);
-  }
-
-  // -------------------------------------------------------------- processes
-
-  /** Commands of the simulated kind: `DURATION_MS EXIT_CODE`. */
-  private run(order: AttemptOrder): void {
-    const { events, checker, random } = this.options;
-    const key = attemptKey(order.job, order.fence);
-    const process: Process = { order, isOver: false };
-    this.processes.set(key, process);
-    checker.onStart(this.id, order, this.processes.size);
-    const [duration = 0, code = 0] = order.grant.spec.command.split(' ').map(Number);
-    const { life } = this;
-    events.after(random() * 5, () => {
-      if (process.isOver || this.life !== life) return;
-      this.push({
-        kind: 'report',
-        report: { kind: 'running', job: order.job, fence: order.fence, startedAt: this.now().wall },
-      });
-    });
-    events.after(5 + duration, () => this.ended(process, { tag: 'exited', code }));
-  }
-
-  private end(key: string, graceMs: number): void {
-    const process = this.processes.get(key);
-    if (!process) return;
-    const { events, random } = this.options;
-    // One in three ignores SIGTERM.
-    const isStubborn = random() < 0.33 || this.ignoresTerm;
-    const delay = isStubborn ? graceMs : random() * Math.min(graceMs, 100);
-    events.after(delay, () => this.ended(process, { tag: 'signalled', signal: 'SIGTERM' }));
-  }
-
-  private ended(
-    process: Process,
-    end: { tag: 'exited'; code: number } | { tag: 'signalled'; signal: string },
-  ): void {
-    if (process.isOver) return;
-    const { job, fence } = process.order;
-    this.finish(process);
-    if (!this.processes.delete(attemptKey(job, fence))) return;
-    const finishedAt = this.now().wall;
-    this.push({
-      kind: 'report',
-      report: { kind: 'ended', job, fence, end, finishedAt, stdout: NO_OUTPUT, stderr: NO_OUTPUT },
-    });
-  }
-
-  private finish(process: Process): void {
-    if (process.isOver) return;
-    process.isOver = true;
-    this.options.checker.onEnd(process.order);
+    this.options.checker.onEvent(this, event);
   }
 
   // -------------------------------------------------------------- views
@@ -332,3 +435,14 @@ export class SimNode {
     return this.isUp ? this.core : undefined;
   }
 }
+
+const SIGNALS: ReadonlySet<string> = new Set([
+  'ping',
+  'pong',
+  'probe',
+  'heard',
+  'members',
+  'goodbye',
+  'renew',
+  'renewed',
+]);

@@ -1,32 +1,15 @@
 /**
- * One run of a mesh in virtual time, wholly determined by its seed: a workload of jobs and
- * cancels, a nemesis that crashes, freezes, cuts and fills disks, then quiet, then the last checks.
+ * One run of a mesh in virtual time, wholly determined by its plan: jobs and cancels, faults until
+ * they end, then quiet, then the last checks.
  */
-import { asBirth, asJobId, asRequestId } from '../../src/base/ids.ts';
-import { type Random, randomBelow, seededRandom } from '../../src/base/random.ts';
+import { asBirth, asJobId, type JobId } from '../../src/base/ids.ts';
 import type { JobSpec } from '../../src/core/job.ts';
+import { compareEpochs, ownerOf } from '../../src/core/record.ts';
 import { Checker } from './checker.ts';
 import { EventQueue } from './event-queue.ts';
 import { Network } from './network.ts';
+import { type Fault, type JobPlan, type NodePlan, type Plan, planOf } from './plan.ts';
 import { SimNode } from './sim-node.ts';
-
-export interface Profile {
-  readonly nodes: number;
-  readonly jobs: number;
-  /** Mean milliseconds between faults of a kind; undefined: none of it. */
-  readonly crashEveryMs?: number | undefined;
-  readonly partitionEveryMs?: number | undefined;
-  readonly freezeEveryMs?: number | undefined;
-  readonly fullDiskEveryMs?: number | undefined;
-  /** A node is told to shut down, and is started again. */
-  readonly drainEveryMs?: number | undefined;
-  /** Chance that a commit is the last act of a node. */
-  readonly crashAtCommit: number;
-  readonly loss: number;
-  readonly duplication: number;
-  /** Often longer than a lease: what ignores SIGTERM must end with its lease all the same. */
-  readonly killGraceMs?: number | undefined;
-}
 
 export interface RunResult {
   readonly seed: number;
@@ -40,245 +23,286 @@ export interface RunResult {
   readonly lost: number;
 }
 
-const FAULTS_MS = 60_000;
+/** The members agree so long after the last fault, or the last start of a node. */
+const AGREED_MS = 10_000;
 /** Leases, retries and redials are over after this, whatever happened. */
 const QUIET_MS = 60_000;
 /** A single slot may have had a long queue to work off: so much longer is waited, if need be. */
 const PATIENCE_MS = 900_000;
+const CHECK_EVERY_MS = 5000;
+/** Nodes that take the place of lost ones. */
+const SECOND_LIFE = 100;
 
-/** One seed in eight has no faults at all; the others each have a mixture of their own. */
-export function profileOf(seed: number): Profile {
-  const random = seededRandom(seed ^ 0x5eed);
-  const nodes = [1, 2, 3, 3, 5][randomBelow(random, 5)] ?? 3;
-  const jobs = 10 + randomBelow(random, 30);
-  if (seed % 8 === 0) return { nodes, jobs, crashAtCommit: 0, loss: 0, duplication: 0 };
-  const maybe = (chance: number, least: number, spread: number): number | undefined =>
-    random() < chance ? least + random() * spread : undefined;
-  return {
-    nodes,
-    jobs,
-    crashEveryMs: maybe(0.7, 3000, 20_000),
-    partitionEveryMs: maybe(0.6, 5000, 25_000),
-    freezeEveryMs: maybe(0.5, 5000, 25_000),
-    fullDiskEveryMs: maybe(0.4, 10_000, 30_000),
-    crashAtCommit: random() < 0.5 ? random() * 0.01 : 0,
-    loss: random() < 0.6 ? random() * 0.15 : 0,
-    duplication: random() < 0.6 ? random() * 0.1 : 0,
-    killGraceMs: maybe(0.4, 1000, 20_000),
-    drainEveryMs: maybe(0.4, 5000, 25_000),
-  };
-}
+export const simulate = (seed: number): Promise<RunResult> => runPlan(planOf(seed));
 
-export async function simulate(
-  seed: number,
-  profile: Profile = profileOf(seed),
-): Promise<RunResult> {
-  const world = new World(seed, profile);
+export async function runPlan(plan: Plan): Promise<RunResult> {
+  const world = new World(plan);
   await world.run();
   return world.result();
 }
 
 class World {
-  private readonly seed: number;
-  private readonly profile: Profile;
-  private readonly random: Random;
+  private readonly plan: Plan;
   private readonly events = new EventQueue();
+  private readonly network = new Network(this.events);
   private readonly checker: Checker;
+  /** By their index in the plan, then those that came for lost ones. */
   private readonly nodes: SimNode[] = [];
-  private readonly network: Network;
   private submitted = 0;
 
-  constructor(seed: number, profile: Profile) {
-    this.seed = seed;
-    this.profile = profile;
-    this.random = seededRandom(seed);
-    const { events, random } = this;
+  constructor(plan: Plan) {
+    this.plan = plan;
+    const { events, network } = this;
     this.checker = new Checker({
-      nodes: () => new Map(this.nodes.map((node) => [node.id, node])),
+      nodes: () => network.nodes,
       now: () => events.now,
+      network,
     });
-    for (let index = 0; index < profile.nodes; index++) {
-      // The first node serves every type, so no job waits for ever.
-      const taskTypes = index === 0 || random() < 0.6 ? ['convert', 'shell'] : ['shell'];
-      const slots = 1 + randomBelow(random, 3);
-      const { checker } = this;
-      const { killGraceMs } = profile;
-      this.nodes.push(
-        new SimNode({ index, slots, taskTypes, events, random, checker, killGraceMs }),
-      );
-    }
-    this.network = new Network(events, random, this.nodes);
+    network.faults = plan.network;
+    for (const [index, node] of plan.nodes.entries()) this.addNode(node, index, node.joinsAt);
+    for (const job of plan.jobs) events.after(job.at, () => this.submit(job));
+    for (const fault of plan.faults) this.schedule(fault);
+  }
+
+  private addNode(plan: NodePlan, index: number, joinsAt: number): void {
+    const { events, network, checker } = this;
+    const { seed, killGraceMs } = this.plan;
+    const node = new SimNode({ ...plan, index, seed, events, network, checker, killGraceMs });
+    this.nodes.push(node);
+    network.add(node);
+    events.after(joinsAt - events.now, () => node.start());
   }
 
   async run(): Promise<void> {
-    const { profile, network, events } = this;
-    network.faults = {
-      loss: profile.loss,
-      duplication: profile.duplication,
-      hintLoss: profile.loss,
-    };
-    for (const node of this.nodes) {
-      node.crashAtCommit = profile.crashAtCommit;
-      events.after(randomBelow(this.random, 2000), () => node.start(network));
-    }
-    for (let i = 0; i < profile.jobs; i++)
-      events.after(1000 + this.random() * FAULTS_MS * 0.8, () => this.submit());
-    this.startNemesis();
-    await this.advance(FAULTS_MS);
+    const { plan, events, checker } = this;
+    await this.advance(plan.faultsEndAt);
     this.endFaults();
-    await this.advance(FAULTS_MS + QUIET_MS);
-    while (!this.checker.isSettled(this.nodes) && this.events.now < FAULTS_MS + PATIENCE_MS) {
-      await this.advance(this.events.now + 5000);
-      if (this.checker.violations.length > 0) break;
+    await this.advance(plan.faultsEndAt + AGREED_MS);
+    // One that was told to shut down before may still come back.
+    const isComing = ({ isUp, wellSince }: SimNode): boolean =>
+      !isUp || wellSince > events.now - AGREED_MS;
+    while (events.now < plan.faultsEndAt + QUIET_MS && this.present().some(isComing))
+      await this.advance(events.now + 1000);
+    if (checker.violations.length > 0) return;
+    checker.members.checkTables(this.present());
+    await this.advance(plan.faultsEndAt + QUIET_MS);
+    while (!checker.isSettled(this.present()) && events.now < plan.faultsEndAt + PATIENCE_MS) {
+      await this.advance(events.now + CHECK_EVERY_MS);
+      if (checker.violations.length > 0) return;
     }
-    this.checker.checkEnd(this.nodes, isFaultless(profile));
+    checker.checkEnd(this.present(), isFaultless(plan));
   }
 
-  /** Replies are promises: they are let through between slices of virtual time. */
+  private present(): SimNode[] {
+    return this.nodes.filter(({ isLost }) => !isLost);
+  }
+
+  /** Replies are promises: while one is awaited, each event is followed by a turn of them. */
   private async advance(until: number): Promise<void> {
-    while (this.events.now < until) {
-      this.events.runUntil(Math.min(until, this.events.now + 250));
-      await Promise.resolve();
-      if (this.checker.violations.length > 0) return;
+    const { events, checker, nodes } = this;
+    const isWaiting = (): boolean => nodes.some(({ asked }) => asked > 0);
+    let checkAt = events.now + CHECK_EVERY_MS;
+    while (events.now < until) {
+      const isDone = events.runUntil(Math.min(until, checkAt), isWaiting);
+      if (!isDone) await Promise.resolve();
+      else if (events.now >= checkAt) {
+        checkAt += CHECK_EVERY_MS;
+        checker.members.checkFound(this.present());
+      }
+      if (checker.violations.length > 0) return;
     }
   }
 
   // -------------------------------------------------------------- workload
 
-  private submit(): void {
-    const node = this.anyNode();
+  private submit(plan: JobPlan): void {
+    const node = this.upNear(plan.via);
     if (!node) return;
-    const spec = this.anySpec();
-    const isKeyed = this.random() < 0.2;
-    const job = asJobId(isKeyed ? `key-${randomBelow(this.random, 5)}` : `job-${++this.submitted}`);
     // Keys of different nodes are different jobs here: their home is chosen above the core.
-    const id = isKeyed ? asJobId(`${job}-${node.id}`) : job;
-    const submission = {
-      job: id,
-      birth: asBirth(`b${this.events.now}`),
-      spec,
-      contentHash: 'same',
-      isKeyed,
-    };
+    const isKeyed = plan.key !== undefined;
+    const job = asJobId(isKeyed ? `key-${plan.key}-${node.index}` : `job-${++this.submitted}`);
+    const birth = asBirth(`b${this.events.now}`);
+    const submission = { job, birth, spec: this.specOf(plan), contentHash: 'same', isKeyed };
     node.ask(
       (request) => ({ kind: 'submit', request, submission }),
       (reply) => this.checker.onReply(reply),
     );
-    if (this.random() < 0.25) this.events.after(this.random() * 8000, () => this.cancel(id));
+    if (plan.cancelAfterMs !== undefined)
+      this.events.after(plan.cancelAfterMs, () => this.cancel(job));
   }
 
-  private cancel(job: ReturnType<typeof asJobId>): void {
-    const owner = this.nodes.find((node) => node.disk.tables.records.has(job));
+  /** The client finds the owner, as the nodes do for it. */
+  private cancel(job: JobId): void {
+    let owner: SimNode | undefined;
+    for (const node of this.nodes) {
+      const header = node.disk.tables.records.get(job)?.header;
+      if (!header || ownerOf(header) !== node.id) continue;
+      const best = owner?.disk.tables.records.get(job)?.header;
+      if (!best || compareEpochs(header.accepted.epoch, best.accepted.epoch) > 0) owner = node;
+    }
     owner?.ask(
-      (request) => ({ kind: 'cancel', request: asRequestId(request), job }),
+      (request) => ({ kind: 'cancel', request, job }),
       (reply) => this.checker.onReply(reply),
     );
   }
 
-  private anySpec(): JobSpec {
-    const duration = this.random() < 0.2 ? 3000 + this.random() * 20_000 : this.random() * 1500;
-    const code = this.random() < 0.15 ? 1 + randomBelow(this.random, 100) : 0;
-    const target = this.random() < 0.1 ? this.anyNode()?.id : undefined;
-    const taskType = target === undefined && this.random() < 0.2 ? 'convert' : 'shell';
-    const timeoutMs = this.random() < 0.1 ? 500 : 60_000;
-    const priority = 1 + randomBelow(this.random, 10);
-    const command = `${Math.round(duration)} ${code}`;
+  private specOf(plan: JobPlan): JobSpec {
+    const { taskType, timeoutMs, priority, durationMs, code } = plan;
+    const target = plan.target === undefined ? undefined : this.nodes[plan.target]?.id;
     return {
       taskType,
-      command,
+      command: `${durationMs} ${code}`,
       params: '{}',
       env: {},
       timeoutMs,
       priority,
       needs: { target, labels: {}, capabilities: {} },
+      delivery: 'at_least_once',
+      onIsolation: 'stop',
     };
   }
 
-  private anyNode(): SimNode | undefined {
-    const up = this.nodes.filter((node) => node.isUp && !node.isFrozen);
-    return up[randomBelow(this.random, up.length)];
+  private upNear(index: number): SimNode | undefined {
+    const { length } = this.nodes;
+    for (let i = 0; i < length; i++) {
+      const node = this.nodes[(index + i) % length];
+      if (node?.isUp && !node.isFrozen) return node;
+    }
+    return undefined;
   }
 
-  // -------------------------------------------------------------- nemesis
+  // -------------------------------------------------------------- faults
 
-  private startNemesis(): void {
-    const { profile } = this;
-    this.every(profile.crashEveryMs, () => this.anyNode()?.crash());
-    this.every(profile.crashEveryMs ?? (profile.crashAtCommit > 0 ? 4000 : undefined), () =>
-      this.restartOne(),
-    );
-    this.every(profile.partitionEveryMs, () => this.partition());
-    this.every(profile.freezeEveryMs, () => this.anyNode()?.freeze(200 + this.random() * 9000));
-    this.every(profile.fullDiskEveryMs, () => this.fillDisk());
-    this.every(profile.drainEveryMs, () =>
-      this.anyNode()?.push({ kind: 'drain', deadlineMs: this.random() * 15_000 }),
-    );
-  }
-
-  private every(meanMs: number | undefined, act: () => void): void {
-    if (meanMs === undefined) return;
-    const next = -Math.log(1 - this.random()) * meanMs;
-    this.events.after(next, () => {
-      if (this.events.now >= FAULTS_MS) return;
-      act();
-      this.every(meanMs, act);
+  private schedule(fault: Fault): void {
+    const { events } = this;
+    let setBack = (): void => {};
+    if (fault.kind === 'oldDisk')
+      events.after(fault.copiedAt, () => {
+        setBack = this.nodes[fault.node]?.disk.copy() ?? setBack;
+      });
+    events.after(fault.at, () => {
+      const node = this.nodes[fault.node];
+      if (node && !node.isLost) this.apply(fault, node, setBack);
     });
   }
 
-  private restartOne(): void {
-    const down = this.nodes.filter((node) => !node.isUp);
-    down[randomBelow(this.random, down.length)]?.start(this.network);
+  private apply(fault: Fault, node: SimNode, setBack: () => void): void {
+    switch (fault.kind) {
+      case 'crash':
+        if (!node.isUp) return;
+        node.crash();
+        return node.restartAfter(fault.downMs);
+      case 'crashPoint':
+        node.crashAt = fault;
+        return;
+      case 'hostCrash':
+        node.crashHost();
+        return node.restartAfter(fault.downMs);
+      case 'freeze':
+        return node.freeze(fault.ms);
+      case 'suspend':
+        return node.suspend(fault.ms, fault.isClockStopped);
+      case 'starve':
+        return node.starve(fault.ms);
+      case 'clockJump':
+        return node.jumpClock(fault.ms);
+      case 'drain':
+        return node.drain(fault.deadlineMs, fault.backAfterMs);
+      case 'fullDisk':
+      case 'failingDisk':
+        return this.spoilDisk(fault, node);
+      case 'loseDisk':
+      case 'oldDisk':
+        return this.replace(fault, node, setBack);
+      default:
+        return this.applyToNetwork(fault);
+    }
   }
 
-  private partition(): void {
-    const group = new Set(this.nodes.filter(() => this.random() < 0.5).map((node) => node.id));
-    this.network.partition(group, this.random() < 0.3);
-    this.events.after(-Math.log(1 - this.random()) * 8000, () => this.network.heal());
+  private applyToNetwork(fault: Extract<Fault, { kind: 'partition' | 'linkDrop' }>): void {
+    const { network, events, nodes } = this;
+    if (fault.kind === 'partition') {
+      const group = fault.group.flatMap((index) => nodes[index]?.id ?? []);
+      network.partition(new Set(group), fault.isOneWay);
+      events.after(fault.ms, () => network.heal());
+      return;
+    }
+    const [from, to] = [nodes[fault.node], nodes[fault.peer]];
+    if (from && to) network.drop(from, to, fault.isHalf);
   }
 
-  private fillDisk(): void {
-    const node = this.nodes[randomBelow(this.random, this.nodes.length)];
-    if (!node) return;
-    node.disk.isFull = true;
-    this.events.after(500 + this.random() * 12_000, () => {
-      node.disk.isFull = false;
+  private spoilDisk(
+    { kind, ms }: Extract<Fault, { kind: 'fullDisk' | 'failingDisk' }>,
+    node: SimNode,
+  ): void {
+    if (kind === 'fullDisk') node.disk.isFull = true;
+    else node.failingCommits = 0.5;
+    this.events.after(ms, () => node.mendDisk());
+  }
+
+  /** A disk that went back is refused by its peers, so it is given up for an empty one as well. */
+  private replace(
+    fault: Extract<Fault, { kind: 'loseDisk' | 'oldDisk' }>,
+    node: SimNode,
+    setBack: () => void,
+  ): void {
+    const { checker, events } = this;
+    const plan = this.plan.nodes[fault.node];
+    if (!plan) return;
+    if (fault.kind === 'oldDisk') {
+      node.crashHost();
+      setBack();
+      checker.onDiskLost(node);
+      node.isExpectingAnomalies = true;
+      node.start();
+    } else node.lose();
+    events.after(fault.backAfterMs, () => {
+      if (!node.isLost) node.lose();
+      this.addNode(plan, SECOND_LIFE + fault.node, events.now);
     });
   }
 
   private endFaults(): void {
-    this.network.heal();
-    this.network.faults = { loss: 0, duplication: 0, hintLoss: 0 };
-    for (const node of this.nodes) {
-      node.crashAtCommit = 0;
-      node.disk.isFull = false;
+    const { network } = this;
+    network.heal();
+    network.faults = { ...network.faults, loss: 0, duplication: 0, hintLoss: 0 };
+    for (const node of this.present()) {
+      node.crashAt = undefined;
+      node.mendDisk();
       node.thaw();
-      node.start(this.network);
+      node.start();
     }
+    this.events.after(FORGET_AFTER_MS, () => this.forgetLost());
+  }
+
+  /** What an operator does about a machine that will not return; asked for until a node knows it. */
+  private forgetLost(): void {
+    for (const { id } of this.nodes.filter((node) => node.isLost))
+      for (const present of this.present())
+        present.ask(
+          (request) => ({ kind: 'forget', request, node: id }),
+          () => {},
+        );
   }
 
   result(): RunResult {
-    const { checker, events, seed } = this;
-    const count = (counts: Iterable<number>): number =>
-      [...counts].reduce((sum, one) => sum + one, 0);
+    const { checker, events, plan } = this;
+    const finals = [...checker.registers.finals()];
     return {
-      seed,
+      seed: plan.seed,
       violations: checker.violations,
-      trace: checker.trace,
+      trace: checker.trace.value,
       events: events.processed,
       simulatedMs: events.now,
       acknowledged: checker.acknowledged.size,
-      executions: count(checker.executions.values()),
+      executions: checker.executionCount,
       cancelled: checker.cancelled.size,
-      lost: [...checker.finals.values()].filter((final) => final.status === 'JOB_LOST').length,
+      lost: finals.filter(({ status }) => status === 'JOB_LOST').length,
     };
   }
 }
 
-const isFaultless = (profile: Profile): boolean =>
-  profile.crashEveryMs === undefined &&
-  profile.partitionEveryMs === undefined &&
-  profile.freezeEveryMs === undefined &&
-  profile.fullDiskEveryMs === undefined &&
-  profile.drainEveryMs === undefined &&
-  profile.crashAtCommit === 0 &&
-  profile.loss === 0;
+const FORGET_AFTER_MS = 15_000;
+
+const isFaultless = ({ faults, network }: Plan): boolean =>
+  faults.length === 0 && network.loss === 0;

@@ -365,10 +365,10 @@ describe('lists', () => {
     const { store, file } = open(t);
     store.commit([put(record(1))]);
     for (const where of [
-      '1',
-      `status = 'JOB_PENDING'`,
-      `status = 'JOB_PENDING' AND (created_ms, job_id) < (5, 'x')`,
-      `(created_ms, job_id) < (5, 'x')`,
+      'is_stub = 0',
+      `is_stub = 0 AND status = 'JOB_PENDING'`,
+      `is_stub = 0 AND status = 'JOB_PENDING' AND (created_ms, job_id) < (5, 'x')`,
+      `is_stub = 0 AND (created_ms, job_id) < (5, 'x')`,
     ]) {
       const plan = select(
         file,

@@ -1,4 +1,5 @@
 /** One of everything that travels, each with all its fields set to something of its own. */
+import assert from 'node:assert/strict';
 import {
   asBirth,
   asJobId,
@@ -9,7 +10,7 @@ import {
 } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { Answer, Call, LiveRecord } from '../../src/core/calls.ts';
-import type { Reply } from '../../src/core/effects.ts';
+import type { Conflict, Reply } from '../../src/core/effects.ts';
 import type { Load, NodeFacts } from '../../src/core/facts.ts';
 import type {
   AttemptEnd,
@@ -19,12 +20,14 @@ import type {
   JobSpec,
   JobState,
 } from '../../src/core/job.ts';
+import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Grant, Message } from '../../src/core/messages.ts';
-import type { Fence, RecordHeader } from '../../src/core/record.ts';
+import type { Ban, Fence, RecordHeader } from '../../src/core/record.ts';
 import type { Heartbeat } from '../../src/wire/heartbeats.ts';
 
 export const NODE_A: NodeId = asNodeId(`node-${'a1'.repeat(16)}`);
 export const NODE_B: NodeId = asNodeId(`node-${'b2'.repeat(16)}`);
+export const NODE_C: NodeId = asNodeId(`node-${'c3'.repeat(16)}`);
 export const JOB = asJobId('job-7');
 export const BOOT: BootId = { counter: 3, salt: '0123456789abcdef' };
 const T = 1_767_323_045_678;
@@ -38,6 +41,7 @@ export const LOAD: Load = {
   queued: 300,
   draining: true,
   accepting: false,
+  leaving: true,
 };
 
 export const FACTS: NodeFacts = {
@@ -65,6 +69,9 @@ export const SPEC: JobSpec = {
   timeoutMs: 300_000,
   priority: 5,
   needs: { target: NODE_B, labels: { zone: 'b' }, capabilities: { gpu: 'true' } },
+  delivery: 'at_most_once',
+  onIsolation: 'continue',
+  replicas: 2,
 };
 
 export const PLAIN_SPEC: JobSpec = {
@@ -75,6 +82,8 @@ export const PLAIN_SPEC: JobSpec = {
   timeoutMs: 1000,
   priority: 1,
   needs: { labels: {}, capabilities: {} },
+  delivery: 'at_least_once',
+  onIsolation: 'stop',
 };
 
 export const GRANT: Grant = {
@@ -82,6 +91,7 @@ export const GRANT: Grant = {
   fence: FENCE,
   nonce: asNonce('3.17'),
   rs: [NODE_A, NODE_B],
+  oldRs: [NODE_C],
   leaseMs: 6000,
   spec: SPEC,
 };
@@ -157,17 +167,24 @@ export const HEADER: RecordHeader = {
 };
 
 const ATTEMPTS = [{ job: JOB, fence: FENCE }];
+const EPOCH = { counter: 7, node: NODE_B };
+const SETS = { rs: [NODE_A, NODE_B, NODE_C], oldRs: [NODE_A] };
+export const BAN: Ban = { node: NODE_C, name: 'lab-3', at: asWall(T) };
+
+export const RECORDS: readonly JobRecord[] = JOBS.map((job) => ({ header: HEADER, job }));
+const RECORD = RECORDS[5] ?? assert.fail();
 
 export const MESSAGES: readonly Message[] = [
   { kind: 'ping', serial: 1, load: LOAD },
-  { kind: 'pong', serial: 0, load: { ...LOAD, draining: false, accepting: true } },
+  { kind: 'pong', serial: 0, marks: 4, load: { ...LOAD, draining: false, accepting: true } },
   { kind: 'probe', target: NODE_B },
   { kind: 'heard', target: NODE_B, agoMs: 1500 },
   {
     kind: 'members',
     members: [{ node: NODE_B, boot: BOOT, hosts: ['10.0.0.8'], linkPort: 40_002 }],
   },
-  { kind: 'goodbye' },
+  { kind: 'goodbye', isBack: true },
+  { kind: 'banned' },
   { kind: 'offer', job: JOB, taskType: 'shell', needs: SPEC.needs },
   { kind: 'claim', nonce: asNonce('3.18'), job: JOB, load: LOAD },
   { kind: 'claim', nonce: asNonce('3.19'), load: LOAD },
@@ -177,11 +194,48 @@ export const MESSAGES: readonly Message[] = [
   { kind: 'grant', grant: GRANT },
   { kind: 'started', job: JOB, fence: FENCE, startedAt: T },
   { kind: 'reject', job: JOB, fence: FENCE, reason: 'its slot was given away' },
-  { kind: 'renew', sentAt: 1234.567890123, attempts: ATTEMPTS },
-  { kind: 'renewed', sentAt: 1234.567890123, granted: ATTEMPTS, revoked: [] },
+  {
+    kind: 'renew',
+    sentAt: 1234.567890123,
+    attempts: [{ job: JOB, fence: FENCE, epoch: EPOCH, sets: 0xfedc_ba98 }],
+  },
+  {
+    kind: 'renewed',
+    sentAt: 1234.567890123,
+    granted: ATTEMPTS,
+    revoked: [],
+    moved: [{ job: JOB, fence: FENCE, accepted: { epoch: EPOCH, version: 3 }, sets: SETS }],
+  },
   { kind: 'result', job: JOB, outcome: OUTCOME },
   { kind: 'acknowledge', job: JOB, fence: FENCE },
-  { kind: 'cancel', job: JOB, fence: FENCE },
+  { kind: 'gone', job: JOB, fence: FENCE },
+  { kind: 'cancel', job: JOB, fence: FENCE, epoch: EPOCH },
+  { kind: 'whoHas', job: JOB, epoch: EPOCH },
+  { kind: 'have', job: JOB, fence: FENCE, nonce: asNonce('3.21') },
+  { kind: 'adopt', job: JOB, fence: FENCE, epoch: EPOCH, sets: SETS },
+  ...RECORDS.map((record) => ({ kind: 'accept', record }) as const),
+  { kind: 'accepted', job: JOB, epoch: EPOCH, version: 3, yesAgoMs: 0 },
+  { kind: 'accepted', job: JOB, epoch: EPOCH, version: 3 },
+  {
+    kind: 'refused',
+    job: JOB,
+    epoch: EPOCH,
+    promised: { counter: 8, node: NODE_C },
+    birth: HEADER.birth,
+    isFinal: true,
+  },
+  { kind: 'refused', job: JOB, epoch: EPOCH, promised: EPOCH, isFinal: false },
+  { kind: 'prepare', job: JOB, epoch: EPOCH, ifAbsent: true },
+  { kind: 'prepare', job: JOB, epoch: EPOCH, ifAbsent: false },
+  { kind: 'promise', job: JOB, epoch: EPOCH, yesAgoMs: 1500, record: RECORD },
+  { kind: 'promise', job: JOB, epoch: EPOCH },
+  { kind: 'settled', job: JOB, epoch: EPOCH, version: 3, isEverywhere: true },
+  { kind: 'settled', job: JOB, epoch: EPOCH, version: 3, isEverywhere: false },
+  { kind: 'retire', job: JOB, epoch: EPOCH },
+  { kind: 'holding', held: [{ job: JOB, accepted: { epoch: EPOCH, version: 3 } }] },
+  { kind: 'handOver', job: JOB, epoch: EPOCH },
+  { kind: 'clash', record: RECORD },
+  { kind: 'bans', bans: [BAN] },
 ];
 
 export const CALLS: readonly Call[] = [
@@ -208,6 +262,7 @@ export const CALLS: readonly Call[] = [
     },
   },
   { kind: 'cancel', job: JOB },
+  { kind: 'conflicts' },
   {
     kind: 'readOutput',
     job: JOB,
@@ -219,17 +274,29 @@ export const CALLS: readonly Call[] = [
   },
 ];
 
-const RECORDS = JOBS.map((job) => ({ header: HEADER, job }));
+const CONFLICTS: readonly Conflict[] = [
+  { job: JOB, at: asWall(T), tag: 'births', note: 'two births' },
+  { job: JOB, at: asWall(T), tag: 'outcomes', note: 'another attempt ended' },
+  { job: JOB, at: asWall(T), tag: 'forgotten', note: '' },
+];
 
-const LIVES: readonly LiveRecord[] = RECORDS.map((record) => ({
+const LIVES: readonly LiveRecord[] = RECORDS.map((record, index) => ({
   record,
   status: 'JOB_RUNNING',
+  durability: index % 2 === 0 ? 'replicated' : 'local',
+  isSettling: index % 3 === 0,
+  isOwner: index % 4 === 0,
   startedAt: asWall(T),
   waiting: [{ node: NODE_B, reason: 'no free slot' }],
 }));
 
 const REPLIES: readonly Reply[] = [
-  ...RECORDS.map((record) => ({ kind: 'submitted', record, isRepeat: true }) as const),
+  ...RECORDS.map((record) => ({ kind: 'submitted', record, isRepeat: true, disks: 2 }) as const),
+  { kind: 'fewReplicas', wanted: 3, disks: 1 },
+  { kind: 'noQuorum', job: JOB },
+  { kind: 'deposed', job: JOB },
+  { kind: 'forgotten', ban: BAN },
+  { kind: 'unknownNode' },
   { kind: 'keyConflict', job: JOB },
   { kind: 'queueFull', limit: 100_000 },
   { kind: 'notAccepting', reason: 'draining' },
@@ -246,6 +313,7 @@ export const ANSWERS: readonly Answer[] = [
   ...LIVES.map((found) => ({ kind: 'lookUp', found }) as const),
   { kind: 'list', records: LIVES },
   { kind: 'list', records: [] },
+  { kind: 'conflicts', conflicts: CONFLICTS },
   ...REPLIES.map((reply) => ({ kind: 'reply', reply }) as const),
   { kind: 'output', chunk: undefined },
   {

@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { asJobId } from '../../src/base/ids.ts';
+import { type Job, type JobSpec, MAX_HISTORY, MAX_TAIL_BYTES } from '../../src/core/job.ts';
 import type { Message } from '../../src/core/messages.ts';
 import { encodeAnswer, parseAnswer } from '../../src/wire/answers.ts';
 import { FrameReader } from '../../src/wire/frame-reader.ts';
 import { encodeGrant, parseGrant } from '../../src/wire/grants.ts';
 import { encodeHeartbeat, parseHeartbeat } from '../../src/wire/heartbeats.ts';
 import { encodeJob, parseJob } from '../../src/wire/jobs.ts';
-import { MAX_FRAME_BYTES, MAX_MESSAGES_PER_FRAME } from '../../src/wire/limits.ts';
+import {
+  FULL_FRAME_BYTES,
+  MAX_FRAME_BYTES,
+  MAX_MESSAGES_PER_FRAME,
+  MAX_SENTENCE_CHARS,
+} from '../../src/wire/limits.ts';
 import { encodeOutcome, parseOutcome } from '../../src/wire/outcomes.ts';
-import { mesh } from '../../src/wire/schema.ts';
 import {
   encodeFrame,
   encodeMessages,
@@ -16,26 +22,34 @@ import {
   PROTOCOL_VERSIONS,
   parseFrame,
 } from '../../src/wire/wire.ts';
-import { GOLDEN } from './golden.ts';
+import { GOLDEN, ON_OLD_DISKS } from './golden.ts';
 import {
   ANSWERS,
+  BAN,
   BOOT,
   CALLS,
   FACTS,
+  FENCE,
   GRANT,
+  HEADER,
   HEARTBEAT,
+  JOB,
   JOBS,
   LOAD,
   MESSAGES,
   NODE_A,
+  NODE_B,
+  NODE_C,
   OUTCOME,
   OUTCOMES,
   PLAIN_SPEC,
+  RECORDS,
+  SPEC,
 } from './samples.ts';
 
 const FRAMES: readonly Exclude<Frame, { kind: 'messages' }>[] = [
   { kind: 'hello', versions: PROTOCOL_VERSIONS, boot: BOOT, facts: FACTS },
-  { kind: 'welcome', version: 1 },
+  { kind: 'welcome', version: 2 },
   { kind: 'close', reason: 'the node stops' },
   { kind: 'answer', id: 7, bytes: Uint8Array.of(1, 2), isLast: true },
   { kind: 'withdrawal', id: 8 },
@@ -111,6 +125,16 @@ describe('what is encoded', () => {
     assert.ok(outcome?.end.tag === 'failed' && outcome.end.reason.length < 10_000);
   });
 
+  test('makes a yes look younger than it is, never older', () => {
+    const told = (yesAgoMs: number) => {
+      const epoch = FENCE.epoch;
+      const message: Message = { kind: 'accepted', job: JOB, epoch, version: 1, yesAgoMs };
+      const [read] = readMessages(encodeMessages([message]).frames);
+      return read?.kind === 'accepted' ? read.yesAgoMs : assert.fail();
+    };
+    assert.deepEqual([told(0.9), told(1500.999), told(-3)], [0, 1500, 0]);
+  });
+
   test('does not keep the buffer it was read from', () => {
     const encoded = Buffer.from(encodeOutcome(OUTCOME));
     const outcome = parseOutcome(encoded);
@@ -145,6 +169,14 @@ describe('the bytes', () => {
     assert.deepEqual(readMessages([bytes('messages')]), MESSAGES);
     assert.deepEqual(read(bytes('frames')), FRAMES);
     assert.deepEqual(parseHeartbeat(bytes('heartbeat')), HEARTBEAT);
+  });
+
+  test('that version 1 has left on a disk are read', () => {
+    const bytes = (name: keyof typeof ON_OLD_DISKS) => Buffer.from(ON_OLD_DISKS[name], 'hex');
+    assert.deepEqual(parseJob(bytes('job')), { ...JOBS[5], spec: asBefore(SPEC) });
+    assert.deepEqual(parseOutcome(bytes('outcome')), OUTCOME);
+    const before = { ...GRANT, oldRs: [], spec: asBefore(SPEC) };
+    assert.deepEqual(parseGrant(bytes('grant')), before);
   });
 
   test('have the field numbers that nodes of other origin know', () => {
@@ -185,95 +217,60 @@ describe('batches of messages', () => {
     assert.equal(oversized, 1);
     assert.deepEqual(readMessages(frames), [ping, ping]);
   });
-});
 
-describe('untrusted bytes', () => {
-  const parse = (wire: mesh.Message.$Properties) =>
-    parseFrame(mesh.Frame.encode({ messages: { messages: [wire] } }).finish());
-  const fence = { epoch: { counter: 5, nodeId: NODE_A }, attempt: 2 };
-
-  test('pass when every field is in order', () => {
-    assert.equal(parse({ cancel: { jobId: 'job-7', fence } })?.kind, 'messages');
+  test('of 10,000 records take few frames, each no larger than pings can wait for', () => {
+    const record = RECORDS[0] ?? assert.fail();
+    const accepts = Array.from({ length: 10_000 }, (_, serial): Message => {
+      const header = { ...HEADER, job: asJobId(`job-${serial}`), rs: [NODE_A, NODE_B, NODE_C] };
+      return { kind: 'accept', record: { header, job: { ...record.job } } };
+    });
+    const { frames, oversized } = encodeMessages(accepts);
+    const bytes = frames.reduce((sum, frame) => sum + frame.length, 0);
+    assert.equal(oversized, 0);
+    assert.ok(frames.length <= Math.ceil(bytes / FULL_FRAME_BYTES), `${frames.length} frames`);
+    for (const frame of frames) assert.ok(frame.length < FULL_FRAME_BYTES + 10_000);
+    assert.deepEqual(readMessages(frames), accepts);
   });
 
-  const wrong: Record<string, mesh.Message.$Properties> = {
-    'no kind at all': {},
-    'an id that is none': { probe: { nodeId: 'node-a' } },
-    'an id in upper case': { probe: { nodeId: NODE_A.toUpperCase() } },
-    'an empty job id': { cancel: { jobId: '', fence } },
-    'a job id with a slash': { cancel: { jobId: '../job', fence } },
-    'a job id too long': { cancel: { jobId: 'j'.repeat(129), fence } },
-    'no fence': { cancel: { jobId: 'job-7' } },
-    'no epoch': { cancel: { jobId: 'job-7', fence: { attempt: 1 } } },
-    'a number beyond what can be counted': {
-      cancel: { jobId: 'job-7', fence: { ...fence, attempt: 2 ** 60 } },
-    },
-    'a reason nobody knows': { refuse: { jobId: 'job-7', reason: 99 as never, load: {} } },
-    'no load': { ping: { serial: 1 } },
-    'no nonce': { decline: {} },
-    'a time that is no number': { renew: { sentAt: Number.NaN } },
-    'a grant without replicas': {
-      grant: { jobId: 'job-7', fence, nonce: '1.1', job: { priority: 1 } },
-    },
-    'a priority out of range': {
-      grant: { jobId: 'job-7', fence, nonce: '1.1', rs: [NODE_A], job: { priority: 11 } },
-    },
-    'an outcome without an end': {
-      result: {
-        jobId: 'job-7',
-        outcome: { fence, executorNodeId: NODE_A, stdout: {}, stderr: {} },
+  test('hold a record of the largest job there is', () => {
+    const tail = { bytes: new Uint8Array(MAX_TAIL_BYTES), totalBytes: 1e9, isTruncated: true };
+    const outcome = { ...OUTCOME, stdout: tail, stderr: tail };
+    const note = 'ä'.repeat(MAX_SENTENCE_CHARS);
+    const past = { fence: FENCE, executor: NODE_B, at: HEARTBEAT.sentAt, note, isSuperseded: true };
+    const job: Job = {
+      ...(JOBS[5] ?? assert.fail()),
+      spec: { ...SPEC, command: 'x'.repeat(131_071), env: { A: 'x'.repeat(524_288) } },
+      state: {
+        tag: 'final',
+        final: { status: 'JOB_FAILED', at: HEARTBEAT.sentAt, reason: note, outcome },
       },
-    },
-    'a tail too long': {
-      result: {
-        jobId: 'job-7',
-        outcome: {
-          fence,
-          executorNodeId: NODE_A,
-          exitCode: 0,
-          stdout: { bytes: new Uint8Array(70_000) },
-          stderr: {},
-        },
-      },
-    },
-    'too many members': {
-      members: {
-        members: Array.from({ length: 257 }, () => ({
-          nodeId: NODE_A,
-          boot: { counter: 1, salt: BOOT.salt },
-        })),
-      },
-    },
-    'a boot without a salt': { members: { members: [{ nodeId: NODE_A, boot: { counter: 1 } }] } },
-  };
-  for (const [what, wire] of Object.entries(wrong)) {
-    test(`are refused for ${what}`, () => assert.equal(parse(wire), undefined));
-  }
-
-  test('are refused when they end too soon, wherever that is', () => {
-    const whole = mesh.Frame.encode({
-      messages: { messages: [{ cancel: { jobId: 'job-7', fence } }] },
-    }).finish();
-    for (let length = 0; length < whole.length; length++) {
-      assert.equal(parseFrame(whole.subarray(0, length)), undefined);
-    }
+      history: Array.from({ length: MAX_HISTORY }, () => past),
+    };
+    const accept: Message = { kind: 'accept', record: { header: HEADER, job } };
+    const { frames, oversized } = encodeMessages([accept, accept]);
+    assert.equal(oversized, 0);
+    assert.deepEqual(readMessages(frames), [accept, accept]);
   });
 
-  test('may hold fields of a newer version, which are skipped', () => {
-    const unknown = Buffer.from('fa3f0568656c6c6f', 'hex');
-    const outcome = Buffer.concat([encodeOutcome(OUTCOME), unknown]);
-    assert.deepEqual(parseOutcome(outcome), OUTCOME);
-  });
-
-  test('of an error code that is not known are a failure all the same', () => {
-    const bytes = mesh.Answer.encode({ error: { code: 'toString', message: 'm' } }).finish();
-    assert.deepEqual(parseAnswer(bytes), { kind: 'error', code: 'INTERNAL', message: 'm' });
-  });
-
-  test('of a heartbeat that speaks for another node are refused', () => {
-    const beat = mesh.MeshMessage.decode(encodeHeartbeat(HEARTBEAT));
-    beat.senderNodeId = `node-${'0'.repeat(32)}`;
-    assert.equal(parseHeartbeat(mesh.MeshMessage.encode(beat).finish()), undefined);
+  test('say a long list in several messages', () => {
+    const ref = { job: JOB, fence: FENCE, epoch: FENCE.epoch, sets: 1 };
+    const attempts = Array.from({ length: 4096 }, (_, i) => ({ ...ref, sets: i }));
+    const bans = Array.from({ length: 1001 }, (_, i) => ({ ...BAN, name: `lab-${i}` }));
+    const told = readMessages(
+      encodeMessages([{ kind: 'renew', sentAt: 7, attempts }, ping, { kind: 'bans', bans }]).frames,
+    );
+    const kinds = told.map(({ kind }) => kind);
+    assert.deepEqual(kinds, [...Array(5).fill('renew'), 'ping', 'bans', 'bans']);
+    const renewals = told.filter((message) => message.kind === 'renew');
+    assert.deepEqual(
+      renewals.flatMap((message) => message.attempts),
+      attempts,
+    );
+    for (const message of renewals) assert.equal(message.sentAt, 7);
+    assert.deepEqual(
+      told.filter((message) => message.kind === 'bans').flatMap((message) => message.bans),
+      bans,
+    );
   });
 });
 
@@ -333,6 +330,13 @@ describe('a frame reader', () => {
     });
     assert.equal(count, 1);
   });
+});
+
+/** What version 1 knew of it. */
+const asBefore = ({ replicas: _, ...spec }: JobSpec): JobSpec => ({
+  ...spec,
+  delivery: 'at_least_once',
+  onIsolation: 'stop',
 });
 
 function varint(value: number): Buffer {

@@ -1,0 +1,163 @@
+/**
+ * The first write of an id that clients choose. It may be there already, or be written at this
+ * moment by another node that believes to be the key's home, so nothing is written before a quorum
+ * of its replicas has promised and none of them has a value: two such writers cannot both win.
+ *
+ * Across a partition two births of one id can arise. When they meet, the lower birth is the job:
+ * a rule that both owners apply to the same two numbers, whatever happens to the records meanwhile.
+ * The other is dropped, and is a conflict if it was ever given to an executor.
+ */
+import { compareText, type JobId, type NodeId, type RequestId } from '../base/ids.ts';
+import { afterMono, type MonoMs } from '../base/instant.ts';
+import { randomBelow } from '../base/random.ts';
+import type { Conflict } from './effects.ts';
+import type { Submission } from './inputs.ts';
+import type { JobRecord } from './job-record.ts';
+import type { RegisterMessage } from './messages.ts';
+import type { Outgoing } from './outgoing.ts';
+import { isDecided } from './quorum.ts';
+import { compareEpochs, type Epoch, ownerOf } from './record.ts';
+
+const GIVE_UP_MS = 2000;
+const RETRY_MS = 100;
+
+export interface BirthParts {
+  readonly out: Outgoing;
+  readonly isBanned: (node: NodeId) => boolean;
+  readonly chooseForKey: (job: JobId) => NodeId[];
+  /** The id is free: it is written now. */
+  readonly onFree: (
+    submission: Submission,
+    at: { epoch: Epoch; rs: readonly NodeId[] },
+    requests: RequestId[],
+  ) => void;
+  /** By this node. */
+  readonly promisedOf: (job: JobId) => Epoch | undefined;
+  readonly recordOf: (job: JobId) => JobRecord | undefined;
+  /** This node's own birth of the id lost. */
+  readonly onLost: (own: JobRecord) => void;
+}
+
+interface Birth {
+  readonly submission: Submission;
+  readonly requests: RequestId[];
+  readonly rs: readonly NodeId[];
+  readonly giveUpAt: MonoMs;
+  epoch: Epoch;
+  promises: Set<NodeId>;
+  retryAt: MonoMs;
+}
+
+export class Births {
+  private readonly parts: BirthParts;
+  private readonly open = new Map<JobId, Birth>();
+
+  constructor(parts: BirthParts) {
+    this.parts = parts;
+  }
+
+  begin(request: RequestId, submission: Submission): void {
+    const { out, chooseForKey } = this.parts;
+    const known = this.open.get(submission.job);
+    if (known) {
+      const isSame = known.submission.contentHash === submission.contentHash;
+      if (isSame) known.requests.push(request);
+      else out.reply(request, { kind: 'keyConflict', job: submission.job });
+      return;
+    }
+    const birth: Birth = {
+      submission,
+      requests: [request],
+      rs: chooseForKey(submission.job),
+      giveUpAt: afterMono(out.now.mono, GIVE_UP_MS),
+      epoch: { counter: 1, node: out.self },
+      promises: new Set(),
+      retryAt: afterMono(out.now.mono, GIVE_UP_MS),
+    };
+    this.open.set(submission.job, birth);
+    this.ask(submission.job, birth);
+  }
+
+  private ask(job: JobId, { rs, epoch, promises }: Birth): void {
+    for (const node of rs) {
+      if (!promises.has(node))
+        this.parts.out.send(node, { kind: 'prepare', job, epoch, ifAbsent: true });
+    }
+  }
+
+  /** False: it answers no birth. */
+  onPromise(from: NodeId, message: Of<'promise'>): boolean {
+    const birth = this.open.get(message.job);
+    if (!birth || compareEpochs(birth.epoch, message.epoch) !== 0) return false;
+    birth.promises.add(from);
+    const { isBanned, onFree, out, promisedOf } = this.parts;
+    const sets = { rs: birth.rs, oldRs: [] };
+    const rights = { self: out.self, isBanned, isAloneWithout: () => false };
+    if (!birth.promises.has(out.self)) return true;
+    if (!isDecided(sets, (node) => birth.promises.has(node), rights)) return true;
+    const own = promisedOf(message.job);
+    if (!own || compareEpochs(own, birth.epoch) !== 0) return true;
+    this.open.delete(message.job);
+    onFree(birth.submission, birth, birth.requests);
+    return true;
+  }
+
+  onRefused(message: Of<'refused'>): boolean {
+    const { out } = this.parts;
+    const birth = this.open.get(message.job);
+    if (!birth || compareEpochs(birth.epoch, message.epoch) !== 0) return false;
+    if (message.birth !== undefined) {
+      // It is there: the node that asked looks it up.
+      this.end(message.job, birth, 'deposed');
+      return true;
+    }
+    birth.epoch = { counter: message.promised.counter + 1, node: out.self };
+    birth.promises = new Set();
+    birth.retryAt = afterMono(out.now.mono, RETRY_MS + randomBelow(out.random, RETRY_MS));
+    return true;
+  }
+
+  onTick(): void {
+    const { mono } = this.parts.out.now;
+    for (const [job, birth] of this.open) {
+      if (mono >= birth.giveUpAt) this.end(job, birth, 'noQuorum');
+      else if (mono >= birth.retryAt) {
+        birth.retryAt = birth.giveUpAt;
+        this.ask(job, birth);
+      }
+    }
+  }
+
+  private end(job: JobId, birth: Birth, kind: 'deposed' | 'noQuorum'): void {
+    this.open.delete(job);
+    for (const request of birth.requests) this.parts.out.reply(request, { kind, job });
+  }
+
+  // -------------------------------------------------------------- two births that meet
+
+  /** A replica keeps another birth of the id: both owners compare. */
+  onOther(from: NodeId, own: JobRecord): void {
+    this.parts.out.send(from, { kind: 'clash', record: own });
+  }
+
+  onClash({ record: theirs }: Of<'clash'>): void {
+    const { out, recordOf, onLost } = this.parts;
+    const ours = recordOf(theirs.header.job);
+    if (!ours || ours.header.birth === theirs.header.birth) return;
+    const owner = ownerOf(ours.header);
+    if (owner !== out.self) out.send(owner, { kind: 'clash', record: theirs });
+    else if (compareText(theirs.header.birth, ours.header.birth) < 0) onLost(ours);
+    else if (ownerOf(theirs.header) !== out.self)
+      out.send(ownerOf(theirs.header), { kind: 'clash', record: ours });
+  }
+}
+
+/** Undefined: the birth that lost was never given to anybody. */
+export function conflictOfBirth(lost: JobRecord, at: Conflict['at']): Conflict | undefined {
+  const { job, header } = lost;
+  if (job.attempts === 0) return undefined;
+  const note = `taken on both sides of a partition: the job of ${job.createdBy} was dropped after ${job.attempts} attempt${job.attempts === 1 ? '' : 's'}, the other counts`;
+  return { job: header.job, at, tag: 'births', note };
+}
+
+type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

@@ -1,0 +1,109 @@
+/**
+ * What a replica missed. An owner tells its replicas what they lack only while they live; who
+ * comes back names what it keeps of each node it meets, and is told what became of it. So nothing
+ * that was decided, moved or deleted in its absence is ever taken up again.
+ *
+ * A word that is lost on a living link is not noticed so: a few of the records kept for others are
+ * named from time to time, in turn, to whoever leads them, and to some other node: the leader known
+ * here may know as little.
+ */
+import type { JobId, NodeId } from '../base/ids.ts';
+import type { MonoMs } from '../base/instant.ts';
+import { randomBelow } from '../base/random.ts';
+import type { Held, RegisterMessage } from './messages.ts';
+import type { Outgoing } from './outgoing.ts';
+import { replicasOf } from './quorum.ts';
+import { compareValues, ownerOf } from './record.ts';
+import { type Kept, leaderOf, type Replicas } from './replicas.ts';
+
+const MAX_HELD = 500;
+const ROUND_MS = 10_000;
+
+export class CatchUp {
+  private readonly out: Outgoing;
+  private readonly replicas: Replicas;
+  private readonly isOwned: (job: JobId) => boolean;
+  private readonly linked: () => readonly NodeId[];
+  private toldAt: MonoMs;
+  /** Where the present round through all records stands. */
+  private round: MapIterator<[JobId, Kept]> | undefined;
+
+  constructor(
+    out: Outgoing,
+    replicas: Replicas,
+    world: { isOwned: (job: JobId) => boolean; linked: () => readonly NodeId[] },
+  ) {
+    this.out = out;
+    this.replicas = replicas;
+    this.isOwned = world.isOwned;
+    this.linked = world.linked;
+    this.toldAt = out.now.mono;
+  }
+
+  onTick(): void {
+    const { out } = this;
+    if (out.now.mono - this.toldAt < ROUND_MS) return;
+    this.toldAt = out.now.mono;
+    const linked = this.linked();
+    const anybody = linked[randomBelow(out.random, linked.length)];
+    const byNode = new Map<NodeId, Held[]>();
+    for (const [job, kept] of this.nextOfRound()) {
+      const leader = leaderOf(kept);
+      if (!kept.record || leader === out.self) continue;
+      const held = { job, accepted: kept.record.header.accepted };
+      for (const node of new Set(anybody ? [leader, anybody] : [leader])) {
+        const list = byNode.get(node);
+        if (list) list.push(held);
+        else byNode.set(node, [held]);
+      }
+    }
+    for (const [node, held] of byNode) out.send(node, { kind: 'holding', held });
+  }
+
+  private nextOfRound(): [JobId, Kept][] {
+    this.round ??= this.replicas.entries();
+    const part = [...this.round.take(MAX_HELD)];
+    if (part.length < MAX_HELD) this.round = undefined;
+    return part;
+  }
+
+  /** Names what is kept here of jobs that `node` led as far as is known. */
+  onPeerUp(node: NodeId): void {
+    let held: Held[] = [];
+    for (const job of this.replicas.ledBy(node)) {
+      const accepted = this.replicas.get(job)?.record?.header.accepted;
+      if (!accepted) continue;
+      held.push({ job, accepted });
+      if (held.length < MAX_HELD) continue;
+      this.out.send(node, { kind: 'holding', held });
+      held = [];
+    }
+    if (held.length > 0) this.out.send(node, { kind: 'holding', held });
+  }
+
+  onHolding(from: NodeId, message: Extract<RegisterMessage, { kind: 'holding' }>): void {
+    for (const held of message.held)
+      this.replicas.with(held.job, (kept) => this.tell(from, held, kept));
+  }
+
+  private tell(to: NodeId, { job, accepted }: Held, kept: Kept | undefined): void {
+    const { out } = this;
+    const record = kept?.record;
+    if (!record) {
+      if (accepted.epoch.node === out.self)
+        out.send(to, { kind: 'retire', job, epoch: accepted.epoch });
+      return;
+    }
+    const { header } = record;
+    const isOurs = ownerOf(header) === out.self;
+    if (!replicasOf(header).includes(to)) {
+      if (isOurs || kept.isSettled)
+        out.send(to, { kind: 'retire', job, epoch: header.accepted.epoch });
+      return;
+    }
+    const isNewer = compareValues(header.accepted, accepted) > 0;
+    if (isNewer && !this.isOwned(job)) out.send(to, { kind: 'accept', record });
+    if (kept.isSettled && record.job.state.tag === 'final')
+      out.send(to, { kind: 'settled', job, ...header.accepted, isEverywhere: false });
+  }
+}

@@ -1,0 +1,336 @@
+/**
+ * Who decides about a job whose owner is gone. Phase one of Paxos: a candidate asks all replicas
+ * to take nothing below its epoch; when a quorum of every replica set that the answers name has
+ * promised, the value with the highest (epoch, version) among them goes on under the new epoch.
+ *
+ * - Rank r among the replicas waits (r − 1) × 1.5 s after the owner's death, so that one candidate
+ *   usually meets nobody. One that is refused waits a random time and looks again.
+ * - A node that is started again asks for its own jobs at once, whatever it has on its disk: an
+ *   old epoch is never resumed, since what it wrote last may have been decided without it knowing.
+ *   To its replicas a new boot counts as the owner's death; they take what it leaves.
+ * - A pair cannot have both safety and takeover on silence. A replica follows a dead owner alone
+ *   only if the owner's process is known to be gone (its port refused two dials) within 4 s of a
+ *   ping that it answered without marks: it decides alone 7 s after it last heard us, so it cannot
+ *   have decided anything meanwhile. That right ends with the first word of another boot.
+ * - A candidate that finds that the record has moved away from it does not lead: it hands what it
+ *   was promised to a replica and drops its own copy once that one was promised more.
+ * - The age of the youngest yes to a lease travels with each promise. The winner starts nothing
+ *   before 6.6 s after it, unless it finds the attempt.
+ */
+import { isSameBoot, type JobId, type NodeId } from '../base/ids.ts';
+import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
+import { randomBelow } from '../base/random.ts';
+import type { JobRecord } from './job-record.ts';
+import type { Member } from './member.ts';
+import type { RegisterMessage } from './messages.ts';
+import type { Outgoing } from './outgoing.ts';
+import { isDecided, replicasOf } from './quorum.ts';
+import { compareEpochs, compareValues, type Epoch, ownerOf, RECORD_VERSION } from './record.ts';
+import { type Kept, leaderOf, type Replicas, yesAtOf } from './replicas.ts';
+
+const RANK_STEP_MS = 1500;
+const REPEAT_MS = 500;
+/** A candidate that another one beat waits for its value so long, then tries again. */
+const BACKOFF_MS = 1000;
+/** Candidacies open at once; the rest of a dead node's jobs follows. */
+const MAX_OPEN = 1000;
+/** A leader that has not been a member since this node started counts as dead after this. */
+const UNSEEN_MS = 7000;
+
+export interface TakeoverParts {
+  readonly out: Outgoing;
+  readonly replicas: Replicas;
+  readonly member: (node: NodeId) => Member | undefined;
+  readonly isBanned: (node: NodeId) => boolean;
+  readonly isOwned: (job: JobId) => boolean;
+  readonly ownedCount: () => number;
+  /** The owner's process is gone and nothing of a pair's was decided without this node. */
+  readonly mayFollowAlone: (owner: NodeId) => boolean;
+  readonly onWon: (found: JobRecord, won: Won) => void;
+}
+
+export interface Won {
+  readonly epoch: Epoch;
+  readonly youngestYes: MonoMs;
+  readonly hasPairRight: boolean;
+}
+
+interface Promised {
+  readonly record: JobRecord | undefined;
+  readonly yesAt: MonoMs;
+}
+
+interface Candidacy {
+  readonly epoch: Epoch;
+  readonly promises: Map<NodeId, Promised>;
+  /** Refused: it stands again at `askAt`. */
+  readonly isBeaten: boolean;
+  askAt: MonoMs;
+}
+
+export class Takeover {
+  private readonly parts: TakeoverParts;
+  private readonly candidacies = new Map<JobId, Candidacy>();
+  /** Highest counters that refused this node. */
+  private readonly counters = new Map<JobId, number>();
+  /** Since when a leader is gone, or is in a later life than its records. */
+  private readonly goneSince = new Map<NodeId, MonoMs>();
+  private readonly bornAt: MonoMs;
+
+  constructor(parts: TakeoverParts) {
+    this.parts = parts;
+    this.bornAt = parts.out.now.mono;
+  }
+
+  get size(): number {
+    return this.candidacies.size;
+  }
+
+  // -------------------------------------------------------------- whose jobs have no owner
+
+  onLeaderGone(node: NodeId): void {
+    if (!this.goneSince.has(node)) this.goneSince.set(node, this.parts.out.now.mono);
+  }
+
+  /** Alive again, perhaps in another life: then it asks for its jobs itself, and first. */
+  onLeaderUp(node: NodeId): void {
+    this.goneSince.set(node, this.parts.out.now.mono);
+  }
+
+  onTick(): void {
+    for (const leader of this.parts.replicas.leaders()) this.look(leader);
+    const { mono } = this.parts.out.now;
+    for (const [job, candidacy] of this.candidacies) {
+      if (mono >= candidacy.askAt) this.repeat(job, candidacy);
+    }
+  }
+
+  private look(leader: NodeId): void {
+    const { replicas, isOwned, ownedCount, out } = this.parts;
+    const since = this.doubtfulSince(leader);
+    if (since === undefined) return;
+    const jobs = replicas.ledBy(leader);
+    // Nearly always all that this node leads is owned by it, and there may be a million of them.
+    if (leader === out.self && jobs.size <= ownedCount()) return;
+    let found = 0;
+    for (const job of jobs) {
+      if (this.candidacies.size >= MAX_OPEN) return;
+      const kept = replicas.get(job);
+      if (!kept?.record || kept.isSettled || isOwned(job)) continue;
+      if (kept.record.header.minVersion > RECORD_VERSION) continue;
+      if (this.isLedInThisLife(kept, kept.record, leader)) continue;
+      found++;
+      const isDue = this.isDue(kept.record, leader, since);
+      if (isDue && !this.candidacies.has(job) && this.canWin(kept.record)) this.stand(job);
+    }
+    if (found === 0 && this.isUp(leader)) this.goneSince.delete(leader);
+  }
+
+  /** Undefined: it lives, and in the life that wrote its records as far as is known. */
+  private doubtfulSince(leader: NodeId): MonoMs | undefined {
+    const { out, member, isBanned } = this.parts;
+    if (leader === out.self || isBanned(leader)) return this.bornAt;
+    const known = this.goneSince.get(leader);
+    if (known !== undefined || member(leader)) return known;
+    // Not a member in this life: it may be on its way.
+    return out.now.mono - this.bornAt >= UNSEEN_MS ? afterMono(this.bornAt, UNSEEN_MS) : undefined;
+  }
+
+  private isUp(node: NodeId): boolean {
+    const state = this.parts.member(node)?.state;
+    return state === 'alive' || state === 'suspect';
+  }
+
+  /** A mere promise counts too: whoever lives and was promised something goes on asking. */
+  private isLedInThisLife({ promised }: Kept, { header }: JobRecord, leader: NodeId): boolean {
+    const member = this.parts.member(leader);
+    if (!member || !this.isUp(leader) || this.parts.isBanned(leader)) return false;
+    if (compareEpochs(promised, header.accepted.epoch) > 0) return true;
+    return isSameBoot(header.writerBoot, member.boot);
+  }
+
+  private isDue(record: JobRecord, leader: NodeId, since: MonoMs): boolean {
+    const { out, isBanned } = this.parts;
+    if (leader === out.self) return true;
+    const rank = this.rankOf(record, leader);
+    const isBack = this.isUp(leader) && !isBanned(leader);
+    return out.now.mono >= since + (isBack ? rank : rank - 1) * RANK_STEP_MS;
+  }
+
+  /** A candidate that cannot win only hinders an owner that is merely out of sight. */
+  private canWin({ header }: JobRecord): boolean {
+    const { out, isBanned, mayFollowAlone } = this.parts;
+    const isThere = (node: NodeId): boolean => node === out.self || this.isUp(node);
+    const isAloneWithout = (peer: NodeId): boolean =>
+      ownerOf(header) === peer && mayFollowAlone(peer);
+    return isDecided(header, isThere, { self: out.self, isBanned, isAloneWithout });
+  }
+
+  /** 1 for the first replica after the leader. */
+  private rankOf(record: JobRecord, leader: NodeId): number {
+    const others = replicasOf(record.header).filter((node) => node !== leader);
+    const at = others.indexOf(this.parts.out.self);
+    return (at < 0 ? others.length : at) + 1;
+  }
+
+  // -------------------------------------------------------------- standing
+
+  onHandOver(from: NodeId, { job, epoch }: Of<'handOver'>): void {
+    this.parts.replicas.with(job, (kept) => {
+      if (!kept?.record || this.candidacies.has(job)) return;
+      const isMember = replicasOf(kept.record.header).includes(from);
+      if (!kept.isSettled && leaderOf(kept) === from) this.stand(job);
+      else if (!isMember) this.parts.out.send(from, { kind: 'retire', job, epoch });
+    });
+  }
+
+  /** Asks for the job's leadership, at once. */
+  stand(job: JobId): void {
+    const { out, replicas } = this.parts;
+    const kept = replicas.get(job);
+    if (!kept?.record) return;
+    const counter = Math.max(kept.promised.counter, this.counters.get(job) ?? 0) + 1;
+    const candidacy: Candidacy = {
+      epoch: { counter, node: out.self },
+      promises: new Map(),
+      isBeaten: false,
+      askAt: afterMono(out.now.mono, REPEAT_MS),
+    };
+    this.candidacies.set(job, candidacy);
+    this.ask(job, candidacy, kept.record);
+  }
+
+  private ask(job: JobId, candidacy: Candidacy, record: JobRecord): void {
+    const { epoch, promises } = candidacy;
+    const asked = new Set([this.parts.out.self, ...replicasOf(record.header)]);
+    for (const promised of promises.values()) {
+      if (promised.record) for (const node of replicasOf(promised.record.header)) asked.add(node);
+    }
+    for (const node of asked) {
+      if (promises.has(node) || this.parts.isBanned(node)) continue;
+      this.parts.out.send(node, { kind: 'prepare', job, epoch, ifAbsent: false });
+    }
+  }
+
+  private repeat(job: JobId, candidacy: Candidacy): void {
+    const { out, replicas } = this.parts;
+    const kept = replicas.get(job);
+    if (!kept?.record || kept.isSettled || leaderOf(kept) !== out.self) {
+      // Another one leads, or nothing is left to lead; `look` starts anew should that one go too.
+      this.candidacies.delete(job);
+      if (!kept?.record || kept.isSettled) this.counters.delete(job);
+      return;
+    }
+    if (!this.canWin(kept.record)) {
+      this.candidacies.delete(job);
+      return;
+    }
+    if (candidacy.isBeaten) {
+      this.stand(job);
+      return;
+    }
+    candidacy.askAt = afterMono(out.now.mono, REPEAT_MS);
+    this.ask(job, candidacy, kept.record);
+    this.count(job, candidacy);
+  }
+
+  // -------------------------------------------------------------- answers
+
+  onPromise(from: NodeId, message: Of<'promise'>): void {
+    const candidacy = this.candidacies.get(message.job);
+    if (!candidacy || compareEpochs(candidacy.epoch, message.epoch) !== 0) return;
+    const yesAt = yesAtOf(this.parts.out.now.mono, message.yesAgoMs);
+    candidacy.promises.set(from, { record: message.record, yesAt });
+    const kept = this.parts.replicas.get(message.job);
+    if (message.record && kept?.record) this.ask(message.job, candidacy, kept.record);
+    this.count(message.job, candidacy);
+  }
+
+  onRefused(message: Of<'refused'>): void {
+    const candidacy = this.candidacies.get(message.job);
+    if (!candidacy || compareEpochs(candidacy.epoch, message.epoch) !== 0) return;
+    const newest = newestOf(candidacy);
+    if (newest && !replicasOf(newest.header).includes(this.parts.out.self)) {
+      this.candidacies.delete(message.job);
+      this.parts.replicas.drop(message.job);
+      return;
+    }
+    this.noteBeaten(message.job, message.promised);
+  }
+
+  /** Another node was promised more: its value is waited for before this node asks again. */
+  noteBeaten(job: JobId, promised: Epoch): void {
+    const { out } = this.parts;
+    this.counters.set(job, Math.max(promised.counter, this.counters.get(job) ?? 0));
+    const askAt = afterMono(out.now.mono, BACKOFF_MS + randomBelow(out.random, BACKOFF_MS));
+    const known = this.candidacies.get(job);
+    const epoch = known?.epoch ?? { counter: 0, node: out.self };
+    this.candidacies.set(job, { epoch, promises: new Map(), isBeaten: true, askAt });
+  }
+
+  private count(job: JobId, candidacy: Candidacy): void {
+    const { isBanned, mayFollowAlone, out } = this.parts;
+    if (candidacy.isBeaten || !candidacy.promises.has(out.self)) return;
+    // It may have promised more to another one meanwhile.
+    const own = this.parts.replicas.get(job)?.promised;
+    if (!own || compareEpochs(own, candidacy.epoch) !== 0) return;
+    const records = [...candidacy.promises.values()].flatMap(({ record }) => record ?? []);
+    let isAlone = false;
+    const rights = {
+      self: out.self,
+      isBanned,
+      isAloneWithout: (peer: NodeId): boolean => {
+        isAlone = records.every(({ header }) => ownerOf(header) === peer) && mayFollowAlone(peer);
+        return isAlone;
+      },
+    };
+    const hasPromised = (node: NodeId): boolean => candidacy.promises.has(node);
+    if (!records.every(({ header }) => isDecided(header, hasPromised, rights))) return;
+    const newest = newestOf(candidacy);
+    if (!newest) return;
+    if (replicasOf(newest.header).includes(out.self)) this.win(job, candidacy, newest, isAlone);
+    else this.passOn(job, candidacy, newest);
+  }
+
+  /** Its replicas see this node as their leader, so one of them is asked to follow it. */
+  private passOn(job: JobId, { epoch }: Candidacy, { header }: JobRecord): void {
+    const heir = header.rs.find((node) => this.isUp(node));
+    if (heir) this.parts.out.send(heir, { kind: 'handOver', job, epoch });
+  }
+
+  private win(job: JobId, candidacy: Candidacy, found: JobRecord, isAlone: boolean): void {
+    const { out, onWon } = this.parts;
+    this.candidacies.delete(job);
+    this.counters.delete(job);
+    const ages = [...candidacy.promises.values()].map(({ yesAt }) => yesAt);
+    // A lone owner's yes was enough for a lease, and nobody here knows when it gave the last one.
+    const isUnknown = isAlone || this.isBaseShrunk(found);
+    // What this node gave away itself was in its own record before anybody heard of it.
+    const isAllKnown = this.isOwnBefore(found) && found.job.state.tag === 'pending';
+    if (isAllKnown) ages.splice(0);
+    const youngestYes = isUnknown && !isAllKnown ? out.now.mono : asMono(Math.max(...ages));
+    const others = replicasOf(found.header).filter((node) => node !== out.self);
+    const hasPairRight = isAlone || others.some((node) => candidacy.promises.has(node));
+    onWon(found, { epoch: candidacy.epoch, youngestYes, hasPairRight });
+  }
+
+  /** A banned node may have said yes to a lease until a moment ago. */
+  private isBaseShrunk(found: JobRecord): boolean {
+    return replicasOf(found.header).some(this.parts.isBanned) && !this.isOwnBefore(found);
+  }
+
+  private isOwnBefore(found: JobRecord): boolean {
+    return ownerOf(found.header) === this.parts.out.self;
+  }
+}
+
+const newestOf = ({ promises }: Candidacy): JobRecord | undefined =>
+  [...promises.values()].reduce<JobRecord | undefined>(
+    (best, { record }) =>
+      best && (!record || compareValues(best.header.accepted, record.header.accepted) >= 0)
+        ? best
+        : record,
+    undefined,
+  );
+
+type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

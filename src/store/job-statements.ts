@@ -1,0 +1,107 @@
+/** What is written and read of records and promises. The rules of the register are in the SQL. */
+import type { SQL } from 'drizzle-orm';
+import type { Queries } from './database.ts';
+import { and, eq, inArray, notInArray, sql } from './drizzle.ts';
+import { RECORD_COLUMNS, UNREAD_STATUS } from './job-row.ts';
+import { excluded, placeholders, type ToWriter, values } from './prepared.ts';
+import { isFinal, isMarked, isWhole, jobs, promises } from './schema.ts';
+
+const UNFINISHED = ['JOB_PENDING', 'JOB_ASSIGNED', UNREAD_STATUS];
+
+const isJob = eq(jobs.jobId, sql.placeholder('jobId'));
+const PROMISED = sql`(${jobs.promisedCounter}, ${jobs.promisedNode})`;
+
+/**
+ * What a row may be replaced by: a value of the same birth, not below the promise, and not older
+ * than the value there. Another birth is another job and has to wait until this one is dropped.
+ */
+const IS_TAKEN = sql`excluded.birth = ${jobs.birth}
+  AND (excluded.accepted_counter, excluded.accepted_node) >= ${PROMISED}
+  AND (excluded.accepted_counter, excluded.accepted_node, excluded.accepted_version)
+    >= (${jobs.acceptedCounter}, ${jobs.acceptedNode}, ${jobs.acceptedVersion})`;
+const IS_PROMISE_HIGHER = sql`(excluded.promised_counter, excluded.promised_node) > ${PROMISED}`;
+
+/** The value and all about it; a higher promise stays, and so does what is known of the end. */
+const replaced = (): Record<string, SQL> => ({
+  ...excluded(jobs, ['jobId', 'lacking']),
+  promisedCounter: sql`iif(${IS_PROMISE_HIGHER}, excluded.promised_counter, ${jobs.promisedCounter})`,
+  promisedNode: sql`iif(${IS_PROMISE_HIGHER}, excluded.promised_node, ${jobs.promisedNode})`,
+  settled: sql`max(excluded.settled, ${jobs.settled})`,
+});
+
+export function recordStatements(queries: Queries, write: ToWriter) {
+  const update = (set: Record<string, SQL>, where: SQL | undefined) =>
+    write(queries.update(jobs).set(set).where(where));
+  return {
+    /** Changes no row where the value is not taken. */
+    upsertJob: write(
+      queries
+        .insert(jobs)
+        .values(placeholders(jobs))
+        .onConflictDoUpdate({ target: jobs.jobId, set: replaced(), setWhere: IS_TAKEN }),
+    ),
+    deleteJob: write(queries.delete(jobs).where(isJob)),
+    markJob: update({ unreadable: sql`${sql.placeholder('reason')}` }, isJob),
+    /** A final state alone can be decided. */
+    settleJob: update(
+      { settled: sql`max(${jobs.settled}, ${sql.placeholder('settled')})` },
+      and(isJob, isFinal),
+    ),
+    noteLacking: update(values(['lacking']), isJob),
+    readJob: queries.select(RECORD_COLUMNS).from(jobs).where(isJob).prepare(),
+    countByStatus: queries
+      .select({ status: jobs.status, count: sql<number>`count(*)` })
+      .from(jobs)
+      .where(isWhole)
+      .groupBy(jobs.status)
+      .prepare(),
+  };
+}
+
+/** Each row of `jobs` that a start needs is found by exactly one of the three. */
+export function restoreStatements(queries: Queries) {
+  const select = (where: SQL | undefined) =>
+    queries
+      .select({ ...RECORD_COLUMNS, unreadable: jobs.unreadable, lacking: jobs.lacking })
+      .from(jobs)
+      .where(where)
+      .prepare();
+  const isEnded = notInArray(jobs.status, UNFINISHED);
+  return {
+    unfinishedJobs: select(and(inArray(jobs.status, UNFINISHED), isWhole)),
+    undecidedJobs: select(and(isFinal, eq(jobs.settled, 0), isEnded)),
+    // The plus keeps SQLite from the index of all that have ended, which it takes to be narrower.
+    markedJobs: select(and(isMarked, isFinal, sql`+${jobs.settled} > 0`, isEnded)),
+  };
+}
+
+export function promiseStatements(queries: Queries, write: ToWriter) {
+  const isOfJob = eq(promises.jobId, sql.placeholder('jobId'));
+  const asked = sql`(${sql.placeholder('counter')}, ${sql.placeholder('node')})`;
+  return {
+    /** Of a row in `jobs`; changes none where the promise is as high. */
+    raisePromise: write(
+      queries
+        .update(jobs)
+        .set({
+          promisedCounter: sql`${sql.placeholder('counter')}`,
+          promisedNode: sql`${sql.placeholder('node')}`,
+        })
+        .where(and(isJob, sql`${PROMISED} < ${asked}`)),
+    ),
+    hasJob: queries.select({ job: jobs.jobId }).from(jobs).where(isJob).prepare(),
+    upsertPromise: write(
+      queries
+        .insert(promises)
+        .values(placeholders(promises))
+        .onConflictDoUpdate({
+          target: promises.jobId,
+          set: excluded(promises, ['jobId']),
+          setWhere: sql`(excluded.counter, excluded.node) > (${promises.counter}, ${promises.node})`,
+        }),
+    ),
+    readPromise: queries.select().from(promises).where(isOfJob).prepare(),
+    deletePromise: write(queries.delete(promises).where(isOfJob)),
+    allPromises: queries.select().from(promises).orderBy(promises.jobId).prepare(),
+  };
+}

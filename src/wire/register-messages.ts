@@ -1,0 +1,143 @@
+/** Messages by which nodes agree on the record of a job. */
+import type { JobId } from '../base/ids.ts';
+import { unreachable } from '../base/unreachable.ts';
+import type { Held, RegisterMessage } from '../core/messages.ts';
+import type { Epoch } from '../core/record.ts';
+import * as field from './fields.ts';
+import { fromRecord, toRecord } from './job-records.ts';
+import { MAX_LIST_ENTRIES } from './limits.ts';
+import { parseAccepted, parseBan, parseEpoch, toAccepted, toBan, toEpoch } from './records.ts';
+import type { mesh } from './schema.ts';
+
+type Wire = mesh.Message.$Properties;
+type Maybe<T> = T | null | undefined;
+
+export function toRegisterMessage(message: RegisterMessage): Wire {
+  switch (message.kind) {
+    case 'accept':
+    case 'clash':
+      return { [message.kind]: { record: toRecord(message.record) } };
+    case 'accepted':
+      return {
+        accepted: {
+          ...toJobEpoch(message),
+          version: message.version,
+          yesAgoMs: toAge(message.yesAgoMs),
+        },
+      };
+    case 'refused':
+      return {
+        refused: {
+          ...toJobEpoch(message),
+          promised: toEpoch(message.promised),
+          birth: message.birth ?? null,
+          isFinal: message.isFinal,
+        },
+      };
+    case 'prepare':
+      return { prepare: { ...toJobEpoch(message), ifAbsent: message.ifAbsent } };
+    case 'promise':
+      return {
+        promise: {
+          ...toJobEpoch(message),
+          yesAgoMs: toAge(message.yesAgoMs),
+          record: message.record ? toRecord(message.record) : null,
+        },
+      };
+    case 'settled': {
+      const { version, isEverywhere } = message;
+      return { settled: { ...toJobEpoch(message), version, isEverywhere } };
+    }
+    case 'retire':
+    case 'handOver':
+      return { [message.kind]: toJobEpoch(message) };
+    case 'holding':
+      return { holding: { held: message.held.map(toHeld) } };
+    case 'bans':
+      return { bans: { bans: message.bans.map(toBan) } };
+    default:
+      return unreachable(message);
+  }
+}
+
+/** @throws Malformed */
+export function fromRegisterMessage(wire: Wire): RegisterMessage {
+  switch (wire.kind) {
+    case 'accept':
+    case 'clash':
+      return { kind: wire.kind, record: fromRecord(wire[wire.kind]?.record) };
+    case 'accepted': {
+      const { version, yesAgoMs, ...job } = field.required(wire.accepted);
+      const yes = parseAge(yesAgoMs);
+      return { kind: 'accepted', ...parseJobEpoch(job), version: field.count(version), ...yes };
+    }
+    case 'refused':
+      return fromRefused(field.required(wire.refused));
+    case 'prepare': {
+      const { ifAbsent, ...job } = field.required(wire.prepare);
+      return { kind: 'prepare', ...parseJobEpoch(job), ifAbsent: ifAbsent === true };
+    }
+    case 'promise': {
+      const { yesAgoMs, record, ...job } = field.required(wire.promise);
+      const kept = record ? { record: fromRecord(record) } : {};
+      return { kind: 'promise', ...parseJobEpoch(job), ...parseAge(yesAgoMs), ...kept };
+    }
+    case 'settled': {
+      const { version, isEverywhere, ...job } = field.required(wire.settled);
+      const value = { ...parseJobEpoch(job), version: field.count(version) };
+      return { kind: 'settled', ...value, isEverywhere: isEverywhere === true };
+    }
+    case 'retire':
+    case 'handOver':
+      return { kind: wire.kind, ...parseJobEpoch(field.required(wire[wire.kind])) };
+    case 'holding':
+      return { kind: 'holding', held: field.list(wire.holding?.held, MAX_LIST_ENTRIES, fromHeld) };
+    case 'bans':
+      return { kind: 'bans', bans: field.list(wire.bans?.bans, MAX_LIST_ENTRIES, parseBan) };
+    default:
+      throw new field.Malformed('an unknown kind of message');
+  }
+}
+
+function fromRefused(wire: mesh.Refused.$Properties): RegisterMessage {
+  const { promised, birth, isFinal, ...job } = wire;
+  return {
+    kind: 'refused',
+    ...parseJobEpoch(job),
+    promised: parseEpoch(promised),
+    ...(typeof birth === 'string' && { birth: field.birth(birth) }),
+    isFinal: isFinal === true,
+  };
+}
+
+interface JobEpoch {
+  readonly job: JobId;
+  readonly epoch: Epoch;
+}
+
+const toJobEpoch = ({ job, epoch }: JobEpoch): mesh.JobEpoch.$Properties => ({
+  jobId: job,
+  epoch: toEpoch(epoch),
+});
+
+const parseJobEpoch = (wire: mesh.JobEpoch.$Properties): JobEpoch => ({
+  job: field.jobId(wire.jobId),
+  epoch: parseEpoch(wire.epoch),
+});
+
+const toHeld = ({ job, accepted }: Held): mesh.Held.$Properties => ({
+  jobId: job,
+  accepted: toAccepted(accepted),
+});
+
+const fromHeld = (wire: mesh.Held.$Properties): Held => ({
+  job: field.jobId(wire.jobId),
+  accepted: parseAccepted(wire.accepted),
+});
+
+/** Rounded down: a yes that seems younger than it is makes others wait longer, never shorter. */
+const toAge = (ageMs: number | undefined): number | null =>
+  ageMs === undefined ? null : Math.max(0, Math.floor(ageMs));
+
+const parseAge = (wire: Maybe<number>): { yesAgoMs?: number } =>
+  wire === null || wire === undefined ? {} : { yesAgoMs: field.count(wire) };

@@ -1,0 +1,206 @@
+/** Each fault the design claims to survive, one by one, moved by hand. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { CALM } from './network.ts';
+import { Scenario } from './scenario.ts';
+
+describe('the mesh survives', () => {
+  for (const when of ['before', 'after'] as const) {
+    test(`an executor that dies ${when} its outcome is on disk`, async () => {
+      const mesh = new Scenario({ slots: [1] });
+      await mesh.start();
+      const job = mesh.submit(1000);
+      await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+      const rows = () => mesh.executor.disk.tables.outbox.size;
+      if (when === 'before') {
+        await mesh.run(900);
+        mesh.executor.disk.isFull = true;
+        await mesh.run(400);
+        assert.equal(rows(), 0);
+      } else {
+        mesh.network.isLost = (message) => message.kind === 'result';
+        await mesh.until(() => rows() > 0, 'the outcome is on disk');
+      }
+      mesh.executor.crash();
+      mesh.executor.disk.isFull = false;
+      await mesh.run(1500);
+      mesh.executor.start();
+      await mesh.finish();
+      assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+      assert.equal(mesh.executions(job), when === 'before' ? 2 : 1);
+    });
+  }
+
+  test('grants that are lost on their way', async () => {
+    const mesh = new Scenario({ slots: [2] });
+    await mesh.start();
+    let lost = 0;
+    mesh.network.isLost = (message) => message.kind === 'grant' && ++lost <= 2;
+    const job = mesh.submit(100);
+    await mesh.run(1000);
+    assert.equal(mesh.executions(job), 0);
+    await mesh.run(3000);
+    assert.equal(mesh.executions(job), 1);
+    assert.ok(lost > 2);
+    await mesh.finish();
+  });
+
+  test('every message twice', async () => {
+    const mesh = new Scenario({ slots: [2, 2], ownerSlots: 1 });
+    mesh.network.faults = { ...CALM, duplication: 1 };
+    await mesh.start();
+    const jobs = Array.from({ length: 40 }, () => mesh.submit(50));
+    await mesh.finish();
+    for (const job of jobs) assert.equal(mesh.executions(job), 1);
+  });
+
+  for (const side of ['the executor hears and is not heard', 'the executor is heard and deaf']) {
+    test(`a partition of one direction: ${side}`, async () => {
+      const mesh = new Scenario({ slots: [1, 1] });
+      await mesh.start();
+      const job = mesh.submit(30_000);
+      await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+      const runner = mesh.executorOf(job);
+      const others = [...mesh.executors, mesh.owner].filter((node) => node !== runner);
+      const isDeaf = side.endsWith('deaf');
+      const group = isDeaf ? [runner] : others;
+      mesh.network.partition(new Set(group.map(({ id }) => id)), true);
+      await mesh.run(30_000);
+      assert.equal(mesh.executions(job), 2);
+      await mesh.finish();
+      assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    });
+  }
+
+  test('a full disk at the owner: what runs goes on, nothing new is taken, nothing is lost', async () => {
+    const mesh = new Scenario({ slots: [2] });
+    await mesh.start();
+    const job = mesh.submit(10_000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.owner.disk.isFull = true;
+    mesh.submit(10);
+    await mesh.run(30_000);
+    assert.deepEqual(mesh.replies.at(-1), { kind: 'notAccepting', reason: 'disk' });
+    assert.equal([...mesh.checker.registers.finals()].length, 0);
+    await mesh.finish();
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    assert.equal(mesh.executions(job), 1);
+  });
+
+  test('a full disk at an executor that is cut off: its attempt ends with its lease', async () => {
+    const mesh = new Scenario({ slots: [1, 1] });
+    await mesh.start();
+    const jobs = [mesh.submit(40_000), mesh.submit(1000)];
+    await mesh.until(() => jobs.every((job) => mesh.runsSomewhere(job)), 'both run');
+    const [first] = jobs;
+    assert.ok(first);
+    const runner = mesh.executorOf(first);
+    runner.disk.isFull = true;
+    mesh.network.partition(new Set([runner.id]), false);
+    await mesh.run(30_000);
+    assert.equal(mesh.executions(first), 2);
+    await mesh.finish();
+  });
+
+  test('an attempt with a long grace on a node that is cut off', async () => {
+    const mesh = new Scenario({ slots: [1, 1], killGraceMs: 40_000 });
+    await mesh.start();
+    const job = mesh.submit(100_000, { timeoutMs: 3000 });
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    const runner = mesh.executorOf(job);
+    mesh.executors.forEach((node) => {
+      node.host.ignoresTerm = true;
+    });
+    await mesh.run(4000);
+    mesh.network.partition(new Set([runner.id]), false);
+    await mesh.run(30_000);
+    assert.equal(mesh.executions(job), 2);
+    await mesh.finish();
+  });
+
+  test('an executor that freezes, is replaced, and wakes', async () => {
+    const mesh = new Scenario({ slots: [1, 1] });
+    await mesh.start();
+    const job = mesh.submit(20_000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.executorOf(job).freeze(25_000);
+    await mesh.run(24_000);
+    assert.equal(mesh.executions(job), 2);
+    await mesh.finish();
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    const record = mesh.owner.disk.tables.records.get(job);
+    assert.ok((record?.job.history.length ?? 0) > 0);
+  });
+
+  test('a node whose loop stalls: it declares nobody dead, and nobody declares it dead', async () => {
+    const mesh = new Scenario({ slots: [1, 1, 1] });
+    await mesh.start();
+    for (let i = 0; i < 5; i++) {
+      mesh.executor.freeze(5500);
+      await mesh.run(8000);
+    }
+    assert.equal(mesh.checker.members.deaths, 0);
+    await mesh.finish();
+  });
+
+  test('an owner that is back before anybody called it dead', async () => {
+    const mesh = new Scenario({ slots: [1] });
+    await mesh.start();
+    const job = mesh.submit(5000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.owner.crash();
+    await mesh.run(200);
+    mesh.owner.start();
+    await mesh.finish();
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    assert.equal(mesh.executions(job), 1);
+  });
+
+  test('an owner that is away for longer than the lease', async () => {
+    const mesh = new Scenario({ slots: [1] });
+    await mesh.start();
+    const job = mesh.submit(3000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.owner.crash();
+    await mesh.run(30_000);
+    mesh.owner.start();
+    await mesh.finish();
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    assert.equal(mesh.executions(job), 1);
+  });
+
+  test('a job that kills every node that runs it: it is lost after four attempts', async () => {
+    const mesh = new Scenario({ slots: [1, 1, 1] });
+    await mesh.start();
+    const job = mesh.submit(2000);
+    const good = mesh.submit(2000, { priority: 1 });
+    for (let attempt = 1; attempt <= 4; attempt++) {
+      await mesh.until(() => mesh.executions(job) === attempt, `attempt ${attempt} runs`);
+      const victim = mesh.executorOf(job);
+      victim.crashHost();
+      await mesh.run(3000);
+      victim.start();
+    }
+    await mesh.finish();
+    assert.equal(mesh.final(job).status, 'JOB_LOST');
+    assert.match(mesh.final(job).reason, /^given up after 4 lost attempts/);
+    assert.equal(mesh.executions(job), 4);
+    assert.equal(mesh.final(good).status, 'JOB_COMPLETED');
+  });
+
+  for (let seed = 1; seed <= 8; seed++) {
+    test(`a cancel against the end of the job (${seed})`, async () => {
+      const mesh = new Scenario({ slots: [1], seed });
+      await mesh.start();
+      const job = mesh.submit(1000);
+      await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+      await mesh.run(1000 - 2 + seed / 2);
+      mesh.cancel(job);
+      await mesh.finish();
+      const told = mesh.replies.at(-1)?.kind;
+      const { status } = mesh.final(job);
+      assert.equal(status, told === 'alreadyFinal' ? 'JOB_COMPLETED' : 'JOB_CANCELLED');
+      assert.equal(mesh.executions(job), 1);
+    });
+  }
+});
