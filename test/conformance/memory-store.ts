@@ -45,6 +45,11 @@ interface Tables {
   readonly outbox: Map<string, OutboxRow>;
 }
 
+export interface DiskCopy {
+  readonly boots: number;
+  readonly setBack: () => void;
+}
+
 export class MemoryDisk {
   /** Commits fail with DISK_FULL while this is set. */
   isFull = false;
@@ -78,10 +83,10 @@ export class MemoryDisk {
   }
 
   /** Everything as it is now, to be set back to. */
-  copy(): () => void {
+  copy(): DiskCopy {
     const { boots, tables } = this;
     const copies = Object.entries(tables).map(([name, rows]) => [name, new Map(rows)] as const);
-    return () => {
+    const setBack = (): void => {
       this.boots = boots;
       this.unsynced = [];
       for (const [name, rows] of copies) {
@@ -90,6 +95,7 @@ export class MemoryDisk {
         for (const [key, row] of rows) table.set(key, row);
       }
     };
+    return { boots, setBack };
   }
 }
 

@@ -16,6 +16,7 @@ import type { Input } from '../../src/core/inputs.ts';
 import type { FinalState } from '../../src/core/job.ts';
 import type { Message } from '../../src/core/messages.ts';
 import { attemptKey, compareEpochs, fenceText } from '../../src/core/record.ts';
+import type { Journal } from './journal.ts';
 import { MemberChecker } from './member-checker.ts';
 import type { Network } from './network.ts';
 import { RegisterChecker } from './register-checker.ts';
@@ -35,6 +36,7 @@ interface Execution {
 }
 
 export interface WatchedWorld {
+  readonly journal?: Journal | undefined;
   /** Those that are lost for ever among them. */
   readonly nodes: () => ReadonlyMap<NodeId, SimNode>;
   readonly now: () => number;
@@ -42,6 +44,8 @@ export interface WatchedWorld {
 }
 
 const MAX_VIOLATIONS = 5;
+/** Four losses end a job; each drain of its executor gives it one more start. */
+const MAX_EXECUTIONS = 25;
 
 export class Checker {
   readonly violations: string[] = [];
@@ -94,11 +98,13 @@ export class Checker {
     this.trace.add(this.world.now(), node.index, kind);
   }
 
-  onSend(from: SimNode, message: Message): void {
+  onSend(from: SimNode, to: NodeId, message: Message): void {
+    this.world.journal?.note(this.world.now(), from, `-> ${to}`, message);
     this.registers.onSend(from, message);
   }
 
   onReply(reply: Reply): void {
+    this.world.journal?.note(this.world.now(), undefined, 'told', reply);
     if (reply.kind === 'submitted') {
       const { job } = reply.record.header;
       if (!this.acknowledged.has(job))
@@ -116,6 +122,7 @@ export class Checker {
   onCommit(node: SimNode, writes: readonly Write[]): void {
     for (const write of writes) {
       this.trace.add(this.world.now(), node.index, write.kind);
+      this.world.journal?.note(this.world.now(), node, 'wrote', write);
       if (write.kind === 'outcome')
         this.outboxes.add(`${node.id} ${attemptKey(write.job, write.outcome.fence)}`);
     }
@@ -123,11 +130,14 @@ export class Checker {
   }
 
   onEvent(node: SimNode, event: MeshEvent): void {
+    const { journal } = this.world;
     if (event.kind === 'memberChanged') {
+      journal?.always(this.world.now(), node, 'sees', event);
       const isOver = event.state === 'dead' || event.state === 'left';
       if (isOver) this.declaredAt.set(event.node, this.world.now());
       this.members.onChanged(node, event);
     } else if (event.kind === 'jobChanged') {
+      journal?.note(this.world.now(), node, 'announces', event);
       this.registers.onAnnounced(event);
     } else if (event.kind === 'anomaly' && !node.isExpectingAnomalies) {
       this.violate(`anomaly: ${event.note}`);
@@ -140,6 +150,7 @@ export class Checker {
   }
 
   private checkCancelled(job: JobId, final: FinalState): void {
+    if (this.registers.isBornTwice(job)) return;
     if (final.status !== 'JOB_CANCELLED')
       this.violate(`I11 ${job} is ${final.status} after its cancel`);
   }
@@ -164,14 +175,23 @@ export class Checker {
       isExcused: false,
       wasSuspended: node.isClockBehind || this.isClockBehind(order.fence.epoch.node),
     };
+    this.world.journal?.note(this.world.now(), node, 'starts', order);
     const before = this.executed.get(order.job) ?? [];
     for (const other of before) this.checkSecond(other, execution);
+    if (before.length === MAX_EXECUTIONS)
+      this.violate(`I9 ${order.job} was executed more than ${MAX_EXECUTIONS} times`);
     this.executed.set(order.job, [...before, execution]);
     this.byOrder.set(order, execution);
   }
 
   private checkSecond(other: Execution, next: Execution): void {
+    // Two births of one id are two jobs, until they meet.
+    if (this.registers.isBornTwice(next.order.job)) return;
+    if (this.registers.takenAway.has(next.order.job)) return;
     const what = `${next.order.job} at ${other.node} (${fenceText(other.order.fence)}) and ${next.node} (${fenceText(next.order.fence)})`;
+    const { delivery, onIsolation } = next.order.grant.spec;
+    if (delivery === 'at_most_once') this.violate(`I9 at_most_once, yet executed twice: ${what}`);
+    if (onIsolation === 'continue') return;
     if (!other.isOver && !other.wasSuspended && !next.wasSuspended)
       this.violate(`I7 two live attempts of ${what}`);
     if (
@@ -199,6 +219,7 @@ export class Checker {
   onEnd(order: AttemptOrder): void {
     const execution = this.byOrder.get(order);
     if (execution) execution.isOver = true;
+    this.world.journal?.note(this.world.now(), undefined, 'ended', order);
   }
 
   /** It does not run to its own end. */
@@ -220,7 +241,7 @@ export class Checker {
       if (this.final(job) || disks > 1) continue;
       if (this.registers.holders(job, node.id) === 0) this.excused.add(job);
     }
-    this.registers.onDiskLost(node);
+    for (const job of this.registers.onDiskLost(node)) this.cancelled.delete(job);
   }
 
   // -------------------------------------------------------------- the end
@@ -230,7 +251,7 @@ export class Checker {
     return this.openJobs().length === 0 && nodes.every((node) => this.leftovers(node) === '');
   }
 
-  private openJobs(): JobId[] {
+  openJobs(): JobId[] {
     return [...this.acknowledged.keys()].filter(
       (job) => !this.final(job) && !this.excused.has(job),
     );
@@ -245,8 +266,8 @@ export class Checker {
     const fences = [...tables.started.values()].filter(
       ({ grant, isOver }) => isOver || isHeard(grant.rs),
     );
-    if (outcomes.length > 0) return `${outcomes.length} outcomes in its outbox`;
-    return fences.length > 0 ? `${fences.length} fences remembered` : '';
+    if (outcomes[0]) return `the outcome of ${outcomes[0].job} in its outbox`;
+    return fences[0] ? `a fence of ${fences[0].job}` : '';
   }
 
   /** After all faults are over and time enough has passed. */
@@ -261,7 +282,8 @@ export class Checker {
     this.registers.checkEnd(nodes);
     if (!isFaultless) return;
     for (const [job, { length }] of this.executed)
-      if (length !== 1) this.violate(`I8 ${job} was executed ${length} times without faults`);
+      if (length !== 1 && !this.registers.isBornTwice(job))
+        this.violate(`I8 ${job} was executed ${length} times without faults`);
     if (this.members.deaths > 0)
       this.violate(`I8 ${this.members.deaths} deaths were declared without faults`);
   }

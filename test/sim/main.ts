@@ -8,6 +8,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { asJobId } from '../../src/base/ids.ts';
+import { Journal } from './journal.ts';
 import { type Plan, planOf } from './plan.ts';
 import { shrink } from './shrink.ts';
 import { type RunResult, runPlan } from './simulate.ts';
@@ -23,6 +25,8 @@ const { values } = parseArgs({
     /** Only whether something breaks, and where first. */
     first: { type: 'boolean', default: false },
     scenario: { type: 'string' },
+    /** Prints what happens to this job. */
+    job: { type: 'string' },
   },
 });
 const seeds = Number(values.seeds);
@@ -60,7 +64,8 @@ if (values.scenario === undefined) {
 summarize();
 
 async function run(plan: Plan, again: string): Promise<void> {
-  const result = await runPlan(plan);
+  const journal = values.job === undefined ? undefined : new Journal(asJobId(values.job), say);
+  const result = await runPlan(plan, journal);
   for (const name of COUNTED) totals[name] += result[name];
   if (result.violations.length === 0) return;
   failed.push(result);

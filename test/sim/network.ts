@@ -147,7 +147,7 @@ export class Network {
     if (link === undefined || !target) return;
     const { loss, duplication } = this.faults;
     for (const message of messages) {
-      from.options.checker.onSend(from, message);
+      from.options.checker.onSend(from, to, message);
       if ((loss > 0 && from.random() < loss) || this.isLost(message)) continue;
       this.deliver(from, target, link, message);
       if (duplication > 0 && from.random() < duplication) this.deliver(from, target, link, message);

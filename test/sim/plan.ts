@@ -4,7 +4,9 @@
  * parts of it and kept as a scenario file; what is left to chance during the run (delays, loss,
  * who ignores a signal) comes from the same seed, a stream per node.
  */
+
 import { type Random, randomBelow, seededRandom } from '../../src/base/random.ts';
+import type { Leaving } from '../../src/core/inputs.ts';
 
 export interface Plan {
   readonly seed: number;
@@ -52,6 +54,7 @@ export interface JobPlan {
   readonly priority: number;
   readonly target?: number | undefined;
   readonly delivery: 'at_least_once' | 'at_most_once';
+  readonly onIsolation: 'stop' | 'continue';
   readonly replicas?: 1 | 2 | 3 | undefined;
   readonly cancelAfterMs?: number | undefined;
 }
@@ -95,7 +98,13 @@ export type Fault = { readonly at: number; readonly node: number } & (
   | { readonly kind: 'loseDisk'; readonly backAfterMs: number }
   /** Its disk is set back to what it was then; after a while it is replaced by an empty one. */
   | { readonly kind: 'oldDisk'; readonly copiedAt: number; readonly backAfterMs: number }
-  | { readonly kind: 'drain'; readonly deadlineMs: number; readonly backAfterMs: number }
+  /** `leave`: for good, unless it has to come back for what it could not hand over. */
+  | {
+      readonly kind: 'drain';
+      readonly deadlineMs: number;
+      readonly way: Leaving;
+      readonly backAfterMs: number;
+    }
 );
 
 export type FaultKind = Fault['kind'];
@@ -156,17 +165,22 @@ function jobOf(random: Random, nodes: number, spared: readonly number[]): JobPla
     priority: 1 + randomBelow(random, 10),
     target,
     delivery: random() < 0.15 ? 'at_most_once' : 'at_least_once',
+    onIsolation: random() < 0.1 ? 'continue' : 'stop',
+    replicas: random() < 0.15 ? ([1, 2, 3] as const)[randomBelow(random, 3)] : undefined,
     cancelAfterMs: random() < 0.25 ? random() * 8000 : undefined,
   };
 }
 
 /** Nodes that are still themselves in the end. */
 function sparedOf(faults: readonly Fault[], count: number): number[] {
-  const lost = new Set(
-    faults.filter(({ kind }) => kind === 'loseDisk' || kind === 'oldDisk').map(({ node }) => node),
-  );
+  const lost = new Set(faults.filter(isForEver).map(({ node }) => node));
   return Array.from({ length: count }, (_, i) => i).filter((i) => !lost.has(i));
 }
+
+const isForEver = (fault: Fault): boolean =>
+  fault.kind === 'loseDisk' ||
+  fault.kind === 'oldDisk' ||
+  (fault.kind === 'drain' && fault.way === 'leave');
 
 // ---------------------------------------------------------------- faults
 
@@ -181,7 +195,7 @@ function faultsOf(random: Random, nodes: number): Fault[] {
     for (let at = mean(random, everyMs); at < FAULTS_MS; at += mean(random, everyMs))
       faults.push({ at, node: randomBelow(random, nodes), ...kind.make(random, nodes) } as Fault);
   }
-  if (nodes > 1 && random() < 0.3) faults.push(lossOf(random, nodes));
+  if (nodes > 1 && random() < 0.35) faults.push(lossOf(random, nodes));
   return faults.sort((a, b) => a.at - b.at);
 }
 
@@ -190,7 +204,10 @@ function lossOf(random: Random, nodes: number): Fault {
   const at = 10_000 + random() * 40_000;
   const node = 1 + randomBelow(random, nodes - 1);
   const backAfterMs = random() * 20_000;
-  return { at, node, kind: 'loseDisk', backAfterMs };
+  const kind = random();
+  if (kind < 0.5) return { at, node, kind: 'loseDisk', backAfterMs };
+  if (kind < 0.7) return { at, node, kind: 'oldDisk', copiedAt: random() * at, backAfterMs };
+  return { at, node, kind: 'drain', way: 'leave', deadlineMs: 20_000, backAfterMs };
 }
 
 interface Repeated {
@@ -281,6 +298,7 @@ const REPEATED: readonly Repeated[] = [
     everyMs: 18_000,
     make: (random) => ({
       kind: 'drain',
+      way: random() < 0.5 ? 'stop' : 'restart',
       deadlineMs: random() * 15_000,
       backAfterMs: 200 + mean(random, 4000),
     }),

@@ -41,6 +41,9 @@ export class RegisterChecker {
   /** By job, then birth: ids that clients choose may be born twice. */
   private readonly registers = new Map<JobId, Map<Birth, Register>>();
   private readonly promises = new Map<NodeId, Map<JobId, Epoch>>();
+  private readonly banned = new Set<NodeId>();
+  /** Decided alone in a pair and lost with the disk: the other may decide again. */
+  readonly takenAway = new Set<JobId>();
 
   constructor(
     world: WatchedWorld,
@@ -55,6 +58,10 @@ export class RegisterChecker {
   finalOf(job: JobId): FinalState | undefined {
     for (const { final } of this.registers.get(job)?.values() ?? []) if (final) return final;
     return undefined;
+  }
+
+  isBornTwice(job: JobId): boolean {
+    return (this.registers.get(job)?.size ?? 0) > 1;
   }
 
   /** Final states of all jobs. */
@@ -76,11 +83,18 @@ export class RegisterChecker {
   onCommit(node: SimNode, writes: readonly Write[]): void {
     for (const write of writes) {
       if (write.kind === 'record') this.onRecord(node, write);
-      else if (write.kind === 'marked' && write.lacking) {
-        const record = node.disk.tables.records.get(write.job);
-        if (record) this.onMarked(this.register(record.header));
-      }
+      else if (write.kind === 'promise') this.onPromised(node, write.job, write.epoch);
+      else if (write.kind === 'dropped') this.onPromised(node, write.job, write.promised);
+      else if (write.kind === 'marked' && write.lacking) this.recheck(write.job);
+      else if (write.kind === 'ban') this.onBanned(write.ban.node);
     }
+  }
+
+  /** What waited for its word may be decided without. */
+  private onBanned(node: NodeId): void {
+    if (this.banned.has(node)) return;
+    this.banned.add(node);
+    for (const job of this.registers.keys()) this.recheck(job);
   }
 
   private onRecord(node: SimNode, { header, job }: JobRecord): void {
@@ -88,12 +102,6 @@ export class RegisterChecker {
     this.checkValue(register, { header, job });
     this.checkPromise(node, header);
     if (job.state.tag === 'final') this.checkDecided(register, header, job.state.final);
-  }
-
-  /** Any of the values so far may have waited for it. */
-  private onMarked(register: Register): void {
-    for (const { header, job } of register.values.values())
-      if (job.state.tag === 'final') this.checkDecided(register, header, job.state.final);
   }
 
   private register({ job, birth }: RecordHeader): Register {
@@ -125,17 +133,29 @@ export class RegisterChecker {
       this.violate(`I3 ${register.job}: two lives write under epoch ${epochKey}`);
   }
 
-  private checkPromise(node: SimNode, header: RecordHeader): void {
-    const { job, promised, accepted } = header;
+  private checkPromise(node: SimNode, { job, promised, accepted }: RecordHeader): void {
+    const before = this.promises.get(node.id)?.get(job);
+    if (before && compareEpochs(accepted.epoch, before) < 0)
+      this.violate(`I4 ${node.id} took ${job} at ${epochText(accepted.epoch)} below its promise`);
+    this.onPromised(node, job, promised);
+  }
+
+  private onPromised(node: SimNode, job: JobId, promised: Epoch): void {
     const kept = this.promises.get(node.id) ?? new Map<JobId, Epoch>();
     this.promises.set(node.id, kept);
     const before = kept.get(job);
-    if (before && compareEpochs(accepted.epoch, before) < 0)
-      this.violate(`I4 ${node.id} took ${job} at ${epochText(accepted.epoch)} below its promise`);
-    const has = node.disk.tables.records.get(job)?.header.promised ?? promised;
-    if (before && compareEpochs(has, before) < 0)
+    const { records, promises } = node.disk.tables;
+    const has = records.get(job)?.header.promised ?? promises.get(job);
+    if (before && (!has || compareEpochs(has, before) < 0))
       this.violate(`I4 the promise of ${node.id} for ${job} fell`);
     if (!before || compareEpochs(promised, before) > 0) kept.set(job, promised);
+  }
+
+  /** What a disk holds now may be later than what is decided by it. */
+  private recheck(job: JobId): void {
+    for (const register of this.registers.get(job)?.values() ?? [])
+      for (const { header, job: body } of register.values.values())
+        if (body.state.tag === 'final') this.checkDecided(register, header, body.state.final);
   }
 
   // -------------------------------------------------------------- decisions
@@ -143,17 +163,6 @@ export class RegisterChecker {
   private checkDecided(register: Register, header: RecordHeader, final: FinalState): void {
     if (register.final && finalText(register.final) === finalText(final)) return;
     if (!this.isOnQuorum(header)) return;
-    // Decided alone in a pair, by a node that took it away for ever: a listed conflict.
-    const first = [...register.values.values()].find(
-      (value) =>
-        value.job.state.tag === 'final' &&
-        register.final &&
-        finalText(value.job.state.final) === finalText(register.final),
-    );
-    const wasTakenAway =
-      first?.header.rs.some((id) => this.world.nodes().get(id)?.isLost) &&
-      !this.isOnQuorum(first.header);
-    if (wasTakenAway) register.final = undefined;
     if (register.final)
       this.violate(
         `I2 ${register.job} was ${finalText(register.final)}, became ${finalText(final)}`,
@@ -165,34 +174,34 @@ export class RegisterChecker {
   }
 
   private isOnQuorum(header: RecordHeader): boolean {
-    const isForgotten = (id: NodeId): boolean =>
-      [...this.world.nodes().values()].some((node) => node.disk.tables.bans.has(id));
-    const hasQuorum = (
-      whole: readonly NodeId[],
-      set = whole.filter((id) => !isForgotten(id)),
-    ): boolean =>
-      set.filter((id) => this.hasValue(id, header)).length > set.length / 2 ||
-      this.isMarked(whole, header);
+    const hasQuorum = (set: readonly NodeId[]): boolean => {
+      const base = set.filter((id) => !this.banned.has(id));
+      const having = set.filter((id) => this.hasValue(id, header));
+      const isMajority = (of: readonly NodeId[]): boolean =>
+        having.filter((id) => of.includes(id)).length > of.length / 2;
+      return isMajority(set) || isMajority(base) || this.isAlone(set, having, header.job);
+    };
     return hasQuorum(header.rs) && (header.oldRs.length === 0 || hasQuorum(header.oldRs));
   }
 
-  /** Decided alone in a pair: the one that has it has noted that the other lacks it. */
-  private isMarked(set: readonly NodeId[], header: RecordHeader): boolean {
-    const [a, b] = set;
-    if (set.length !== 2 || !a || !b) return false;
-    const isBy = (id: NodeId, other: NodeId): boolean =>
-      this.hasValue(id, header) &&
-      this.world.nodes().get(id)?.disk.tables.notes.get(header.job)?.lacking === other;
-    return isBy(a, b) || isBy(b, a);
+  /** One of a pair has it and has marked that the other has not. */
+  private isAlone(set: readonly NodeId[], [only]: readonly NodeId[], job: JobId): boolean {
+    if (set.length !== 2 || only === undefined) return false;
+    const lacking = this.diskOf(only)?.tables.notes.get(job)?.lacking;
+    return lacking !== undefined && lacking !== only && set.includes(lacking);
   }
 
   /** This disk took that value; later versions of its epoch imply it. */
   private hasValue(id: NodeId, { job, birth, accepted }: RecordHeader): boolean {
-    const node = this.world.nodes().get(id);
-    const has = node?.disk.tables.records.get(job)?.header;
+    const has = this.diskOf(id)?.tables.records.get(job)?.header;
     if (!has || has.birth !== birth) return false;
     const isSameEpoch = compareEpochs(has.accepted.epoch, accepted.epoch) === 0;
     return isSameEpoch && has.accepted.version >= accepted.version;
+  }
+
+  private diskOf(id: NodeId): SimNode['disk'] | undefined {
+    const node = this.world.nodes().get(id);
+    return node?.isLost ? undefined : node?.disk;
   }
 
   // -------------------------------------------------------------- what is told
@@ -200,9 +209,13 @@ export class RegisterChecker {
   /** Says how many disks the client was promised. */
   onSubmitted(reply: Submitted): number {
     const { header } = reply.record;
-    const told = 'disks' in reply && typeof reply.disks === 'number' ? reply.disks : undefined;
-    const disks = told ?? Math.floor(header.rs.length / 2) + 1;
-    const holders = this.holders(header.job);
+    const { disks } = reply;
+    const lost = header.rs.filter((id) => this.diskOf(id) === undefined).length;
+    const holders = this.holders(header.job) + lost;
+    const wanted = reply.record.job.spec.replicas ?? 1;
+    const isFinal = reply.record.job.state.tag === 'final';
+    if (disks < wanted && !isFinal)
+      this.violate(`I5 ${header.job} wants ${wanted} disks, told are ${disks}`);
     if (holders < disks)
       this.violate(`I5 ${header.job} was accepted for ${disks} disks and is on ${holders}`);
     return disks;
@@ -214,6 +227,7 @@ export class RegisterChecker {
 
   onToldFinal(job: JobId, status: string): void {
     const final = this.finalOf(job);
+    if (this.isBornTwice(job)) return;
     if (final?.status !== status)
       this.violate(`I6 ${job} was told to be ${status}, decided is ${final?.status ?? 'nothing'}`);
   }
@@ -237,8 +251,15 @@ export class RegisterChecker {
 
   // -------------------------------------------------------------- disks, the end
 
-  onDiskLost(node: SimNode): void {
+  /** Names the jobs that this node of a pair decided alone: what it decided may be gone with it. */
+  onDiskLost(node: SimNode): JobId[] {
     this.promises.delete(node.id);
+    const notes = [...node.disk.tables.notes];
+    const taken = notes.flatMap(([job, { lacking }]) => (lacking === undefined ? [] : [job]));
+    for (const job of taken) this.takenAway.add(job);
+    for (const job of taken)
+      for (const register of this.registers.get(job)?.values() ?? []) register.final = undefined;
+    return taken;
   }
 
   /** Every copy of a decided job says what was decided, and none is left that says nothing. */

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { asBirth, asJobId, type JobId } from '../../src/base/ids.ts';
 import type { Reply } from '../../src/core/effects.ts';
+import type { Submission } from '../../src/core/inputs.ts';
 import type { FinalState, JobSpec } from '../../src/core/job.ts';
 import { Checker } from './checker.ts';
 import { EventQueue } from './event-queue.ts';
@@ -88,7 +89,7 @@ export class Scenario {
 
   submit(durationMs: number, spec: Partial<JobSpec> = {}, code = 0): JobId {
     const job = asJobId(`job-${++this.serial}`);
-    const submission = {
+    const submission: Submission = {
       job,
       birth: asBirth(`birth-${this.serial}`),
       spec: {
@@ -99,8 +100,8 @@ export class Scenario {
         timeoutMs: 600_000,
         priority: 5,
         needs: { labels: {}, capabilities: {} },
-        delivery: 'at_least_once' as const,
-        onIsolation: 'stop' as const,
+        delivery: 'at_least_once',
+        onIsolation: 'stop',
         ...spec,
       },
       contentHash: 'same',

@@ -10,7 +10,7 @@ import { type Random, randomBelow, seededRandom } from '../../src/base/random.ts
 import { Core } from '../../src/core/core.ts';
 import type { AttemptOrder, MeshEvent, Reply, Write } from '../../src/core/effects.ts';
 import type { NodeFacts } from '../../src/core/facts.ts';
-import type { Input } from '../../src/core/inputs.ts';
+import type { Input, Leaving } from '../../src/core/inputs.ts';
 import type { Message } from '../../src/core/messages.ts';
 import { attemptKey } from '../../src/core/record.ts';
 import { Driver } from '../../src/node/driver.ts';
@@ -65,7 +65,7 @@ export class SimNode {
   stoodStillAt = 0;
   /** Requests without an answer. */
   asked = 0;
-  private backAfterMs = 0;
+  private leaving: { readonly way: Leaving; readonly then: (node: SimNode) => void } | undefined;
   private mendedAt = Number.NEGATIVE_INFINITY;
   private frozenUntil = 0;
   private starvedUntil = 0;
@@ -224,16 +224,18 @@ export class SimNode {
     this.wellSince = this.options.events.now;
   }
 
-  drain(deadlineMs: number, backAfterMs: number): void {
-    this.backAfterMs = backAfterMs;
-    this.push({ kind: 'drain', way: 'stop', deadlineMs });
+  drain(deadlineMs: number, way: Leaving, then: (node: SimNode) => void): void {
+    if (!this.isUp) return;
+    this.leaving = { way, then };
+    this.push({ kind: 'drain', deadlineMs, way });
   }
 
-  /** Ends as a node does that was told to: nothing of it runs on. */
+  /** Ends as a node does that was told to: what runs goes on only if it is to be back at once. */
   private leave(): void {
+    const { leaving } = this;
     this.crash();
-    this.host.endAll();
-    this.restartAfter(this.backAfterMs);
+    if (leaving?.way !== 'restart') this.host.endAll();
+    leaving?.then(this);
   }
 
   /** Its machine is gone for ever. */

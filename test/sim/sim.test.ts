@@ -40,7 +40,7 @@ describe('the mesh in simulation', () => {
       fullDisk: 40,
       failingDisk: 20,
       loseDisk: 40,
-      oldDisk: 0,
+      oldDisk: 15,
       drain: 50,
     };
     for (const [kind, least] of Object.entries(kinds)) {

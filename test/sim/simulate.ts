@@ -4,9 +4,12 @@
  */
 import { asBirth, asJobId, type JobId } from '../../src/base/ids.ts';
 import type { JobSpec } from '../../src/core/job.ts';
+import { rendezvousOrder } from '../../src/core/placement.ts';
 import { compareEpochs, ownerOf } from '../../src/core/record.ts';
+import type { DiskCopy } from '../conformance/memory-store.ts';
 import { Checker } from './checker.ts';
 import { EventQueue } from './event-queue.ts';
+import type { Journal } from './journal.ts';
 import { Network } from './network.ts';
 import { type Fault, type JobPlan, type NodePlan, type Plan, planOf } from './plan.ts';
 import { SimNode } from './sim-node.ts';
@@ -30,13 +33,14 @@ const QUIET_MS = 60_000;
 /** A single slot may have had a long queue to work off: so much longer is waited, if need be. */
 const PATIENCE_MS = 900_000;
 const CHECK_EVERY_MS = 5000;
+const FORGET_AGAIN_MS = 5000;
 /** Nodes that take the place of lost ones. */
 const SECOND_LIFE = 100;
 
 export const simulate = (seed: number): Promise<RunResult> => runPlan(planOf(seed));
 
-export async function runPlan(plan: Plan): Promise<RunResult> {
-  const world = new World(plan);
+export async function runPlan(plan: Plan, journal?: Journal): Promise<RunResult> {
+  const world = new World(plan, journal);
   await world.run();
   return world.result();
 }
@@ -48,15 +52,18 @@ class World {
   private readonly checker: Checker;
   /** By their index in the plan, then those that came for lost ones. */
   private readonly nodes: SimNode[] = [];
+  private readonly journal: Journal | undefined;
   private submitted = 0;
 
-  constructor(plan: Plan) {
+  constructor(plan: Plan, journal: Journal | undefined) {
     this.plan = plan;
+    this.journal = journal;
     const { events, network } = this;
     this.checker = new Checker({
       nodes: () => network.nodes,
       now: () => events.now,
       network,
+      journal,
     });
     network.faults = plan.network;
     for (const [index, node] of plan.nodes.entries()) this.addNode(node, index, node.joinsAt);
@@ -118,17 +125,29 @@ class World {
   private submit(plan: JobPlan): void {
     const node = this.upNear(plan.via);
     if (!node) return;
-    // Keys of different nodes are different jobs here: their home is chosen above the core.
     const isKeyed = plan.key !== undefined;
-    const job = asJobId(isKeyed ? `key-${plan.key}-${node.index}` : `job-${++this.submitted}`);
+    const job = asJobId(isKeyed ? `key-${plan.key}` : `job-${++this.submitted}`);
     const birth = asBirth(`b${this.events.now}`);
     const submission = { job, birth, spec: this.specOf(plan), contentHash: 'same', isKeyed };
-    node.ask(
+    const home = isKeyed ? this.homeOf(job, node) : node;
+    home?.ask(
       (request) => ({ kind: 'submit', request, submission }),
       (reply) => this.checker.onReply(reply),
     );
     if (plan.cancelAfterMs !== undefined)
       this.events.after(plan.cancelAfterMs, () => this.cancel(job));
+  }
+
+  /** The first member in the key's order that the asked node holds for living. */
+  private homeOf(job: JobId, asked: SimNode): SimNode | undefined {
+    const alive =
+      asked
+        .view()
+        ?.peers()
+        .filter(({ state }) => state === 'alive') ?? [];
+    const members = [asked.id, ...alive.map(({ facts }) => facts.node)];
+    const [home] = rendezvousOrder(job, members);
+    return home === undefined ? undefined : this.network.nodes.get(home);
   }
 
   /** The client finds the owner, as the nodes do for it. */
@@ -157,8 +176,9 @@ class World {
       timeoutMs,
       priority,
       needs: { target, labels: {}, capabilities: {} },
-      delivery: 'at_least_once',
-      onIsolation: 'stop',
+      delivery: plan.delivery,
+      onIsolation: plan.onIsolation,
+      replicas: plan.replicas,
     };
   }
 
@@ -175,18 +195,20 @@ class World {
 
   private schedule(fault: Fault): void {
     const { events } = this;
-    let setBack = (): void => {};
+    let copy: DiskCopy | undefined;
     if (fault.kind === 'oldDisk')
       events.after(fault.copiedAt, () => {
-        setBack = this.nodes[fault.node]?.disk.copy() ?? setBack;
+        copy = this.nodes[fault.node]?.disk.copy();
       });
     events.after(fault.at, () => {
       const node = this.nodes[fault.node];
-      if (node && !node.isLost) this.apply(fault, node, setBack);
+      // After more restarts a disk that went back would pass for a later one.
+      if (node && !node.isLost && !node.isExpectingAnomalies) this.apply(fault, node, copy);
     });
   }
 
-  private apply(fault: Fault, node: SimNode, setBack: () => void): void {
+  private apply(fault: Fault, node: SimNode, copy: DiskCopy | undefined): void {
+    this.journal?.always(this.events.now, node, 'fault', fault);
     switch (fault.kind) {
       case 'crash':
         if (!node.isUp) return;
@@ -207,16 +229,28 @@ class World {
       case 'clockJump':
         return node.jumpClock(fault.ms);
       case 'drain':
-        return node.drain(fault.deadlineMs, fault.backAfterMs);
+        return node.drain(fault.deadlineMs, fault.way, () => this.onDrained(fault, node));
       case 'fullDisk':
       case 'failingDisk':
         return this.spoilDisk(fault, node);
       case 'loseDisk':
       case 'oldDisk':
-        return this.replace(fault, node, setBack);
+        return this.replace(fault, node, copy);
       default:
         return this.applyToNetwork(fault);
     }
+  }
+
+  /** Whoever leaves for good is started again for the jobs that are nowhere else. */
+  private onDrained(fault: Extract<Fault, { kind: 'drain' }>, node: SimNode): void {
+    const { checker, events } = this;
+    const { records } = node.disk.tables;
+    const isMissed = checker.openJobs().some((job) => {
+      const header = records.get(job)?.header;
+      return header !== undefined && [...header.rs, ...header.oldRs].includes(node.id);
+    });
+    if (fault.way === 'leave' && !isMissed) node.lose();
+    else node.restartAfter(events.now < this.plan.faultsEndAt ? fault.backAfterMs : 0);
   }
 
   private applyToNetwork(fault: Extract<Fault, { kind: 'partition' | 'linkDrop' }>): void {
@@ -240,18 +274,21 @@ class World {
     this.events.after(ms, () => node.mendDisk());
   }
 
-  /** A disk that went back is refused by its peers, so it is given up for an empty one as well. */
+  /**
+   * A disk that went back is refused by its peers, who know a later boot, so it is given up for an
+   * empty one as well. One that went back within a boot cannot be told.
+   */
   private replace(
     fault: Extract<Fault, { kind: 'loseDisk' | 'oldDisk' }>,
     node: SimNode,
-    setBack: () => void,
+    copy: DiskCopy | undefined,
   ): void {
     const { checker, events } = this;
     const plan = this.plan.nodes[fault.node];
     if (!plan) return;
-    if (fault.kind === 'oldDisk') {
+    if (copy && copy.boots < node.disk.boots) {
       node.crashHost();
-      setBack();
+      copy.setBack();
       checker.onDiskLost(node);
       node.isExpectingAnomalies = true;
       node.start();
@@ -259,6 +296,22 @@ class World {
     events.after(fault.backAfterMs, () => {
       if (!node.isLost) node.lose();
       this.addNode(plan, SECOND_LIFE + fault.node, events.now);
+      this.forget(node);
+    });
+  }
+
+  /** The operator says so to one node after the other, until one has heard of it. */
+  private forget(node: SimNode): void {
+    const asked = this.upNear(Math.floor(node.random() * this.nodes.length));
+    let isDone = false;
+    asked?.ask(
+      (request) => ({ kind: 'forget', request, node: node.id }),
+      (reply) => {
+        isDone = reply.kind === 'forgotten';
+      },
+    );
+    this.events.after(FORGET_AGAIN_MS, () => {
+      if (!isDone) this.forget(node);
     });
   }
 
@@ -272,17 +325,6 @@ class World {
       node.thaw();
       node.start();
     }
-    this.events.after(FORGET_AFTER_MS, () => this.forgetLost());
-  }
-
-  /** What an operator does about a machine that will not return; asked for until a node knows it. */
-  private forgetLost(): void {
-    for (const { id } of this.nodes.filter((node) => node.isLost))
-      for (const present of this.present())
-        present.ask(
-          (request) => ({ kind: 'forget', request, node: id }),
-          () => {},
-        );
   }
 
   result(): RunResult {
@@ -301,8 +343,6 @@ class World {
     };
   }
 }
-
-const FORGET_AFTER_MS = 15_000;
 
 const isFaultless = ({ faults, network }: Plan): boolean =>
   faults.length === 0 && network.loss === 0;
