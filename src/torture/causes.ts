@@ -6,12 +6,15 @@
  * other nodes were that its lease could not be renewed: two at the same time (each job has three
  * replicas at most, and its executor may be none of them), in a pair the other one. A single other
  * node, the job's owner included, is no cause. Two executions may live at the same time only when
- * the older one stood on a host that was frozen as a whole, since nothing on it could end it.
+ * the older one stood on a host that was frozen as a whole, since nothing on it could end it. One
+ * key may become two jobs only while the nodes do not agree on who is there.
  */
-import type { Execution, FaultRecord, History } from './history.ts';
+import type { Execution, FaultRecord, History, JobHistory } from './history.ts';
 
 /** What a fault set going may still start so long after it. */
 const AFTERMATH_MS = 1000;
+/** After joins and deaths. */
+const MEMBERS_DISAGREE_MS = 10_000;
 /** A lease has at least so much left whenever it is renewed in time. */
 const LEASE_LEFT_MS = 3000;
 
@@ -46,6 +49,16 @@ export function causeOfOverlap(
       isWithin(fault, older.start, newer.start),
   );
   return freeze && 'host-freeze of the older one';
+}
+
+/** Undefined: one key should not have become two jobs. */
+export function causeOfConflict(history: History, job: JobHistory): string | undefined {
+  const from = Math.min(...job.submits.map(({ at }) => at));
+  const to = Math.max(...job.submits.map(({ at, tookMs }) => at + tookMs));
+  const fault = history.faults.find(
+    (one) => one.from <= to && one.to + MEMBERS_DISAGREE_MS >= from,
+  );
+  return fault && `${fault.kind} of ${fault.nodes.join(', ')}`;
 }
 
 const isWithin = (fault: FaultRecord, from: number, to: number): boolean =>

@@ -54,7 +54,7 @@ export interface Submit {
 
 export interface Cancel {
   readonly node: string;
-  readonly at: number;
+  readonly answeredAt: number;
   readonly job: string;
   /** `ended`: 409, it had ended before. `undecided`: no answer, or one that says nothing was done. */
   readonly answer: 'cancelled' | 'cancelling' | 'ended' | 'undecided';

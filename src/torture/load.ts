@@ -152,14 +152,14 @@ export class Load {
   private async cancel(id: string, job: OpenJob): Promise<void> {
     for (let tries = 0; tries < CANCEL_TRIES; tries++) {
       const node = this.pick(this.random());
-      const at = this.parts.elapsed();
       const given =
         node &&
         (await this.ask(node, { request: 'cancel', job: id }, (client, signal) =>
           client.cancel(id, { signal }),
         ));
       const answer = toCancelAnswer(given);
-      if (node && given) job.cancels.push({ node: node.name, at, job: id, answer });
+      const answeredAt = this.parts.elapsed();
+      if (node && given) job.cancels.push({ node: node.name, answeredAt, job: id, answer });
       if (answer !== 'undecided' || !(await this.pause(RETRY_MS))) return;
     }
   }

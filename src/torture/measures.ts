@@ -26,7 +26,7 @@ export interface FaultEffect {
   readonly count: number;
   /** Executions that were alive on a faulty node when the fault began. */
   readonly ran: number;
-  /** Of these, how many went on to their end or were cancelled. */
+  /** Of these, how many came to their end all the same, and were not repeated. */
   readonly survived: number;
   /** From the fault to the next start of the same job, anywhere; undefined: none was needed. */
   readonly again: Times | undefined;
@@ -70,7 +70,7 @@ export function faultEffects(history: History): FaultEffect[] {
   return [...byKind].map(([kind, faults]) => {
     const hit = faults.flatMap((fault) => hitBy(history, fault));
     const again = hit.flatMap(({ fault, next }) => (next ? [next.start - fault.from] : []));
-    const survived = hit.filter(({ next, execution, fault }) => !next && execution.last > fault.to);
+    const survived = hit.filter(({ next, execution }) => !next && execution.exitCode !== undefined);
     return {
       kind,
       count: faults.length,

@@ -13,9 +13,8 @@ import { TortureNode } from './node.ts';
 import { commandOf, hasProcFolder, killAtOnce, type Mark, processesOf } from './processes.ts';
 import { removeStaleDisks, SmallDisk } from './small-disk.ts';
 
-const FOLDER_PREFIX = 'mesh-torture-';
-/** Short: the names of network devices have 15 letters at most. */
-const LAN_PREFIX = 'mt';
+/** Of folders and namespaces; the id of the process that made them follows. */
+const PREFIX = 'mesh-torture-';
 const LAN_DISCOVERY_PORT = 8080;
 const GONE_DEADLINE_MS = 10_000;
 const POLL_MS = 100;
@@ -42,7 +41,7 @@ export class TortureMesh {
 
   constructor(options: MeshOptions) {
     this.options = options;
-    this.run = `${FOLDER_PREFIX}${process.pid}`;
+    this.run = `${PREFIX}${process.pid}`;
     this.folder = join(tmpdir(), this.run);
     this.ledger = join(this.folder, 'ledger');
   }
@@ -54,7 +53,7 @@ export class TortureMesh {
       mkdirSync(folder, { mode: 0o700 });
     const names = Array.from({ length: this.options.nodes }, (_, i) => `node${i + 1}`);
     const { hasNamespaces, hasSmallDisk } = this.options;
-    if (hasNamespaces) this.lan = new Lan(`${LAN_PREFIX}${process.pid}`, names.length);
+    if (hasNamespaces) this.lan = new Lan(this.run, names.length);
     if (hasSmallDisk) this.disk = new SmallDisk(this.dataDirOf(names.at(-1) ?? ''));
     const discoveryPort = hasNamespaces ? LAN_DISCOVERY_PORT : await freeUdpPort();
     for (const [i, name] of names.entries()) {
@@ -173,9 +172,9 @@ function namesIn(folder: string): string[] {
 
 /** Of runs that were killed: their processes, namespaces, disks and folders. */
 async function removeRemains(): Promise<void> {
-  if (whyNoLan() === undefined) await removeStaleLans(LAN_PREFIX, isAlive);
+  if (whyNoLan() === undefined) await removeStaleLans(PREFIX, isAlive);
   for (const name of namesIn(tmpdir())) {
-    const maker = new RegExp(`^${FOLDER_PREFIX}(\\d+)$`).exec(name)?.[1];
+    const maker = new RegExp(`^${PREFIX}(\\d+)$`).exec(name)?.[1];
     const folder = join(tmpdir(), name);
     if (maker === undefined || isAlive(Number(maker)) || !isOwn(folder)) continue;
     await killAtOnce(() => processesOf({ run: name, folder }));

@@ -73,7 +73,8 @@ interface Lane {
   readonly rows: readonly (readonly Execution[])[];
 }
 
-function timelineOf(history: History, tookMs: number): string {
+function timelineOf(history: History, runMs: number): string {
+  const tookMs = Math.max(1, runMs);
   const seconds = tookMs / 1000;
   const width = Math.min(MAX_WIDTH, Math.max(MIN_WIDTH, seconds * PX_PER_SECOND));
   const x = (ms: number): number => Math.round((LABEL_WIDTH + (ms / tookMs) * width) * 10) / 10;

@@ -27,7 +27,8 @@ export interface RunFacts {
 
 export interface Counts {
   readonly acknowledged: number;
-  readonly refused: number;
+  /** Code of the problem → submits. */
+  readonly refused: Readonly<Record<string, number>>;
   readonly unanswered: number;
   readonly executions: number;
   readonly faults: number;
@@ -67,10 +68,11 @@ const CASES_SHOWN = 5;
 /** For a terminal, at most 100 columns but for what jobs and paths need. */
 export function reportLines(report: Report): string[] {
   const { run, counts, violations } = report;
-  const finals = Object.entries(counts.finals).map(([status, n]) => `${n} ${status}`);
+  const { finals, refused, unanswered } = counts;
   return [
-    `${counts.acknowledged} jobs acknowledged (${finals.join(', ') || 'none final'}), ${counts.executions} executions, ${counts.faults} faults.`,
-    `${counts.lost} lost, ${counts.secondOutcomes} with a second outcome, ${report.duplicates.length} repeated executions. ${counts.refused} submits refused, ${counts.unanswered} unanswered.`,
+    `${counts.acknowledged} jobs acknowledged (${countsText(finals) || 'ends not looked at'}), ${counts.executions} executions, ${counts.faults} faults.`,
+    `${counts.lost} lost, ${counts.secondOutcomes} with a second outcome, ${report.duplicates.length} repeated executions.`,
+    `Submits refused: ${countsText(refused) || 'none'}; unanswered: ${unanswered || 'none'}.`,
     '',
     ...table(
       ['', 'count', 'p50', 'p99', 'worst'],
@@ -121,16 +123,15 @@ function verdictLines({ verdict, violations, run }: Report): string[] {
 
 function countsOf(history: History, violations: readonly Violation[]): Omit<Counts, 'logErrors'> {
   const submits = history.jobs.flatMap((job) => job.submits);
-  const answered = (tag: string): number =>
-    submits.filter(({ answer }) => answer.tag === tag).length;
+  const refusals = submits.flatMap(({ answer }) => (answer.tag === 'refused' ? [answer.code] : []));
   const jobsOf = (name: CheckName): number => {
     const cases = violations.filter((one) => one.name === name).flatMap((one) => one.cases);
     return new Set(cases.map(({ job }) => job)).size;
   };
   return {
     acknowledged: acknowledgedJobs(history).size,
-    refused: answered('refused'),
-    unanswered: answered('unanswered'),
+    refused: countsBy(refusals),
+    unanswered: submits.filter(({ answer }) => answer.tag === 'unanswered').length,
     executions: history.executions.length,
     faults: history.faults.length,
     finals: finalsOf(history),
@@ -141,13 +142,19 @@ function countsOf(history: History, violations: readonly Violation[]): Omit<Coun
 
 /** Status → jobs, as the first node says. */
 function finalsOf({ end, nodes }: History): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const view of end?.views.get(nodes[0] ?? '')?.values() ?? []) {
-    if (view.tag !== 'final') continue;
-    counts[view.final.status] = (counts[view.final.status] ?? 0) + 1;
-  }
-  return counts;
+  const views = [...(end?.views.get(nodes[0] ?? '')?.values() ?? [])];
+  return countsBy(views.flatMap((view) => (view.tag === 'final' ? [view.final.status] : [])));
 }
+
+function countsBy(words: readonly string[]): Record<string, number> {
+  const groups = Map.groupBy(words, (word) => word);
+  return Object.fromEntries([...groups].map(([word, group]) => [word, group.length]));
+}
+
+const countsText = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([word, count]) => `${count} ${word}`)
+    .join(', ');
 
 export function timeText(ms: number): string {
   if (ms < 1000) return `${ms} ms`;
