@@ -18,7 +18,8 @@ CREATE INDEX `conflicts_by_age` ON `conflicts` (`found_ms`,`id`);--> statement-b
 CREATE TABLE `promises` (
 	`job_id` text PRIMARY KEY NOT NULL,
 	`counter` integer NOT NULL,
-	`node` text NOT NULL
+	`node` text NOT NULL,
+	`retired` integer DEFAULT 0 NOT NULL
 );
 --> statement-breakpoint
 DROP INDEX `jobs_by_status`;--> statement-breakpoint

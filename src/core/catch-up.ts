@@ -97,8 +97,9 @@ export class CatchUp {
     const { header } = record;
     const isOurs = ownerOf(header) === out.self;
     if (!replicasOf(header).includes(to)) {
+      const { birth, accepted: newest } = header;
       if (isOurs || kept.isSettled)
-        out.send(to, { kind: 'retire', job, epoch: header.accepted.epoch });
+        out.send(to, { kind: 'retire', job, epoch: newest.epoch, birth });
       return;
     }
     const isNewer = compareValues(header.accepted, accepted) > 0;

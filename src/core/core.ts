@@ -25,7 +25,7 @@ import type { Effect, Write } from './effects.ts';
 import { Execution } from './execution.ts';
 import type { Load, NodeFacts } from './facts.ts';
 import type { Input } from './inputs.ts';
-import { Intake } from './intake.ts';
+import { Intake, TOO_FEW } from './intake.ts';
 import { recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Member, MemberChange } from './member.ts';
@@ -430,5 +430,3 @@ export class Core {
     return [self, ...this.membership.listed()];
   }
 }
-
-const TOO_FEW = 'not enough nodes took it in time';

@@ -208,7 +208,7 @@ export class Execution {
     };
     this.attempts.delete(attemptKey(job, fence));
     const rs = [...new Set([...replicasOf(attempt.lease.sets), attempt.owner])];
-    this.outbox.add({ job, rs, outcome }, attempt.lease.until);
+    this.outbox.add({ job, rs, outcome }, attempt.lease.until, attempt.owner);
     out.event({ kind: 'attemptEnded', job, outcome });
   }
 
@@ -316,13 +316,12 @@ export class Execution {
   }
 
   private checkTimes(attempt: Attempt, mono: MonoMs): void {
+    // A machine that slept must not end its own node's attempts as it wakes, so not those.
+    const isBound =
+      !attempt.lease.isOwnQuorum(this.parts.out.self) &&
+      attempt.grant.spec.onIsolation !== 'continue';
     const isLeaseOver = mono >= attempt.lease.until - LEASE_GRACE_MS;
-    if (
-      isLeaseOver &&
-      attempt.phase === 'active' &&
-      !attempt.lease.isOwnQuorum(this.parts.out.self)
-    ) {
-      // A machine that slept must not end its own node's attempts as it wakes, so not those.
+    if (isBound && isLeaseOver && attempt.phase === 'active') {
       this.cutShort(attempt, mono);
     } else if (attempt.deadline !== undefined && mono >= attempt.deadline) {
       this.stop(attempt, { tag: 'timeout' }, this.parts.killGraceMs);
@@ -331,7 +330,7 @@ export class Execution {
 
   /** Also an attempt that is being ended already: its grace may be longer than its lease. */
   private cutShort(attempt: Attempt, mono: MonoMs): void {
-    if (attempt.isCutShort || attempt.grant.spec.onIsolation === 'continue') return;
+    if (attempt.isCutShort) return;
     attempt.isCutShort = true;
     attempt.stop ??= { tag: 'lost', reason: 'its lease ran out: the owner was not heard' };
     const { job, fence } = attempt.grant;
@@ -409,7 +408,7 @@ export class Execution {
         ...NOTHING_SEEN(out.now.wall),
       };
       const rs = replicasOf(row.grant);
-      this.outbox.add({ job: row.job, rs, outcome }, leaseUntil);
+      this.outbox.add({ job: row.job, rs, outcome }, leaseUntil, undefined);
     }
     for (const { job, fence } of living.values())
       out.emit({ kind: 'stop', job, fence, graceMs: 0 });

@@ -118,12 +118,19 @@ export interface StoredState {
   /** Those that are not final, or final and not known to be decided; owned or only kept. */
   readonly records: readonly StoredRecord[];
   /** Promises for jobs of which no value is here. */
-  readonly promises: readonly { readonly job: JobId; readonly epoch: Epoch }[];
+  readonly promises: readonly StoredPromise[];
   readonly bans: readonly Ban[];
   /** Fences used up here, with or without outcome. */
   readonly started: readonly StartedRow[];
   /** Outcomes that no owner has acknowledged. */
   readonly outbox: readonly OutboxRow[];
+}
+
+export interface StoredPromise {
+  readonly job: JobId;
+  readonly epoch: Epoch;
+  /** The record was here, and moved away. */
+  readonly isRetired: boolean;
 }
 
 export interface StoredRecord extends JobRecord {

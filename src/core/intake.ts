@@ -43,6 +43,10 @@ export class Intake {
         if (this.isTaking(request)) this.parts.records.births.begin(request, submission);
       } else if (known.job.contentHash !== submission.contentHash) {
         this.parts.out.reply(request, { kind: 'keyConflict', job: submission.job });
+      } else if (isTooFew(known)) {
+        const { rs } = known.header;
+        const wanted = submission.spec.replicas ?? rs.length;
+        this.parts.out.reply(request, { kind: 'fewReplicas', wanted, disks: rs.length });
       } else if (!this.parts.ownership.awaitSubmit(submission.job, request)) {
         const disks = known.header.rs.length;
         this.parts.out.reply(request, { kind: 'submitted', record: known, isRepeat: true, disks });
@@ -157,3 +161,10 @@ export class Intake {
     else this.parts.out.reply(request, { kind: 'alreadyFinal', job, status });
   }
 }
+
+/** The reason of a job that was cancelled because too few disks took it. */
+export const TOO_FEW = 'not enough nodes took it in time';
+
+/** A second submit of its key is refused like the first. */
+const isTooFew = ({ job: { state } }: JobRecord): boolean =>
+  state.tag === 'final' && state.final.reason === TOO_FEW;

@@ -48,7 +48,8 @@ export class Leases {
     for (const [ref, kept] of asked) {
       const { job, fence } = ref;
       const isOfEarlierLife = ref.epoch.node === this.out.self && !this.isOwned(job);
-      const verdict = isOfEarlierLife ? 'silent' : judge(kept, ref);
+      const judged = judge(kept, ref);
+      const verdict = isOfEarlierLife && judged === 'yes' ? 'silent' : judged;
       const header = kept.record?.header;
       if (verdict === 'no') revoked.push({ job, fence });
       else if (verdict === 'yes' && header && setsHash(header) !== ref.sets) {

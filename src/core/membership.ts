@@ -82,6 +82,11 @@ export class Membership {
     return node === this.out.self ? 'alive' : this.members.get(node)?.state;
   }
 
+  /** Also those that are shown to nobody any more. */
+  known(): Member[] {
+    return [...this.members.values()];
+  }
+
   /** Everybody but those who left and those dead for longer than the peer timeout. */
   listed(): Member[] {
     return [...this.members.values()].filter((member) => !this.isGone(member));
@@ -219,8 +224,8 @@ export class Membership {
         this.noteLoad(from, message.load);
         return;
       case 'pong':
-        if (message.marks === 0 && message.serial === member.pinged.serial)
-          member.cleanPingAt = member.pinged.at;
+        if (message.marks > 0) member.cleanPingAt = asMono(Number.NEGATIVE_INFINITY);
+        else if (message.serial === member.pinged.serial) member.cleanPingAt = member.pinged.at;
         this.noteLoad(from, message.load);
         return;
       case 'probe':

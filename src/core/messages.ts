@@ -161,7 +161,13 @@ export type RegisterMessage =
       readonly isEverywhere: boolean;
     }
   /** Owner → a node that is not in the job's sets any more: drop the record. */
-  | { readonly kind: 'retire'; readonly job: JobId; readonly epoch: Epoch }
+  | {
+      readonly kind: 'retire';
+      readonly job: JobId;
+      readonly epoch: Epoch;
+      /** Only a record of this birth; undefined: whichever. */
+      readonly birth?: Birth | undefined;
+    }
   /** Replica → a node that is back: what I keep of the jobs you led. At most 1,000. */
   | { readonly kind: 'holding'; readonly held: readonly Held[] }
   /** Owner → replica: I go, take it over now. */

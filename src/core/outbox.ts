@@ -53,15 +53,20 @@ export class Outbox {
     return false;
   }
 
-  /** Written with this turn, told after its commit. */
-  add(row: OutboxRow, leaseUntil: MonoMs): void {
+  /**
+   * Written with this turn, told after its commit: at first only to the owner, who passes it on to
+   * the other replicas with the final state; to all of them should that one not answer.
+   * @param owner undefined: unknown
+   */
+  add(row: OutboxRow, leaseUntil: MonoMs, owner: NodeId | undefined): void {
     this.out.persist({ kind: 'outcome', ...row });
-    this.tell(attemptKey(row.job, row.outcome.fence), {
-      row,
-      leaseUntil,
-      sentAt: this.out.now.mono,
-      goneFrom: new Set(),
-    });
+    const key = attemptKey(row.job, row.outcome.fence);
+    const entry: Entry = { row, leaseUntil, sentAt: this.out.now.mono, goneFrom: new Set() };
+    if (owner === undefined) this.tell(key, entry);
+    else {
+      this.entries.set(key, entry);
+      this.tellTo(owner, entry);
+    }
   }
 
   /** Was on disk already. */

@@ -108,7 +108,7 @@ export class Records {
     this.replicaSets = new ReplicaSets({
       out,
       ownership,
-      members: () => membership().listed(),
+      members: () => membership().known(),
       member,
       isBanned,
     });
@@ -199,11 +199,11 @@ export class Records {
   /** Its replicas drop it too: the other birth is the job. */
   private giveWay(own: JobRecord): void {
     const { out, parts } = this;
-    const { job, accepted } = own.header;
+    const { job, birth, accepted } = own.header;
     parts.onGivingWay(job);
     parts.ownership().depose(job);
     for (const node of replicasOf(own.header))
-      if (node !== out.self) out.send(node, { kind: 'retire', job, epoch: accepted.epoch });
+      if (node !== out.self) out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
     this.replicas.drop(job);
     const conflict = conflictOfBirth(own, out.now.wall);
     if (!conflict) return;

@@ -300,8 +300,16 @@ export class Register {
       this.noteVoted(node, job);
       return;
     }
-    this.noteLagging(node, job, this.parts.out.now.mono);
     const { out } = this.parts;
+    const { header } = tally.newest;
+    if (!replicasOf(header).includes(node)) {
+      this.noteVoted(node, job);
+      const { birth, accepted } = header;
+      if (header.oldRs.length === 0)
+        out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
+      return;
+    }
+    this.noteLagging(node, job, out.now.mono);
     // While the own disk takes no writes the first telling waits for it too.
     if ((tally.votes.get(out.self) ?? 0) < tally.newest.header.accepted.version) return;
     out.send(node, { kind: 'accept', record: tally.newest });

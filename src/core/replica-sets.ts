@@ -156,9 +156,10 @@ export class ReplicaSets {
     this.moving.add(owned);
     ownership.proposeSets(owned, { rs, oldRs: [] }, () => {
       this.moving.delete(owned);
-      const { epoch } = owned.record.header.accepted;
+      const { birth, accepted } = owned.record.header;
       const left = replicasOf({ rs, oldRs }).filter((node) => !rs.includes(node));
-      for (const node of left) out.send(node, { kind: 'retire', job, epoch });
+      for (const node of left)
+        out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
     });
   }
 

@@ -28,6 +28,8 @@ export interface Kept {
   yesAt: MonoMs | undefined;
   /** The promise was made for its own sake, and is to be kept without a value too. */
   readonly isPromised: boolean;
+  /** Its record moved away from here: it has no say until a value names it again. */
+  isRetired: boolean;
   /** Its final state is decided: nothing is to be done about it any more. */
   isSettled: boolean;
 }
@@ -88,10 +90,10 @@ export class Replicas {
     const yesAt = this.parts.out.now.mono;
     for (const record of state.records) {
       const { promised } = record.header;
-      this.put(record.header.job, { record, promised, yesAt, isSettled: false, isPromised: true });
+      this.put(record.header.job, { ...NOTHING, record, promised, yesAt, isPromised: true });
     }
-    for (const { job, epoch } of state.promises)
-      this.put(job, { ...NOTHING, promised: epoch, yesAt, isPromised: true });
+    for (const { job, epoch, isRetired } of state.promises)
+      this.put(job, { ...NOTHING, promised: epoch, yesAt, isPromised: true, isRetired });
   }
 
   /** Runs `act` with what is kept, from memory or, after a turn, from disk. */
@@ -178,6 +180,7 @@ export class Replicas {
     const { job, birth, accepted } = record.header;
     this.with(job, (kept) => {
       const has = kept?.record?.header;
+      if (kept?.isRetired && !replicasOf(record.header).includes(this.parts.out.self)) return;
       if (kept && has && has.birth !== birth) this.refuse(from, job, accepted.epoch, kept);
       else if (kept && compareEpochs(accepted.epoch, kept.promised) < 0)
         this.refuse(from, job, accepted.epoch, kept);
@@ -207,7 +210,7 @@ export class Replicas {
     const newest = header.promised === record.header.promised ? record : { ...record, header };
     const isAlone = replicasOf(header).length === 1 && ownerOf(header) === this.parts.out.self;
     const isSettled = isAlone && record.job.state.tag === 'final';
-    const change = { record: newest, promised: accepted.epoch, isSettled };
+    const change = { record: newest, promised: accepted.epoch, isSettled, isRetired: false };
     if (this.kept.has(job)) this.change(job, kept, change);
     else this.put(job, Object.assign(kept, change));
     kept.yesAt = this.parts.out.now.mono;
@@ -216,11 +219,19 @@ export class Replicas {
 
   // -------------------------------------------------------------- promises
 
+  /**
+   * A retired node stays silent: its "nothing here" would count like that of one that never had a
+   * value, and help a candidate of the old sets to lead with what was before the move. An epoch
+   * that has a value was used, perhaps by a life whose disk was set back since.
+   */
   onPrepare(from: NodeId, { job, epoch, ifAbsent }: Of<'prepare'>): void {
     this.with(job, (kept) => {
-      const isTaken = ifAbsent && kept?.record !== undefined;
+      if (kept?.isRetired) return;
+      const has = kept?.record?.header.accepted.epoch;
+      const isTaken = ifAbsent && has !== undefined;
+      const isUsed = has !== undefined && compareEpochs(epoch, has) === 0;
       const order = kept ? compareEpochs(epoch, kept.promised) : 1;
-      if (kept && (isTaken || order < 0)) this.refuse(from, job, epoch, kept);
+      if (kept && (isTaken || isUsed || order < 0)) this.refuse(from, job, epoch, kept);
       else this.promise(from, job, epoch, kept, order > 0);
     });
   }
@@ -272,12 +283,14 @@ export class Replicas {
   }
 
   /**
-   * The promise stays when the record goes: an owner of old, that has not heard of the move, must
-   * not find a node here that has forgotten what it promised.
+   * The promise stays when the record goes, and that it went: neither an owner nor a candidate of
+   * the sets of before may find a node here that seems never to have had it.
    */
   onRetire(message: Of<'retire'>): void {
     const kept = this.kept.get(message.job);
     if (!kept || compareEpochs(kept.promised, message.epoch) > 0) return;
+    const birth = kept.record?.header.birth;
+    if (birth !== undefined && message.birth !== undefined && birth !== message.birth) return;
     this.change(message.job, kept, { promised: message.epoch });
     this.drop(message.job);
   }
@@ -293,7 +306,7 @@ export class Replicas {
   drop(job: JobId): void {
     const kept = this.kept.get(job);
     if (!kept) return;
-    this.change(job, kept, { record: undefined, isSettled: false });
+    this.change(job, kept, { record: undefined, isSettled: false, isRetired: true });
     this.dropping.add(job);
     this.parts.out.persist({ kind: 'dropped', job, promised: kept.promised });
   }
@@ -310,7 +323,13 @@ export class Replicas {
   }
 }
 
-const NOTHING = { record: undefined, yesAt: undefined, isSettled: false, isPromised: false };
+const NOTHING = {
+  record: undefined,
+  yesAt: undefined,
+  isSettled: false,
+  isPromised: false,
+  isRetired: false,
+};
 
 type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;
 

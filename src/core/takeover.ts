@@ -63,6 +63,8 @@ interface Promised {
 interface Candidacy {
   readonly epoch: Epoch;
   readonly promises: Map<NodeId, Promised>;
+  /** Since the last time that all were. */
+  readonly asked: Set<NodeId>;
   /** Refused: it stands again at `askAt`. */
   readonly isBeaten: boolean;
   askAt: MonoMs;
@@ -180,7 +182,10 @@ export class Takeover {
       if (!kept?.record || this.candidacies.has(job)) return;
       const isMember = replicasOf(kept.record.header).includes(from);
       if (!kept.isSettled && leaderOf(kept) === from) this.stand(job);
-      else if (!isMember) this.parts.out.send(from, { kind: 'retire', job, epoch });
+      else if (!isMember) {
+        const { birth } = kept.record.header;
+        this.parts.out.send(from, { kind: 'retire', job, epoch, birth });
+      }
     });
   }
 
@@ -193,6 +198,7 @@ export class Takeover {
     const candidacy: Candidacy = {
       epoch: { counter, node: out.self },
       promises: new Map(),
+      asked: new Set(),
       isBeaten: false,
       askAt: afterMono(out.now.mono, REPEAT_MS),
     };
@@ -207,7 +213,8 @@ export class Takeover {
       if (promised.record) for (const node of replicasOf(promised.record.header)) asked.add(node);
     }
     for (const node of asked) {
-      if (promises.has(node) || this.parts.isBanned(node)) continue;
+      if (candidacy.asked.has(node) || promises.has(node) || this.parts.isBanned(node)) continue;
+      candidacy.asked.add(node);
       this.parts.out.send(node, { kind: 'prepare', job, epoch, ifAbsent: false });
     }
   }
@@ -230,6 +237,7 @@ export class Takeover {
       return;
     }
     candidacy.askAt = afterMono(out.now.mono, REPEAT_MS);
+    candidacy.asked.clear();
     this.ask(job, candidacy, kept.record);
     this.count(job, candidacy);
   }
@@ -265,7 +273,8 @@ export class Takeover {
     const askAt = afterMono(out.now.mono, BACKOFF_MS + randomBelow(out.random, BACKOFF_MS));
     const known = this.candidacies.get(job);
     const epoch = known?.epoch ?? { counter: 0, node: out.self };
-    this.candidacies.set(job, { epoch, promises: new Map(), isBeaten: true, askAt });
+    const asked = new Set<NodeId>();
+    this.candidacies.set(job, { epoch, promises: new Map(), asked, isBeaten: true, askAt });
   }
 
   private count(job: JobId, candidacy: Candidacy): void {

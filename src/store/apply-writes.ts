@@ -79,7 +79,7 @@ function noteOfRecord(statements: Statements, write: RecordNote): void {
       const { counter, node } = write.epoch;
       if (statements.raisePromise({ jobId, counter, node }) > 0) return;
       if (statements.hasJob.get({ jobId })) return;
-      statements.upsertPromise({ jobId, counter, node });
+      statements.upsertPromise({ jobId, counter, node, retired: 0 });
       return;
     }
     case 'settled':
@@ -94,6 +94,7 @@ function noteOfRecord(statements: Statements, write: RecordNote): void {
         jobId,
         counter: write.promised.counter,
         node: write.promised.node,
+        retired: 1,
       });
   }
 }

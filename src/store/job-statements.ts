@@ -97,7 +97,7 @@ export function promiseStatements(queries: Queries, write: ToWriter) {
         .onConflictDoUpdate({
           target: promises.jobId,
           set: excluded(promises, ['jobId']),
-          setWhere: sql`(excluded.counter, excluded.node) > (${promises.counter}, ${promises.node})`,
+          setWhere: sql`(excluded.counter, excluded.node) >= (${promises.counter}, ${promises.node})`,
         }),
     ),
     readPromise: queries.select().from(promises).where(isOfJob).prepare(),

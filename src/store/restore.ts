@@ -78,7 +78,7 @@ function restorePromises(
   return statements.allPromises.all().flatMap((row) => {
     const job = parseJobId(row.jobId);
     const epoch = parseEpoch(row.counter, row.node);
-    if (job && epoch) return [{ job, epoch }];
+    if (job && epoch) return [{ job, epoch, isRetired: row.retired === 1 }];
     quarantined.push({ table: 'promises', job: row.jobId, reason: 'no promise' });
     return [];
   });

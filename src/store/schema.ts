@@ -108,6 +108,8 @@ export const promises = sqliteTable('promises', {
   jobId: text('job_id').primaryKey(),
   counter: integer('counter').notNull(),
   node: text('node').notNull(),
+  /** 1: the record was here, and moved away. */
+  retired: integer('retired').notNull().default(0),
 });
 
 /** Nodes that are never let in again. */

@@ -49,8 +49,9 @@ export function toRegisterMessage(message: RegisterMessage): Wire {
       return { settled: { ...toJobEpoch(message), version, isEverywhere } };
     }
     case 'retire':
+      return { retire: { ...toJobEpoch(message), birth: message.birth ?? null } };
     case 'handOver':
-      return { [message.kind]: toJobEpoch(message) };
+      return { handOver: toJobEpoch(message) };
     case 'holding':
       return { holding: { held: message.held.map(toHeld) } };
     case 'bans':
@@ -87,9 +88,13 @@ export function fromRegisterMessage(wire: Wire): RegisterMessage {
       const value = { ...parseJobEpoch(job), version: field.count(version) };
       return { kind: 'settled', ...value, isEverywhere: isEverywhere === true };
     }
-    case 'retire':
+    case 'retire': {
+      const { birth, ...job } = field.required(wire.retire);
+      const known = typeof birth === 'string' ? { birth: field.birth(birth) } : {};
+      return { kind: 'retire', ...parseJobEpoch(job), ...known };
+    }
     case 'handOver':
-      return { kind: wire.kind, ...parseJobEpoch(field.required(wire[wire.kind])) };
+      return { kind: 'handOver', ...parseJobEpoch(field.required(wire.handOver)) };
     case 'holding':
       return { kind: 'holding', held: field.list(wire.holding?.held, MAX_LIST_ENTRIES, fromHeld) };
     case 'bans':

@@ -9,7 +9,13 @@ import type { WallMs } from '../../src/base/instant.ts';
 import type { Random } from '../../src/base/random.ts';
 import type { RecordQuery } from '../../src/core/calls.ts';
 import type { Conflict, Write } from '../../src/core/effects.ts';
-import type { OutboxRow, StartedRow, StoredRecord, StoredState } from '../../src/core/inputs.ts';
+import type {
+  OutboxRow,
+  StartedRow,
+  StoredPromise,
+  StoredRecord,
+  StoredState,
+} from '../../src/core/inputs.ts';
 import { recordedStatus } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import {
@@ -37,7 +43,7 @@ interface Tables {
   /** None for a record that has nothing but its value. */
   readonly notes: Map<JobId, RecordNotes>;
   /** Only of jobs that have no record. */
-  readonly promises: Map<JobId, Epoch>;
+  readonly promises: Map<JobId, StoredPromise>;
   readonly bans: Map<NodeId, Ban>;
   /** By serial number, from the oldest on. */
   readonly conflicts: Map<number, Conflict>;
@@ -110,7 +116,7 @@ class MemoryStore implements Store {
     const { records, promises, bans, started, outbox } = this.disk.tables;
     return {
       records: [...records.values()].flatMap((record) => this.toRestore(record)),
-      promises: [...promises].map(([job, epoch]) => ({ job, epoch })),
+      promises: [...promises.values()],
       bans: [...bans.values()],
       started: [...started.values()],
       outbox: [...outbox.values()],
@@ -260,7 +266,7 @@ class MemoryStore implements Store {
   private applyRecord({ header, job, isSettled }: Of<'record'>, undo: Undo): void {
     const { records, notes, promises } = this.disk.tables;
     const held = records.get(header.job)?.header;
-    const promised = held?.promised ?? promises.get(header.job);
+    const promised = held?.promised ?? promises.get(header.job)?.epoch;
     const isBelow = promised && compareEpochs(header.accepted.epoch, promised) < 0;
     const isOther = held && held.birth !== header.birth;
     if (isBelow || isOther || (held && compareValues(header.accepted, held.accepted) < 0)) return;
@@ -281,9 +287,9 @@ class MemoryStore implements Store {
     const known = this.notesOf(job);
     switch (write.kind) {
       case 'promise': {
-        const promised = record?.header.promised ?? promises.get(job);
+        const promised = record?.header.promised ?? promises.get(job)?.epoch;
         if (promised && compareEpochs(write.epoch, promised) <= 0) return;
-        if (!record) setRow(promises, job, write.epoch, undo);
+        if (!record) setRow(promises, job, { job, epoch: write.epoch, isRetired: false }, undo);
         else {
           const header = { ...record.header, promised: write.epoch };
           setRow(records, job, { header, job: record.job }, undo);
@@ -302,7 +308,7 @@ class MemoryStore implements Store {
       case 'dropped':
         setRow(records, job, undefined, undo);
         setRow(notes, job, undefined, undo);
-        setRow(promises, job, write.promised, undo);
+        setRow(promises, job, { job, epoch: write.promised, isRetired: true }, undo);
     }
   }
 }

@@ -145,7 +145,7 @@ export class RegisterChecker {
     this.promises.set(node.id, kept);
     const before = kept.get(job);
     const { records, promises } = node.disk.tables;
-    const has = records.get(job)?.header.promised ?? promises.get(job);
+    const has = records.get(job)?.header.promised ?? promises.get(job)?.epoch;
     if (before && (!has || compareEpochs(has, before) < 0))
       this.violate(`I4 the promise of ${node.id} for ${job} fell`);
     if (!before || compareEpochs(promised, before) > 0) kept.set(job, promised);
