@@ -232,6 +232,7 @@ export const MESSAGES: readonly Message[] = [
   { kind: 'settled', job: JOB, epoch: EPOCH, version: 3, isEverywhere: true },
   { kind: 'settled', job: JOB, epoch: EPOCH, version: 3, isEverywhere: false },
   { kind: 'retire', job: JOB, epoch: EPOCH },
+  { kind: 'retire', job: JOB, epoch: EPOCH, birth: HEADER.birth },
   { kind: 'holding', held: [{ job: JOB, accepted: { epoch: EPOCH, version: 3 } }] },
   { kind: 'handOver', job: JOB, epoch: EPOCH },
   { kind: 'clash', record: RECORD },

@@ -65,6 +65,7 @@ describe('untrusted bytes', () => {
     'a promise with half a record': {
       promise: { jobId: 'job-7', epoch, record: { header: toHeader(HEADER) } },
     },
+    'a retirement of no birth': { retire: { jobId: 'job-7', epoch, birth: '' } },
     'a refusal without a promise': { refused: { jobId: 'job-7', epoch } },
     'an empty birth': { refused: { jobId: 'job-7', epoch, promised: epoch, birth: '' } },
     'a version beyond what can be counted': {
