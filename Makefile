@@ -27,7 +27,7 @@ SEEDS ?= 200
 FROM ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench sim format clean setup
+.PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench sim mutants format clean setup
 
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
@@ -69,6 +69,9 @@ gen: node_modules/.installed ## Generate protobuf code and SQL migrations
 
 sim: setup ## Simulation: SEEDS=200 seeds of faults, FROM=1 on, against the whole mesh
 	@node --import tsx test/sim/main.ts --seeds $(SEEDS) --from $(FROM)
+
+mutants: setup ## Break one rule of the core after the other: does the simulation notice?
+	@npm run -s mutants
 
 bench: dist/mesh ## Measure this machine
 	@node --import tsx test/bench/main.ts

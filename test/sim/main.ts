@@ -24,6 +24,10 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     /** Only whether something breaks, and where first. */
     first: { type: 'boolean', default: false },
+    /** All that break, as they are. */
+    plain: { type: 'boolean', default: false },
+    /** Seeds to leave out. */
+    skip: { type: 'string', default: '' },
     scenario: { type: 'string' },
     /** Prints what happens to this job. */
     job: { type: 'string' },
@@ -53,7 +57,10 @@ const failed: RunResult[] = [];
 const startedAt = performance.now();
 
 if (values.scenario === undefined) {
-  for (let seed = from; seed < from + seeds && failed.length < MAX_FAILED; seed++) {
+  const skipped = new Set(values.skip.split(',').map(Number));
+  const mostFailed = values.plain ? seeds : MAX_FAILED;
+  for (let seed = from; seed < from + seeds && failed.length < mostFailed; seed++) {
+    if (skipped.has(seed)) continue;
     await run(planOf(seed), `make sim SEEDS=1 FROM=${seed}`);
     if (values.first && failed.length > 0) break;
   }
@@ -70,7 +77,8 @@ async function run(plan: Plan, again: string): Promise<void> {
   if (result.violations.length === 0) return;
   failed.push(result);
   say(`seed ${plan.seed}: ${result.violations.join('; ')}\n  at ${commit()}; again: ${again}`);
-  if (values.first || values.scenario !== undefined || failed.length > MAX_SHRUNK) return;
+  if (values.first || values.plain || values.scenario !== undefined || failed.length > MAX_SHRUNK)
+    return;
   const small = await shrink(plan, SHRINK_RUNS);
   const file = join(tmpdir(), `scenario-${plan.seed}.json`);
   writeFileSync(file, `${JSON.stringify(small, undefined, 1)}\n`);

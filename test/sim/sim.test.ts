@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { MUTANTS } from './mutants/mutants.ts';
 import { type FaultKind, planOf } from './plan.ts';
 import { simulate } from './simulate.ts';
 
@@ -39,7 +41,7 @@ describe('the mesh in simulation', () => {
       linkDrop: 60,
       fullDisk: 40,
       failingDisk: 20,
-      loseDisk: 40,
+      loseDisk: 20,
       oldDisk: 15,
       drain: 50,
     };
@@ -52,4 +54,13 @@ describe('the mesh in simulation', () => {
     for (const size of [1, 2, 3, 5, 9])
       assert.ok(plans.filter(({ nodes }) => nodes.length === size).length >= 20, `${size} nodes`);
   });
+});
+
+describe('the mutants of the core', () => {
+  for (const { name, file, from } of MUTANTS) {
+    test(`have their place in the source: ${name}`, () => {
+      const source = readFileSync(new URL(`../../src/core/${file}`, import.meta.url), 'utf8');
+      assert.equal(source.split(from).length, 2);
+    });
+  }
 });
