@@ -379,14 +379,15 @@ export class CoreBench {
     options: { job?: string; key?: string; hash?: string } = {},
   ): { job: JobId; request: string } {
     const serial = ++this.serial;
-    const job = asJobId(options.key ?? options.job ?? `job-${serial}`);
+    const mark = this.node === SELF ? `${serial}` : `${this.node.slice(5, 6)}${serial}`;
+    const job = asJobId(options.key ?? options.job ?? `job-${mark}`);
     const request = `r${serial}`;
     this.put({
       kind: 'submit',
       request: asRequestId(request),
       submission: {
         job,
-        birth: asBirth(`birth-${serial}`),
+        birth: asBirth(`birth-${mark}`),
         spec: { ...SPEC, ...spec },
         contentHash: options.hash ?? 'content',
         isKeyed: options.key !== undefined,
@@ -410,6 +411,16 @@ export class CoreBench {
 
   record(job: JobId): JobRecord {
     return this.records.get(job) ?? assert.fail(`${job} is not on disk`);
+  }
+
+  /** Its disk knows that the final state is decided. */
+  isSettled(job: JobId): boolean {
+    return (this.disk.tables.notes.get(job)?.settled ?? 0) > 0;
+  }
+
+  /** Whom its disk knows to lack what it decided alone. */
+  lackingOf(job: JobId): NodeId | undefined {
+    return this.disk.tables.notes.get(job)?.lacking;
   }
 
   /** Of the job on disk. */

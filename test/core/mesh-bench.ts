@@ -39,6 +39,7 @@ export class MeshBench {
   /** Messages that are lost although the link stands. */
   isLost: (letter: Letter) => boolean = () => false;
   monoMs = 1_000_000;
+  private readonly usual: Partial<NodeFacts>;
   private readonly benches = new Map<NodeId, CoreBench>();
   private readonly disks = new Map<NodeId, MemoryDisk>();
   private readonly facts = new Map<NodeId, Partial<NodeFacts>>();
@@ -47,9 +48,10 @@ export class MeshBench {
   private readonly frozen = new Set<NodeId>();
   private letters: Letter[] = [];
 
-  /** Starts nodes, each with the same facts, all linked. */
+  /** @param facts of these nodes and of all that start later, if nothing else is said */
   constructor(nodes: readonly NodeId[], facts: Partial<NodeFacts> = {}) {
-    for (const node of nodes) this.start(node, facts);
+    this.usual = facts;
+    for (const node of nodes) this.start(node);
     this.advance(TICK_MS);
   }
 
@@ -66,7 +68,7 @@ export class MeshBench {
   /** @param survivors attempts of the earlier life that its supervisor still has */
   start(
     node: NodeId,
-    facts = this.facts.get(node) ?? {},
+    facts = this.facts.get(node) ?? this.usual,
     survivors: readonly Survivor[] = [],
   ): void {
     const disk = this.disks.get(node) ?? new MemoryDisk();

@@ -21,7 +21,8 @@ export class PeerReplica {
 
   constructor(node: NodeId, boot: BootId, now: Now) {
     this.out = new Outgoing({ node, boot, random: seededRandom(1), now });
-    this.replicas = new Replicas({ out: this.out, onDeposed: () => {} });
+    const parts = { out: this.out, onDeposed: () => {}, onForeign: () => {} };
+    this.replicas = new Replicas(parts);
   }
 
   get(job: JobId): Kept | undefined {

@@ -24,6 +24,7 @@ interface Asked {
 
 const decided = ({ rs, oldRs = [], yes, banned = [], aloneWithout }: Asked): boolean =>
   isDecided({ rs, oldRs }, (node) => yes.includes(node), {
+    self: A,
     isBanned: (node) => banned.includes(node),
     isAloneWithout: (peer) => peer === aloneWithout,
   });
@@ -54,6 +55,8 @@ describe('a set of replicas has decided', () => {
     assert.equal(decided({ rs: [A, B], yes: [A] }), false);
     assert.equal(decided({ rs: [A, B], yes: [A], aloneWithout: B }), true);
     assert.equal(decided({ rs: [A, B], yes: [A], aloneWithout: C }), false);
+    assert.equal(decided({ rs: [A, B], yes: [B], aloneWithout: B }), false);
+    assert.equal(decided({ rs: [B, C], yes: [B], aloneWithout: B }), false);
     assert.equal(decided({ rs: [A, B], yes: [], aloneWithout: B }), false);
   });
 
@@ -79,7 +82,12 @@ describe('a set of replicas has decided', () => {
 
   test('by nobody when all of it are banned', () => {
     assert.equal(decided({ rs: [B], yes: [A, B], banned: [B] }), false);
-    assert.equal(decided({ rs: [A], oldRs: [B], yes: [A, B], banned: [B] }), false);
+    assert.equal(decided({ rs: [B], oldRs: [C], yes: [A, B], banned: [B, C] }), false);
+  });
+
+  test('by the other set alone when all of one are banned', () => {
+    assert.equal(decided({ rs: [A, C, D], oldRs: [B], yes: [A, C], banned: [B] }), true);
+    assert.equal(decided({ rs: [A, C, D], oldRs: [B], yes: [A], banned: [B] }), false);
   });
 });
 

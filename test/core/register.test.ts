@@ -306,9 +306,9 @@ describe('the owner of a pair', () => {
   test('decides alone when its peer is dead, and notes durably what that one lacks', () => {
     const { bench, job } = pair();
     bench.kill(B);
-    assert.equal(bench.disk.tables.lacking.get(job), undefined);
+    assert.equal(bench.lackingOf(job), undefined);
     assert.equal(bench.reply(bench.cancel(job)).kind, 'cancelled');
-    assert.equal(bench.disk.tables.lacking.get(job), B);
+    assert.equal(bench.lackingOf(job), B);
     assert.equal(bench.core.enliven(bench.record(job)).durability, 'local');
   });
 
@@ -323,7 +323,7 @@ describe('the owner of a pair', () => {
     const { record } = bench.message(B, 'accept');
     vote(bench, B, job, record.header.accepted.version);
     assert.equal(pongMarks(bench), 0);
-    assert.equal(bench.disk.tables.lacking.get(job), undefined);
+    assert.equal(bench.lackingOf(job), undefined);
   });
 
   test('knows its marks after a restart, and then decides nothing alone', () => {

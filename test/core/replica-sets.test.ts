@@ -179,7 +179,7 @@ describe('a place in a full set', () => {
     bench.talk();
     bench.advance(2200);
     assert.ok(setsOf(bench, job).rs.includes(spare));
-    assert.equal(bench.replica(gone).get(job), undefined);
+    assert.equal(bench.replica(gone).get(job)?.record, undefined);
     assert.equal(bench.replica(spare).get(job)?.record?.header.job, job);
   });
 

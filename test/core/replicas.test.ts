@@ -90,14 +90,14 @@ describe('a value', () => {
 
   test('that is final stays to be asked for until it is known to be decided', () => {
     const bench = keeping({ version: 2, state: finalOf() });
-    assert.equal(bench.disk.tables.settled.has(JOB), false);
+    assert.equal(bench.isSettled(JOB), false);
     assert.equal(bench.core.enliven(bench.record(JOB)).isSettling, true);
     assert.equal(bench.status(JOB), 'JOB_RUNNING');
     const settled = { kind: 'settled', job: JOB, epoch: epochOf(B), isEverywhere: false } as const;
     bench.hear(B, { ...settled, version: 1 });
-    assert.equal(bench.disk.tables.settled.has(JOB), false, 'another version was decided');
+    assert.equal(bench.isSettled(JOB), false, 'another version was decided');
     bench.hear(B, { ...settled, version: 2 });
-    assert.equal(bench.disk.tables.settled.has(JOB), true);
+    assert.equal(bench.isSettled(JOB), true);
     assert.equal(bench.status(JOB), 'JOB_COMPLETED');
   });
 
@@ -110,7 +110,7 @@ describe('a value', () => {
       version: 1,
       isEverywhere: false,
     });
-    assert.equal(bench.disk.tables.settled.has(JOB), false);
+    assert.equal(bench.isSettled(JOB), false);
   });
 
   test('that left the memory is read back before anything is answered about it', () => {
@@ -185,7 +185,7 @@ describe('a promise', () => {
     assert.equal(bench.records.has('free' as JobId), false);
   });
 
-  test('opens a final state again that was settled, so that it is written to all once more', () => {
+  test('is given of a final state that is settled too, which stays shown as final', () => {
     const bench = keeping({ version: 2, state: finalOf() });
     bench.hear(B, {
       kind: 'settled',
@@ -196,7 +196,10 @@ describe('a promise', () => {
     });
     prepare(bench, C, epochOf(C, 2));
     assert.equal(bench.message(C, 'promise').record?.job.state.tag, 'final');
-    assert.equal(bench.disk.tables.settled.has(JOB), false);
+    assert.equal(bench.status(JOB), 'JOB_COMPLETED');
+    accept(bench, C, { epoch: epochOf(C, 2), state: finalOf() });
+    assert.equal(bench.message(C, 'accepted').version, 1);
+    assert.equal(bench.status(JOB), 'JOB_COMPLETED');
   });
 
   test('to another node ends what this node led', () => {
@@ -252,6 +255,34 @@ describe('a record that is kept here no more', () => {
     assert.equal(bench.records.has(JOB), false);
   });
 
+  test('is not dropped for the owner of another birth of its id', () => {
+    const bench = keeping();
+    const birth = 'birth-c' as never;
+    bench.hear(C, { kind: 'retire', job: JOB, epoch: epochOf(C, 3), birth });
+    assert.equal(bench.records.has(JOB), true);
+  });
+
+  test('is not promised to anybody: whoever missed the move must not find it empty', () => {
+    const bench = keeping();
+    bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
+    for (const next of [bench, bench.restarted({ facts: { slots: 0 } })]) {
+      if (next !== bench) next.link(C, { slots: 0 });
+      prepare(next, C, epochOf(C, 2));
+      assert.deepEqual([...next.messages(C, 'promise'), ...next.messages(C, 'refused')], []);
+    }
+  });
+
+  test('is taken again only when a value names this node again', () => {
+    const bench = keeping();
+    bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
+    accept(bench, B, { version: 5, rs: [B, C, D] });
+    assert.equal(bench.records.has(JOB), false);
+    accept(bench, B, { version: 6 });
+    assert.equal(bench.message(B, 'accepted').version, 6);
+    prepare(bench, C, epochOf(C, 2));
+    assert.equal(bench.message(C, 'promise').record?.header.accepted.version, 6);
+  });
+
   test('does not come back with the next start', () => {
     const bench = keeping();
     bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
@@ -264,7 +295,7 @@ describe('a record that is kept here no more', () => {
 
 test('a record that names this node is not led by it: it takes nothing from its owner', () => {
   const bench = keeping();
-  bench.advance(10_000);
+  bench.advance(9000);
   bench.assertQuiet();
   assert.equal(bench.core.owned().unfinished, 0);
   assert.equal(bench.core.enliven(bench.record(JOB)).isOwner, false);

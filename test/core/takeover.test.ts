@@ -408,6 +408,7 @@ describe('the peer of an owner in a pair', () => {
     bench.advance(60_000);
     bench.take('dial');
     bench.take('hangUp');
+    bench.messages(B, 'holding');
     bench.assertQuiet();
     assert.equal(owns(bench), false);
   });
@@ -419,7 +420,7 @@ describe('the peer of an owner in a pair', () => {
     assert.equal(owns(bench), true);
     assert.deepEqual(bench.record(JOB).header.accepted.epoch, epochOf(SELF, 2));
     assert.equal(bench.reply(bench.cancel(JOB)).kind, 'cancelled');
-    assert.equal(bench.disk.tables.lacking.get(JOB), B);
+    assert.equal(bench.lackingOf(JOB), B);
   });
 
   test('then starts nothing for 6.6 s: nobody here knows when it last said yes', () => {

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { asJobId, type NodeId } from '../../src/base/ids.ts';
+import { B, bootOf, C, CoreBench, D, SELF } from './core-bench.ts';
+import { epochOf, finalOf, JOB, type RecordChange, recordOf, THREE } from './record-of.ts';
+
+function replica(...changes: RecordChange[]): CoreBench {
+  const bench = new CoreBench({ facts: { slots: 0 } });
+  for (const node of [B, C]) {
+    bench.link(node, { slots: 0 });
+    bench.replica(node).isSilent = true;
+  }
+  for (const change of changes) bench.hear(B, { kind: 'accept', record: recordOf(change) });
+  bench.take('send');
+  return bench;
+}
+
+/** Says what it keeps of the job, as a node that is back. */
+const holding = (
+  bench: CoreBench,
+  from: NodeId,
+  { epoch = epochOf(B), version = 1, job = JOB } = {},
+): void => bench.hear(from, { kind: 'holding', held: [{ job, accepted: { epoch, version } }] });
+
+describe('a node that meets a leader again', () => {
+  test('names what it keeps of it, and nothing of others', () => {
+    const bench = replica({ version: 3 }, { job: asJobId('of-c'), epoch: epochOf(C) });
+    bench.unlink(B);
+    bench.link(B, { slots: 0 }, bootOf(2));
+    const { held } = bench.message(B, 'holding');
+    assert.deepEqual(held, [{ job: JOB, accepted: { epoch: epochOf(B), version: 3 } }]);
+  });
+
+  test('names much in several messages', () => {
+    const changes = Array.from({ length: 1200 }, (_, i) => ({ job: asJobId(`of-b-${i}`) }));
+    const bench = replica(...changes);
+    bench.unlink(B);
+    bench.link(B, { slots: 0 }, bootOf(2));
+    const sizes = bench.messages(B, 'holding').map(({ held }) => held.length);
+    assert.equal(
+      sizes.reduce((sum, size) => sum + size, 0),
+      1200,
+    );
+    assert.ok(
+      sizes.every((size) => size <= 500),
+      sizes.join(' '),
+    );
+  });
+
+  test('names nothing that is final and settled', () => {
+    const bench = replica({ version: 2, state: finalOf() });
+    const settled = { kind: 'settled', job: JOB, isEverywhere: false } as const;
+    bench.hear(B, { ...settled, epoch: epochOf(B), version: 2 });
+    bench.unlink(B);
+    bench.link(B, { slots: 0 }, bootOf(2));
+    assert.deepEqual(bench.messages(B, 'holding'), []);
+  });
+});
+
+describe('a node that is told what another keeps', () => {
+  test('tells the newer value that it has, of whoever leads the job now', () => {
+    const bench = replica({ epoch: epochOf(C, 2), version: 4 });
+    holding(bench, B);
+    assert.deepEqual(bench.message(B, 'accept').record.header.accepted, {
+      epoch: epochOf(C, 2),
+      version: 4,
+    });
+  });
+
+  test('tells nothing when it has the same, or less', () => {
+    const bench = replica({ version: 2 });
+    holding(bench, C, { version: 2 });
+    holding(bench, C, { version: 3 });
+    bench.assertQuiet();
+  });
+
+  test('tells that the value is settled, from disk if need be', () => {
+    const bench = replica({ version: 2, state: finalOf() });
+    const settled = { kind: 'settled', job: JOB, isEverywhere: false } as const;
+    bench.hear(B, { ...settled, epoch: epochOf(B), version: 2 });
+    holding(bench, C, { version: 1 });
+    assert.equal(bench.message(C, 'accept').record.job.state.tag, 'final');
+    assert.equal(bench.message(C, 'settled').version, 2);
+    bench.assertQuiet();
+  });
+
+  test('lets go whom the sets do not name any more', () => {
+    const bench = new CoreBench({ facts: { slots: 0 } });
+    for (const node of [B, C]) bench.link(node, { slots: 0 });
+    const job = bench.accept();
+    bench.link(D, { slots: 0 });
+    bench.replica(D).isSilent = true;
+    holding(bench, D, { job, epoch: epochOf(SELF) });
+    assert.deepEqual(bench.message(D, 'retire').epoch, epochOf(SELF));
+    bench.assertQuiet();
+  });
+
+  test('lets go who keeps a job that it led itself and knows no more', () => {
+    const bench = replica();
+    holding(bench, C, { job: asJobId('deleted'), epoch: epochOf(SELF) });
+    bench.message(C, 'retire');
+    holding(bench, C, { job: asJobId('never heard of'), epoch: epochOf(B) });
+    bench.assertQuiet();
+  });
+
+  test('that was deleted while it was away takes it up no more', () => {
+    const bench = replica({ rs: THREE });
+    bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
+    bench.kill(B);
+    bench.advance(20_000);
+    assert.deepEqual(bench.messages(C, 'prepare'), []);
+    assert.equal(bench.records.has(JOB), false);
+  });
+});
+
+test('a word that was lost on a living link is made up for: what is kept is named from time to time', () => {
+  const bench = replica({ version: 3 });
+  bench.advance(11_000);
+  assert.equal(bench.messages(B, 'holding').at(0)?.held[0]?.accepted.version, 3);
+});
