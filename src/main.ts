@@ -53,19 +53,19 @@ export async function runNode(config: Config): Promise<number> {
 
 export interface RunningNode {
   readonly node: MeshNode;
-  /** Releases everything at once. */
-  close(): Promise<void>;
+  /** Releases everything at once; what runs is ended, or left for the next start. */
+  close(running?: 'end' | 'leave'): Promise<void>;
 }
 
 /** @throws MeshError what is wrong with the key, the data folder or a port, as a sentence */
 export async function startNode(config: Config, log: Log): Promise<RunningNode> {
   const { node, http, executors, access } = assemble(config, log);
   const prune = setInterval(() => void pruneOutputs(executors, config, log), PRUNE_INTERVAL_MS);
-  const close = async (): Promise<void> => {
+  const close = async (running?: 'end' | 'leave'): Promise<void> => {
     clearInterval(prune);
     removeRunningNode(config.configDir, node.facts.node);
     await http.stop();
-    await node.close();
+    await node.close(running);
   };
   try {
     await node.open();
@@ -79,7 +79,8 @@ export async function startNode(config: Config, log: Log): Promise<RunningNode> 
     void pruneOutputs(executors, config, log);
     return { node, close };
   } catch (failure) {
-    await close();
+    // A start that fails, for a port that is taken, ends nothing that an earlier life left running.
+    await close('leave');
     throw failure;
   }
 }

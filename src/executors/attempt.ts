@@ -1,29 +1,32 @@
 /**
  * One attempt, from the order to the report of its end, whatever its task type.
  *
- * | phase     | entered when                        | left when                                       |
- * |-----------|-------------------------------------|-------------------------------------------------|
- * | preparing | it was ordered                      | folders and files are there, or cannot be made  |
- * | running   | its task type started it            | nothing of it is alive                          |
- * | closing   | nothing of it is alive              | its output is cut to the limit and closed       |
- * | over      | its end was reported                | never                                           |
+ * | phase     | entered when                         | left when                                       |
+ * |-----------|--------------------------------------|-------------------------------------------------|
+ * | preparing | it was ordered                       | folders and files are there, or cannot be made  |
+ * | running   | its task type started it, or it is   | nothing of it is alive                          |
+ * |           | an earlier life's and was adopted    |                                                 |
+ * | closing   | nothing of it is alive               | its output is cut to the limit and closed       |
+ * | over      | its end was reported, or it was left | never                                           |
  */
 import type { WallMs } from '../base/instant.ts';
-import type { AttemptOrder } from '../core/effects.ts';
+import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { AttemptReport } from '../core/inputs.ts';
 import type { AttemptEnd } from '../core/job.ts';
+import type { AttemptRef } from '../core/messages.ts';
 import { environmentOf } from './environment.ts';
-import { ENDED_BEFORE_START, folderFailure, NOT_LISTED, spawnFailure } from './failures.ts';
+import { ENDED_BEFORE_START, folderFailure, spawnFailure } from './failures.ts';
 import { startProcessGroup } from './groups/groups.ts';
-import { type Life, type Listing, NOT_LISTED_CODE } from './groups/listing.ts';
+import type { Life, Listing } from './groups/life.ts';
+import type { Supervision } from './groups/supervision.ts';
 import type { LiveOutput, Tails } from './outputs/live-output.ts';
 import type { KeptOutputs } from './outputs/outputs.ts';
 import type { Launched, Running, TaskType } from './task-type.ts';
 import { prepareWorkingFolder, type WorkingFolder } from './working-folder.ts';
 
 export interface AttemptParts {
-  readonly taskType: TaskType;
   readonly life: Life;
+  readonly supervision: Supervision;
   readonly outputs: KeptOutputs;
   readonly workFolder: string;
   readonly now: () => WallMs;
@@ -32,6 +35,17 @@ export interface AttemptParts {
   readonly report: (report: AttemptReport) => void;
   /** Removes a working folder in the background. */
   readonly removeFolder: (path: string) => void;
+  /** The supervisor does not get to know of a new lease. */
+  readonly onLeaseFailure: (failure: unknown) => void;
+}
+
+/** One that an earlier life started. */
+export interface Resumed {
+  readonly running: Running;
+  readonly startedAt: WallMs;
+  readonly listing: Listing;
+  /** Its own working folder, if it has one. */
+  readonly ownFolder: string | undefined;
 }
 
 /** Where it runs and what it prints into. */
@@ -47,7 +61,7 @@ type Unusable = Extract<WorkingFolder, { tag: 'unusable' }>;
 export class Attempt {
   /** Settles after the last report. */
   readonly over: Promise<void>;
-  private readonly order: AttemptOrder;
+  private readonly ref: AttemptRef;
   private readonly parts: AttemptParts;
   private readonly output: LiveOutput;
   private settle: () => void = () => {};
@@ -55,28 +69,53 @@ export class Attempt {
   private startedAt: WallMs | undefined;
   private listing: Listing | undefined;
   private ownFolder: string | undefined;
+  /** Of an order that has not started yet. */
+  private lease: SupervisedLease | undefined;
   private isEndAsked = false;
   private isAbandoned = false;
+  private isLeft = false;
   private hasEnded = false;
 
-  constructor(order: AttemptOrder, parts: AttemptParts) {
-    this.order = order;
+  constructor(ref: AttemptRef, parts: AttemptParts) {
+    this.ref = ref;
     this.parts = parts;
     // From here on a reader waits for its output instead of finding nothing.
-    this.output = parts.outputs.announce(order);
+    this.output = parts.outputs.announce(ref);
     this.over = new Promise((resolve) => {
       this.settle = resolve;
     });
   }
 
   /** Rejects never: what goes wrong is the end of the attempt. */
-  async run(): Promise<void> {
-    const end = await this.execute();
-    const finishedAt = this.parts.now();
+  async run(order: AttemptOrder, taskType: TaskType): Promise<void> {
+    this.lease = order.lease;
+    await this.finish(await this.execute(order, taskType));
+  }
+
+  /** From here on it can be ended, prolonged and left. */
+  adopt({ running, startedAt, listing, ownFolder }: Resumed): void {
+    this.running = running;
+    this.startedAt = startedAt;
+    this.listing = listing;
+    this.ownFolder = ownFolder;
+  }
+
+  /** After `adopt`. Rejects never. Of what it does now only the end is reported. */
+  async resume(): Promise<void> {
+    const { running } = this;
+    if (!running || this.isLeft) return;
+    // Without its files the attempt goes on, and its output is told as empty.
+    await this.output.reopen().catch(() => {});
+    await this.finish(await running.ended);
+  }
+
+  private async finish(end: AttemptEnd): Promise<void> {
+    const now = this.parts.now();
+    const finishedAt = this.running?.finishedAt(now) ?? now;
     this.hasEnded = true;
     const tails = await this.close();
     if (!this.isAbandoned) {
-      const { job, fence } = this.order;
+      const { job, fence } = this.ref;
       const { startedAt } = this;
       this.parts.report({ kind: 'ended', job, fence, end, startedAt, finishedAt, ...tails });
     }
@@ -88,53 +127,69 @@ export class Attempt {
     this.running?.end(graceMs);
   }
 
+  prolong(lease: SupervisedLease): void {
+    if (this.running) this.running.prolong(lease);
+    else this.lease = lease;
+  }
+
   /** Ends it at once. Its end is reported only if it had come of itself before. */
   abandon(): void {
     this.isAbandoned = !this.hasEnded;
     this.end(0);
   }
 
-  private async execute(): Promise<AttemptEnd> {
-    const launched = await this.launch();
+  /** Lets it go on without this node. What has not started never does, and what has ended is reported. */
+  async leave(): Promise<void> {
+    if (!this.running || this.hasEnded) {
+      this.abandon();
+      await this.over;
+      return;
+    }
+    this.isLeft = true;
+    await this.running.leave();
+    await this.output.leave();
+    this.settle();
+  }
+
+  /** It goes on, or its end waits for the next life. */
+  get isLeftRunning(): boolean {
+    return this.isLeft;
+  }
+
+  private async execute(order: AttemptOrder, taskType: TaskType): Promise<AttemptEnd> {
+    const launched = await this.launch(order, taskType);
     if (launched.tag === 'failed') return launched;
     const { running } = launched;
     this.running = running;
-    this.startedAt = this.parts.now();
     // A task type may take its time to start something; it has nothing to clean up yet.
     if (this.isEndAsked) running.end(0);
-    const { job, fence } = this.order;
+    this.startedAt ??= this.parts.now();
+    const { job, fence } = order;
     if (!this.isAbandoned) {
       this.parts.report({ kind: 'running', job, fence, startedAt: this.startedAt });
     }
-    const end = await running.ended;
-    return (await this.hasRun(end)) ? end : { tag: 'failed', reason: NOT_LISTED };
+    return running.ended;
   }
 
-  /** A job may exit with the code by which a group says that it ran nothing; the list decides. */
-  private async hasRun(end: AttemptEnd): Promise<boolean> {
-    if (end.tag !== 'exited' || end.code !== NOT_LISTED_CODE || !this.listing) return true;
-    return this.parts.life.isListed(this.listing);
-  }
-
-  private async launch(): Promise<Launched> {
+  private async launch(order: AttemptOrder, taskType: TaskType): Promise<Launched> {
     let place: Place;
     try {
-      const prepared = await this.prepare();
+      const prepared = await this.prepare(order);
       if (prepared.tag === 'unusable') return { tag: 'failed', reason: prepared.reason };
       place = prepared;
     } catch (thrown) {
       return { tag: 'failed', reason: folderFailure(thrown) };
     }
     if (this.isEndAsked) return { tag: 'failed', reason: ENDED_BEFORE_START };
-    const startGroup = (program: readonly string[]) => this.startGroup(program, place);
-    return this.parts.taskType.launch({ order: this.order, startGroup });
+    const startGroup = (program: readonly string[]) => this.startGroup(order, program, place);
+    return taskType.launch({ order, startGroup });
   }
 
   /** Both are waited for even if one fails: what was made must be known, to be closed and removed. */
-  private async prepare(): Promise<(Place & { tag: 'ready' }) | Unusable> {
+  private async prepare(order: AttemptOrder): Promise<(Place & { tag: 'ready' }) | Unusable> {
     const [opened, prepared] = await Promise.allSettled([
       this.output.open(),
-      prepareWorkingFolder(this.order, this.parts.workFolder),
+      prepareWorkingFolder(order, this.parts.workFolder),
     ]);
     if (prepared.status === 'rejected') throw prepared.reason;
     const folder = prepared.value;
@@ -144,29 +199,38 @@ export class Attempt {
   }
 
   private async startGroup(
+    order: AttemptOrder,
     program: readonly string[],
     { path, stdout, stderr }: Place,
   ): Promise<Launched> {
-    const { nodeEnv, meshEnv, life } = this.parts;
-    this.listing = life.newListing(this.order);
+    const { nodeEnv, meshEnv, life, supervision, onLeaseFailure } = this.parts;
+    const listing = life.newListing(order);
+    this.listing = listing;
+    const startedAt = this.parts.now();
     try {
       const running = await startProcessGroup({
         program,
         folder: path,
         stdout,
         stderr,
-        env: environmentOf(this.order, nodeEnv, meshEnv),
-        listing: this.listing,
+        env: environmentOf(order, nodeEnv, meshEnv),
+        listing,
+        lease: this.lease ?? order.lease,
+        startedAt,
+        supervision,
+        isListed: () => life.isListed(listing),
+        onLeaseFailure,
       });
+      this.startedAt = startedAt;
       return { tag: 'started', running };
     } catch (thrown) {
-      return { tag: 'failed', reason: spawnFailure(thrown, this.order.grant.spec) };
+      return { tag: 'failed', reason: spawnFailure(thrown, order.grant.spec) };
     }
   }
 
   /** Nothing is left of it but its output. */
   private async close(): Promise<Tails> {
-    // A listing that stays behind names a group that is gone: the start time tells, and nobody is hurt.
+    // A file that stays behind names a group that is gone: the start time tells, and nobody is hurt.
     const unlisted = this.listing && this.parts.life.remove(this.listing).catch(() => {});
     if (this.ownFolder !== undefined) this.parts.removeFolder(this.ownFolder);
     const [tails] = await Promise.all([this.output.close(), unlisted]);

@@ -8,7 +8,7 @@
  *     output/<job>/<fence>.stdout, .stderr   what the attempt printed, written by the attempt itself
  *     output/<job>/<fence>.stdout.cut        it printed more than the limit in this file
  *     work/<job>.<fence>/                    working folder, removed after the end
- *     running/<life>/<n>.group               one process group that runs
+ *     running/<life>/<n>.group               one process group that runs, or ended with nobody there
  *
  * - Output goes straight to files, not through pipes: it is on disk as it is printed, even when
  *   this node is killed in the same instant, and a background child that holds a stream open
@@ -18,13 +18,15 @@
  *   killed then, or, if the attempt was being ended, when the grace time is over. `ended` is
  *   reported when nothing of the group is alive, so a next attempt never meets the last one.
  *   A program that makes a session of its own (setsid) leaves its group and is not followed.
- * - No group outlives its node: a guard process kills all of them when the node dies, however it
- *   dies, and the next start kills what even that left before it settles (groups/). So "lost" is
- *   true when it is said.
+ * - A group outlives its node, not its lease: a supervisor process ends it then, whether the node
+ *   is dead or stands still, and a start before that adopts it (groups/). All else that was left is
+ *   ended before a start settles, so "lost" is true when it is said. While no node is there, nobody
+ *   holds outputs to their limit.
  * - Attempts that `stop` cuts short are not reported: that they were killed by a stop says nothing
  *   about the job. The next life finds them started and without outcome, and calls them lost.
  */
 
+import { existsSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
@@ -33,13 +35,16 @@ import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { AttemptReport, Survivor } from '../core/inputs.ts';
 import { NO_OUTPUT } from '../core/job.ts';
+import type { AttemptRef } from '../core/messages.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
 import type { Executor } from '../node/ports.ts';
-import { Attempt } from './attempt.ts';
-import { Guard } from './groups/guard.ts';
-import { endEarlierLives } from './groups/leftovers.ts';
-import { Life } from './groups/listing.ts';
-import { foldersIn, isNameable } from './layout.ts';
+import { Attempt, type AttemptParts } from './attempt.ts';
+import { type Adopted, takeOverEarlierLives } from './groups/earlier-lives.ts';
+import { adoptProcessGroup } from './groups/groups.ts';
+import { Life } from './groups/life.ts';
+import { findSupervision, type Supervision } from './groups/supervision.ts';
+import { Supervisor } from './groups/supervisor.ts';
+import { foldersIn, isNameable, workPath } from './layout.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
 import { shell } from './shell.ts';
 import type { TaskType } from './task-type.ts';
@@ -61,11 +66,13 @@ export interface ExecutorOptions {
   readonly meshEnv?: Readonly<Record<string, string>>;
   /** The node's own environment, of which an attempt gets a few variables. */
   readonly nodeEnv?: Readonly<Record<string, string | undefined>>;
+  /** Where the system tells of its processes; where it does not, attempts end with their node. */
+  readonly procFolder?: string;
   /** What healed by itself or must be looked at by a person, as a sentence. */
   readonly onProblem?: (sentence: string) => void;
 }
 
-/** `start` settles once nothing of an earlier life runs. @throws MeshError DATA_FAILED, DISK_FULL from `start` */
+/** `start` settles once nothing of an earlier life runs but what it adopts. @throws MeshError DATA_FAILED, DISK_FULL from `start` */
 export function createExecutors(options: ExecutorOptions): Executors {
   return new AllExecutors(options);
 }
@@ -87,8 +94,9 @@ class AllExecutors implements Executors {
   private phase: Phase = 'new';
   private report: (report: AttemptReport) => void = () => {};
   private life: Life | undefined;
-  private guard: Guard | undefined;
-  private starting: Promise<void> | undefined;
+  private supervision: Supervision | undefined;
+  private supervisor: Supervisor | undefined;
+  private starting: Promise<readonly Survivor[]> | undefined;
   private stopping: Promise<void> | undefined;
 
   constructor(options: ExecutorOptions) {
@@ -98,64 +106,115 @@ class AllExecutors implements Executors {
     this.outputs = new KeptOutputs({ folder: output, limitBytes: options.outputLimitBytes });
   }
 
-  async start(report: (report: AttemptReport) => void): Promise<readonly Survivor[]> {
+  start(report: (report: AttemptReport) => void): Promise<readonly Survivor[]> {
     this.report = report;
     this.starting ??= this.begin();
-    await this.starting;
-    return [];
+    return this.starting;
   }
 
-  private async begin(): Promise<void> {
-    if (this.phase !== 'new') return;
+  private async begin(): Promise<readonly Survivor[]> {
+    if (this.phase !== 'new') return [];
     this.phase = 'starting';
-    const { output, work, running } = foldersIn(this.options.folder);
+    let adopted: readonly Adopted[];
     try {
-      for (const folder of [output, work, running]) {
-        await mkdir(folder, { recursive: true, mode: 0o700 });
-      }
-      await endEarlierLives({
-        runningFolder: running,
-        settle: (attempt) => this.outputs.settle(attempt),
-        onProblem: this.onProblem,
-      });
-      for (const name of await readdir(work)) this.remove(join(work, name));
-      this.life = await Life.begin(running);
-      this.guard = new Guard({
-        folder: this.life.folder,
-        path: (this.options.nodeEnv ?? process.env).PATH,
-        onProblem: this.onProblem,
-      });
-      await this.guard.start();
+      adopted = await this.prepare();
     } catch (thrown) {
-      await this.release();
+      // What was adopted by then goes on: the next start finds it.
+      await this.release('leave');
       throw asStartFailure(thrown, this.options.folder);
     }
+    const survivors = adopted.map((found) => this.resume(found));
     if (this.phase === 'starting') this.phase = 'running';
+    return survivors;
+  }
+
+  /** The supervisor is there before anything is adopted. */
+  private async prepare(): Promise<readonly Adopted[]> {
+    const { folder, nodeEnv = process.env, procFolder = '/proc' } = this.options;
+    const { output, work, running } = foldersIn(folder);
+    for (const each of [output, work, running]) {
+      await mkdir(each, { recursive: true, mode: 0o700 });
+    }
+    const path = nodeEnv.PATH;
+    this.supervision = await findSupervision(procFolder, path);
+    const life = await Life.begin(running);
+    this.life = life;
+    this.supervisor = new Supervisor({ life, procFolder, path, onProblem: this.onProblem });
+    await this.supervisor.start();
+    this.supervisor.wake();
+    const adopted = await takeOverEarlierLives({
+      runningFolder: running,
+      life,
+      mayAdopt: this.supervision.tag === 'supervised',
+      settle: (attempt) => this.outputs.settle(attempt),
+      onProblem: this.onProblem,
+    });
+    if (adopted.length === 0) this.supervisor.rest();
+    const inUse = new Set(adopted.map(({ group }) => workPath(work, group)));
+    for (const name of await readdir(work)) {
+      if (!inUse.has(join(work, name))) this.remove(join(work, name));
+    }
+    return adopted;
+  }
+
+  private resume({ group, listing, leaseLeftMs }: Adopted): Survivor {
+    const { job, fence, startedAt } = group;
+    const parts = this.partsOf();
+    const attempt = new Attempt(group, parts);
+    const running = adoptProcessGroup(group, { listing, onLeaseFailure: parts.onLeaseFailure });
+    const folder = workPath(parts.workFolder, group);
+    const ownFolder = existsSync(folder) ? folder : undefined;
+    attempt.adopt({ running, startedAt, listing, ownFolder });
+    this.attempts.set(attemptKey(job, fence), attempt);
+    // After the start has settled: one that has ended is not reported before it is known.
+    setImmediate(() => this.follow(group, attempt, attempt.resume()));
+    return { job, fence, startedAt, leaseLeftMs };
   }
 
   run(order: AttemptOrder): void {
     const key = attemptKey(order.job, order.fence);
-    if (this.phase !== 'running' || !this.life || this.attempts.has(key)) return;
+    if (this.phase !== 'running' || this.attempts.has(key)) return;
     const { taskType } = order.grant.spec;
     const found = TASK_TYPES.find(({ name }) => name === taskType);
     if (!found || !isNameable(order)) {
       this.refuse(order, found ? BAD_NAME : unknownTaskType(taskType));
       return;
     }
+    this.supervisor?.wake();
+    const attempt = new Attempt(order, this.partsOf());
+    this.attempts.set(key, attempt);
+    this.follow(order, attempt, attempt.run(order, found));
+  }
+
+  private partsOf(): AttemptParts {
     const { now, meshEnv = {}, nodeEnv = process.env, folder } = this.options;
-    const attempt = new Attempt(order, {
-      taskType: found,
-      life: this.life,
-      outputs: this.outputs,
+    const { life, supervision, outputs } = this;
+    if (!life || !supervision) throw new Error('an attempt before the start');
+    return {
+      life,
+      supervision,
+      outputs,
       workFolder: foldersIn(folder).work,
       now,
       meshEnv,
       nodeEnv,
       report: (report) => this.report(report),
       removeFolder: (path) => this.remove(path),
+      onLeaseFailure: (failure) => {
+        const why = messageOf(failure);
+        this.onProblem(
+          `The supervisor cannot be told of a new lease (${why}): a job may end early.`,
+        );
+      },
+    };
+  }
+
+  private follow(ref: AttemptRef, attempt: Attempt, over: Promise<void>): void {
+    void over.finally(() => {
+      const key = attemptKey(ref.job, ref.fence);
+      if (this.attempts.get(key) === attempt) this.attempts.delete(key);
+      if (this.attempts.size === 0) this.supervisor?.rest();
     });
-    this.attempts.set(key, attempt);
-    void attempt.run().finally(() => this.attempts.delete(key));
   }
 
   /** Nothing was opened or started for it. */
@@ -173,27 +232,36 @@ class AllExecutors implements Executors {
     this.attempts.get(attemptKey(job, fence))?.end(graceMs);
   }
 
-  prolong(_job: JobId, _fence: Fence, _lease: SupervisedLease): void {}
+  prolong(job: JobId, fence: Fence, lease: SupervisedLease): void {
+    this.attempts.get(attemptKey(job, fence))?.prolong(lease);
+  }
 
-  stop(_running: 'end' | 'leave' = 'end'): Promise<void> {
-    this.stopping ??= this.finish();
+  stop(running: 'end' | 'leave' = 'end'): Promise<void> {
+    this.stopping ??= this.finish(running);
     return this.stopping;
   }
 
-  private async finish(): Promise<void> {
+  private async finish(running: 'end' | 'leave'): Promise<void> {
     const wasStarting = this.phase === 'starting';
     this.phase = 'stopped';
     if (wasStarting) await this.starting?.catch(() => {});
     const attempts = [...this.attempts.values()];
-    for (const attempt of attempts) attempt.abandon();
+    // Where nobody supervises, what is left would be ended by the supervisor's first look.
+    const isLeaving = running === 'leave' && this.supervision?.tag === 'supervised';
+    if (isLeaving) await Promise.all(attempts.map((attempt) => attempt.leave()));
+    else for (const attempt of attempts) attempt.abandon();
     await Promise.all(attempts.map((attempt) => attempt.over));
-    await this.release();
+    await this.release(attempts.some((attempt) => attempt.isLeftRunning) ? 'leave' : 'end');
     await Promise.all(this.removals);
     await this.outputs.close();
   }
 
-  private async release(): Promise<void> {
-    await this.guard?.stop();
+  private async release(running: 'end' | 'leave'): Promise<void> {
+    if (running === 'leave') {
+      await this.supervisor?.leave();
+      return;
+    }
+    await this.supervisor?.stop();
     await this.life?.end();
   }
 

@@ -1,5 +1,6 @@
 /** What a task type is to the executors: the way an attempt of it is started. */
-import type { AttemptOrder } from '../core/effects.ts';
+import type { WallMs } from '../base/instant.ts';
+import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { AttemptEnd } from '../core/job.ts';
 
 export interface TaskType {
@@ -25,8 +26,14 @@ export type Launched =
   | { readonly tag: 'failed'; readonly reason: string };
 
 export interface Running {
-  /** Settles once nothing of the attempt is alive; never rejects. */
+  /** Settles once nothing of the attempt is alive; never rejects, and never settles after `leave`. */
   readonly ended: Promise<AttemptEnd>;
+  /** When its main process ended; `now` unless that was noted. After `ended`. */
+  finishedAt(now: WallMs): WallMs;
   /** Asks it to end, forces it after `graceMs`. May be called again with less grace. */
   end(graceMs: number): void;
+  /** Until when it may run although its node says nothing any more. */
+  prolong(lease: SupervisedLease): void;
+  /** It goes on without this node, whose process may end. */
+  leave(): Promise<void>;
 }

@@ -181,12 +181,12 @@ export class MeshNode implements MeshService {
     this.whenDrained = [];
   }
 
-  /** Releases everything at once; attempts that still run are ended. */
-  async close(): Promise<void> {
+  /** Releases everything at once; attempts that still run are ended, or left for the next start. */
+  async close(running: 'end' | 'leave' = 'end'): Promise<void> {
     this.driver.stop();
     await this.parts.discovery?.stop();
     await this.parts.links.stop();
-    await this.parts.executor.stop();
+    await this.parts.executor.stop(running);
     this.parts.store.close();
   }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import type { AttemptOrder } from '../../src/core/effects.ts';
+import type { Survivor } from '../../src/core/inputs.ts';
 import type { Executor, Outputs } from '../../src/node/ports.ts';
 import { DEADLINE_MS, fence, Reports, release, textOf } from '../executors/attempts.ts';
 
@@ -11,6 +12,8 @@ export interface Script {
   readonly prints?: string;
   /** Then ends with this code; undefined: runs until it is ended. */
   readonly exits?: number;
+  /** Between the two. */
+  readonly afterMs?: number;
 }
 
 export interface ExecutorBench {
@@ -145,6 +148,72 @@ export function describeExecutor(name: string, makeBench: (t: TestContext) => Ex
       await executor.stop();
     });
 
+    test('attempts that are left go on, and the next start adopts them', async (t) => {
+      const bench = makeBench(t);
+      const first = await start(t, bench);
+      const order = bench.order({ prints: 'kept\n' });
+      const ended = bench.order({ exits: 3 });
+      first.executor.run(order);
+      first.executor.run(ended);
+      await first.reports.running(order);
+      await first.reports.ended(ended);
+      await first.executor.stop('leave');
+      await first.executor.stop('end');
+      assert.equal(first.reports.of(order).length, 1);
+      const { executor, reports, survivors } = await start(t, bench);
+      const [survivor] = survivors;
+      assert.deepEqual(
+        survivors.map(({ job, fence }) => [job, fence]),
+        [[order.job, order.fence]],
+      );
+      assert(survivor && survivor.startedAt <= Date.now());
+      assert(survivor.leaseLeftMs === undefined || survivor.leaseLeftMs > 0);
+      assert.deepEqual(await executor.start(reports.take), survivors);
+      executor.run(order);
+      executor.prolong(order.job, order.fence, { tag: 'leased', leftMs: 60_000 });
+      executor.end(order.job, order.fence, 0);
+      const { end, startedAt, stdout } = await reports.ended(order);
+      assert.deepEqual(end, { tag: 'signalled', signal: 'SIGKILL' });
+      assert.equal(startedAt, survivor.startedAt);
+      assert.equal(textOf(stdout), 'kept\n');
+      assert.equal(reports.all.length, 1);
+    });
+
+    test('what ended while no node was there is reported once the start has settled', async (t) => {
+      const bench = makeBench(t);
+      const first = await start(t, bench);
+      const order = bench.order({ prints: 'late\n', exits: 4, afterMs: 500 });
+      first.executor.run(order);
+      await first.reports.running(order);
+      await first.executor.stop('leave');
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      const { reports, survivors, early } = await start(t, bench);
+      assert.equal(survivors.length, 1);
+      assert.equal(early, 0);
+      const { end, stdout } = await reports.ended(order);
+      assert.deepEqual(end, { tag: 'exited', code: 4 });
+      assert.equal(textOf(stdout), 'late\n');
+    });
+
+    check('a lease that is over ends an attempt as lost', async (bench, opened) => {
+      const { executor, reports } = opened;
+      const order = bench.order({});
+      executor.run(order);
+      await reports.running(order);
+      executor.prolong(order.job, order.fence, { tag: 'leased', leftMs: 60_000 });
+      executor.prolong(order.job, order.fence, { tag: 'leased', leftMs: 1000 });
+      const { end } = await reports.ended(order);
+      assert.equal(end.tag, 'lost');
+    });
+
+    check('to prolong what is not here does nothing', async (bench, { executor, reports }) => {
+      const order = bench.order({ exits: 0 });
+      executor.prolong(order.job, order.fence, { tag: 'leased', leftMs: 0 });
+      executor.run(order);
+      assert.deepEqual((await reports.ended(order)).end, { tag: 'exited', code: 0 });
+      executor.prolong(order.job, order.fence, { tag: 'leased', leftMs: 0 });
+    });
+
     check('what was printed is in the report and in the outputs', async (bench, opened) => {
       const { executor, reports } = opened;
       const order = bench.order({ prints: 'one\ntwo\n', exits: 0 });
@@ -218,12 +287,15 @@ export function describeExecutor(name: string, makeBench: (t: TestContext) => Ex
 interface Opened {
   readonly executor: ReturnType<ExecutorBench['open']>;
   readonly reports: Reports;
+  readonly survivors: readonly Survivor[];
+  /** Reports that came before its start had settled. */
+  readonly early: number;
 }
 
 async function start(t: TestContext, bench: ExecutorBench): Promise<Opened> {
   const executor = bench.open();
   const reports = new Reports();
   release(t, () => executor.stop());
-  await executor.start(reports.take);
-  return { executor, reports };
+  const survivors = await executor.start(reports.take);
+  return { executor, reports, survivors, early: reports.all.length };
 }

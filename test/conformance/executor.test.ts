@@ -4,8 +4,8 @@ import { createExecutors } from '../../src/executors/executors.ts';
 import { fence, LIMIT_BYTES, order, temporaryFolder } from '../executors/attempts.ts';
 import { describeExecutor, type ExecutorBench, type Script } from './executor-suite.ts';
 
-const commandOf = ({ prints = '', exits }: Script): string =>
-  `printf %s '${prints}'; ${exits === undefined ? 'exec sleep 1000' : `exit ${exits}`}`;
+const commandOf = ({ prints = '', exits, afterMs = 0 }: Script): string =>
+  `printf %s '${prints}'; ${exits === undefined ? 'exec sleep 1000' : `sleep ${afterMs / 1000}; exit ${exits}`}`;
 
 describeExecutor('shell', (t: TestContext): ExecutorBench => {
   const folder = temporaryFolder(t);

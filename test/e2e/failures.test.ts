@@ -43,7 +43,7 @@ describe('nodes that end', () => {
       await until('it runs', 10_000, () => processesWith(mark.replace(' ', '\0')).length > 0);
       await two.kill('SIGKILL');
       await until(
-        'the guard has ended its processes',
+        'the supervisor has ended its processes',
         10_000,
         () => processesWith(mark.replace(' ', '\0')).length === 0,
       );
@@ -146,15 +146,36 @@ describe('nodes that end', () => {
   );
 
   test(
-    'attempts that a killed node ran for itself are settled at its start',
+    'an attempt of a killed node goes on through its restart: same process, whole output',
     DEADLINE,
     async () => {
       const id = await one.submit(
-        'test "$MESH_ATTEMPT" != 1 || sleep 300; echo "attempt $MESH_ATTEMPT"',
+        'echo "attempt $MESH_ATTEMPT"; echo $$; sleep 3; echo "still $MESH_ATTEMPT"; exit 9',
         { target_node_id: one.id },
       );
       await one.jobIs(id, ['JOB_RUNNING']);
       await one.kill('SIGKILL');
+      one = await mesh.start('one');
+      const ended = await one.jobEnds(id);
+      assert.deepEqual([ended.status, ended.exit_code], ['JOB_FAILED', 9]);
+      assert.match(ended.stdout, /^attempt 1\n\d+\nstill 1\n$/);
+    },
+  );
+
+  test(
+    'an attempt of a node that is away for too long is ended, and settled at its start',
+    DEADLINE,
+    async () => {
+      const mark = `sleep 4${process.pid}`;
+      const id = await one.submit(
+        `test "$MESH_ATTEMPT" != 1 || ${mark}; echo "attempt $MESH_ATTEMPT"`,
+        { target_node_id: one.id },
+      );
+      await one.jobIs(id, ['JOB_RUNNING']);
+      const processes = (): number[] => processesWith(mark.replace(' ', '\0'));
+      await until('it runs', 10_000, () => processes().length > 0);
+      await one.kill('SIGKILL');
+      await until('the supervisor has ended it', 10_000, () => processes().length === 0);
       one = await mesh.start('one');
       const ended = await one.jobEnds(id);
       assert.deepEqual([ended.status, ended.stdout], ['JOB_COMPLETED', 'attempt 2\n']);

@@ -70,7 +70,7 @@ export class MeshProcesses {
   }
 
   /**
-   * Kills all nodes, waits until their guards have ended what they ran, and removes the folder. A
+   * Kills all nodes, waits until their supervisors have ended what they ran, and removes the folder. A
    * job that is left alive makes the test fail.
    */
   async stop(): Promise<void> {

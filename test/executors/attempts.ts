@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asJobId, asNodeId, asNonce } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { AttemptOrder } from '../../src/core/effects.ts';
-import type { AttemptReport } from '../../src/core/inputs.ts';
+import type { AttemptReport, Survivor } from '../../src/core/inputs.ts';
 import type { JobSpec } from '../../src/core/job.ts';
 import type { AttemptRef } from '../../src/core/messages.ts';
 import { attemptKey, type Fence } from '../../src/core/record.ts';
@@ -56,7 +56,7 @@ export function order(
   return {
     ...ref,
     grant: { ...ref, nonce: asNonce('1.1'), rs: [NODE], oldRs: [], leaseMs: 6000, spec: whole },
-    lease: { tag: 'leased', leftMs: 6000 },
+    lease: { tag: 'ownNode', afterDeathMs: 6000 },
   };
 }
 
@@ -105,6 +105,8 @@ export interface Bench {
   readonly executor: Executors;
   readonly reports: Reports;
   readonly problems: string[];
+  /** What its start found of earlier lives. */
+  readonly survivors: readonly Survivor[];
   /** Runs it to its end. */
   run(command: string, spec?: Partial<JobSpec>): Promise<Ended & { order: AttemptOrder }>;
 }
@@ -144,13 +146,13 @@ export async function startBench(
     ...options,
   });
   release(t, () => executor.stop());
-  await executor.start(reports.take);
+  const survivors = await executor.start(reports.take);
   const run = async (command: string, spec: Partial<JobSpec> = {}) => {
     const ordered = order(command, spec);
     executor.run(ordered);
     return { ...(await reports.ended(ordered)), order: ordered };
   };
-  return { folder, executor, reports, problems, run };
+  return { folder, executor, reports, problems, survivors, run };
 }
 
 export const textOf = (tail: { bytes: Uint8Array }): string => Buffer.from(tail.bytes).toString();

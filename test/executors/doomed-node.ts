@@ -1,13 +1,24 @@
 /**
- * A node that is made to be killed: `doomed-node.ts FOLDER COMMAND…` runs every command and prints
- * a JSON line with the ids of its own process and its guard once all have started.
+ * A node that is made to be killed: `doomed-node.ts FOLDER ORDERS` runs every order of the JSON list
+ * and prints a JSON line with the ids of its own process and its supervisor once all have started.
+ * A lease that is `isRenewed` is prolonged all the time. On SIGUSR2 it leaves: `stop('leave')`.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { asJobId, asNodeId, asNonce } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
+import type { SupervisedLease } from '../../src/core/effects.ts';
 import { createExecutors } from '../../src/executors/executors.ts';
+import { supervisorOf } from './processes.ts';
 
-const [folder = '', ...commands] = process.argv.slice(2);
+export interface DoomedOrder {
+  readonly command: string;
+  readonly lease: SupervisedLease;
+  readonly isRenewed?: boolean;
+}
+
+const RENEW_INTERVAL_MS = 200;
+
+const [folder = '', text = '[]'] = process.argv.slice(2);
+const orders = JSON.parse(text) as DoomedOrder[];
 const node = asNodeId(`node-${'c'.repeat(32)}`);
 const executor = createExecutors({
   folder,
@@ -15,29 +26,15 @@ const executor = createExecutors({
   now: () => asWall(Date.now()),
 });
 
-const childrenNamed = (name: string): number[] =>
-  readdirSync('/proc')
-    .filter((pid) => /^\d+$/.test(pid))
-    .filter((pid) => {
-      try {
-        const isChild = readFileSync(`/proc/${pid}/status`, 'utf8').includes(
-          `PPid:\t${process.pid}\n`,
-        );
-        return isChild && readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(name);
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-
 let runningCount = 0;
 await executor.start((report) => {
+  if (report.kind === 'ended') console.log(JSON.stringify(report.end));
   if (report.kind !== 'running') return;
   runningCount += 1;
-  if (runningCount < commands.length) return;
-  console.log(JSON.stringify({ pid: process.pid, guard: childrenNamed('mesh-guard')[0] }));
+  if (runningCount < orders.length) return;
+  console.log(JSON.stringify({ pid: process.pid, supervisor: supervisorOf(folder) }));
 });
-commands.forEach((command, index) => {
+orders.forEach(({ command, lease, isRenewed }, index) => {
   const ref = {
     job: asJobId(`doomed-${index}`),
     fence: { epoch: { counter: 1, node }, attempt: 1 },
@@ -54,5 +51,10 @@ commands.forEach((command, index) => {
     onIsolation: 'stop' as const,
   };
   const grant = { ...ref, nonce: asNonce('1.1'), rs: [node], oldRs: [], leaseMs: 6000, spec };
-  executor.run({ ...ref, grant, lease: { tag: 'leased', leftMs: 6000 } });
+  executor.run({ ...ref, grant, lease });
+  if (isRenewed) setInterval(() => executor.prolong(ref.job, ref.fence, lease), RENEW_INTERVAL_MS);
+});
+process.on('SIGUSR2', async () => {
+  await executor.stop('leave');
+  process.exit(0);
 });

@@ -24,7 +24,8 @@ describe('500 short jobs', () => {
     }
     await until('all closed', () => openCount() <= before);
     const [life = ''] = readdirSync(join(folder, 'running'));
-    assert.deepEqual(readdirSync(join(folder, 'running', life)).sort(), ['host', 'open']);
+    const left = readdirSync(join(folder, 'running', life)).filter((name) => name !== 'busy');
+    assert.deepEqual(left.sort(), ['host', 'open']);
     const ofJobs = (name: string): boolean => name === 'ProcessWrap' || name === 'FSReqPromise';
     await executor.stop();
     assert.deepEqual(process.getActiveResourcesInfo().filter(ofJobs), []);

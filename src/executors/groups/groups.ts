@@ -1,20 +1,32 @@
 /**
  * The processes of attempts. Each attempt is a session and process group of its own, so that a
- * signal reaches all of its processes and none of the node's. Three parts see to it that no group
- * outlives its node, whatever becomes of it: a list on disk of all groups that run (listing.ts), a
- * guard process that works it off when the node dies (guard.ts), and the next start, which ends
- * what even the guard left (leftovers.ts).
+ * signal reaches all of its processes and none of the node's. Four parts see to it that no group
+ * outlives its right to run, whatever becomes of its node: a file on disk for every group that runs
+ * (group-file.ts), a runner beside it that notes its end (start-scripts.ts), a supervisor process
+ * that holds the leases and outlives the node (supervisor.ts), and the next start, which adopts
+ * what still has a lease and ends the rest (earlier-lives.ts).
+ *
+ * That takes a /proc with the machine's uptime, and `setsid`: any Linux. Elsewhere (macOS) groups
+ * are plain: no lease is kept while the node stands still, and all end with their node.
  *
  * child_process.spawn, here, is the one place where attempts' processes are made; how that is done
- * can change without anybody noticing. What a group is may not: a leader whose id is the group's,
- * that lists itself before its program begins, and whose end is told by the system's own wait.
+ * can change without anybody noticing. What a group is may not: a leader whose id is the group's
+ * and the session's, that lists itself before its program begins.
  */
-
 import { type ChildProcess, spawn } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { WallMs } from '../../base/instant.ts';
+import type { SupervisedLease } from '../../core/effects.ts';
 import type { AttemptEnd } from '../../core/job.ts';
 import type { Running } from '../task-type.ts';
-import { LISTING_SCRIPT, type Listing, PROC_FOLDER } from './listing.ts';
-import { signalGroup, untilGroupIsGone } from './process-table.ts';
+import { afterBoot, type BootTime, bootTime, wallOf } from './boot-clock.ts';
+import { type ListedGroup, leaseText, toFileLease } from './group-file.ts';
+import { LeaseWriter } from './lease-writer.ts';
+import { type Listing, readGroupFile } from './life.ts';
+import { type MainProcess, watchAdopted, watchChild, watchRunner } from './main-process.ts';
+import { signalGroup, signalSession, untilSessionIsGone } from './process-table.ts';
+import { PLAIN_SCRIPT, RUNNER_SCRIPT, startArguments } from './start-scripts.ts';
+import type { Supervision } from './supervision.ts';
 
 export interface GroupOrder {
   /** File and arguments. */
@@ -25,47 +37,121 @@ export interface GroupOrder {
   readonly stdout: number;
   readonly stderr: number;
   readonly listing: Listing;
+  readonly lease: SupervisedLease;
+  readonly startedAt: WallMs;
+  readonly supervision: Supervision;
+  readonly isListed: () => Promise<boolean>;
+  readonly onLeaseFailure: (failure: unknown) => void;
 }
 
 /** Node's timers fire at once when they are set to more. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 /** What a killed process may take to die: it does so when its system call returns. */
 const GONE_DEADLINE_MS = 1000;
+const NOT_LISTED_PAUSE_MS = 5;
 
 /** Rejects with what spawn throws or reports: E2BIG, EAGAIN, EMFILE, …; a TypeError for a zero byte. */
 export async function startProcessGroup(order: GroupOrder): Promise<ProcessGroup> {
-  const { program, folder, env, stdout, stderr, listing } = order;
-  const { name, job, fence } = listing;
-  const listed = [listing.folder, name, job, fence, PROC_FOLDER];
-  const child = spawn('/bin/sh', ['-c', LISTING_SCRIPT, 'mesh-job', ...listed, ...program], {
+  const { program, folder, env, stdout, stderr, supervision } = order;
+  const { tag, procFolder } = supervision;
+  const script = tag === 'supervised' ? RUNNER_SCRIPT : PLAIN_SCRIPT;
+  const args = startArguments({
+    folder: order.listing.folder,
+    name: order.listing.name,
+    job: order.listing.job,
+    fence: order.listing.fence,
+    procFolder,
+    lease: leaseText(tag === 'supervised' ? toFileLease(order.lease) : { tag: 'withNode' }),
+    startedAt: order.startedAt,
+    setsid: tag === 'supervised' ? supervision.setsid : '',
+  });
+  const child = spawn('/bin/sh', ['-c', script, 'mesh-job', ...args, ...program], {
     detached: true,
     cwd: folder,
     env,
     stdio: ['ignore', stdout, stderr],
   });
-  if (child.pid !== undefined) return new ProcessGroup(child, child.pid);
-  return new Promise((_, reject) => child.once('error', reject));
+  if (child.pid === undefined) {
+    return new Promise((_, reject) => child.once('error', reject));
+  }
+  const isPlain = tag === 'plain';
+  const main = watchStarted(child, child.pid, order);
+  return new ProcessGroup(main, isPlain ? undefined : leaseWriterOf(order));
+}
+
+function watchStarted(child: ChildProcess, pid: number, order: GroupOrder): MainProcess {
+  return order.supervision.tag === 'plain'
+    ? watchChild(child, pid, order.isListed)
+    : watchRunner(child, order.listing.path);
+}
+
+const leaseWriterOf = ({
+  listing,
+  onLeaseFailure,
+}: Pick<GroupOrder, 'listing' | 'onLeaseFailure'>): LeaseWriter =>
+  new LeaseWriter(listing.path, onLeaseFailure);
+
+/** One that an earlier life started, and whose file is this life's now. */
+export function adoptProcessGroup(
+  group: ListedGroup,
+  parts: Pick<GroupOrder, 'listing' | 'onLeaseFailure'>,
+): ProcessGroup {
+  const { path } = parts.listing;
+  const main = watchAdopted(group, () => readGroupFile(path));
+  // What it left behind was looked after as it was found: its number may be another's by now.
+  return new ProcessGroup(main, leaseWriterOf(parts), { isOver: group.exit !== undefined });
 }
 
 export class ProcessGroup implements Running {
-  readonly groupId: number;
   readonly ended: Promise<AttemptEnd>;
+  private readonly main: MainProcess;
+  private readonly lease: LeaseWriter | undefined;
+  private endedAt: BootTime | undefined;
   /** performance.now() at which SIGKILL is due; undefined: nobody asked it to end. */
   private killDueAt: number | undefined;
   private killTimer: NodeJS.Timeout | undefined;
-  private isGone = false;
+  private isMainOver = false;
+  private isGone: boolean;
+  private isLeft = false;
 
-  constructor(child: ChildProcess, groupId: number) {
-    this.groupId = groupId;
-    child.on('error', () => {});
-    this.ended = new Promise((resolve) => {
-      child.once('exit', (code, signal) => {
-        const end: AttemptEnd = signal
-          ? { tag: 'signalled', signal }
-          : { tag: 'exited', code: code ?? 0 };
-        void this.clear().then(() => resolve(end));
-      });
-    });
+  constructor(
+    main: MainProcess,
+    lease: LeaseWriter | undefined,
+    { isOver }: { isOver: boolean } = { isOver: false },
+  ) {
+    this.main = main;
+    this.lease = lease;
+    this.isGone = isOver;
+    this.ended = this.follow();
+  }
+
+  private async follow(): Promise<AttemptEnd> {
+    const { end, at } = await this.main.ended;
+    this.isMainOver = true;
+    this.endedAt = at;
+    if (!this.isGone) await this.clear();
+    await this.lease?.close();
+    return end;
+  }
+
+  finishedAt(now: WallMs): WallMs {
+    return this.endedAt === undefined ? now : wallOf(this.endedAt, now);
+  }
+
+  prolong(lease: SupervisedLease): void {
+    this.lease?.write(leaseText(toFileLease(lease)));
+  }
+
+  /** It goes on without this node; what was to be killed still is. `ended` never settles. */
+  async leave(): Promise<void> {
+    this.isLeft = true;
+    clearTimeout(this.killTimer);
+    this.main.leave();
+    if (this.killDueAt === undefined) await this.lease?.close();
+    else {
+      const at = afterBoot(bootTime(), Math.max(0, this.graceLeftMs()));
+      await this.lease?.finish(leaseText({ tag: 'until', at }));
+    }
   }
 
   end(graceMs: number): void {
@@ -76,34 +162,49 @@ export class ProcessGroup implements Running {
     this.killDueAt = dueAt;
     clearTimeout(this.killTimer);
     if (graceMs <= 0) {
-      signalGroup(this.groupId, 'SIGKILL');
+      void this.send('SIGKILL');
       return;
     }
-    if (isFirst) {
-      signalGroup(this.groupId, 'SIGTERM');
-      // A stopped process does not see the SIGTERM until it goes on.
-      signalGroup(this.groupId, 'SIGCONT');
-    }
-    const kill = () => signalGroup(this.groupId, 'SIGKILL');
+    // A stopped process does not see the SIGTERM until it goes on.
+    if (isFirst) void this.send('SIGTERM', 'SIGCONT');
+    const kill = () => void this.send('SIGKILL');
     this.killTimer = setTimeout(kill, Math.min(graceMs, MAX_TIMER_MS));
+  }
+
+  /** As soon as the group has listed itself. */
+  private async send(...signals: readonly NodeJS.Signals[]): Promise<void> {
+    let groupId = this.main.groupId();
+    while (groupId === undefined && !this.isMainOver && !this.isLeft) {
+      await delay(NOT_LISTED_PAUSE_MS);
+      groupId = this.main.groupId();
+    }
+    if (groupId === undefined || this.isGone || this.isLeft) return;
+    const target = { hasLeader: !this.isMainOver };
+    await Promise.all(signals.map((signal) => signalSession(groupId, signal, target)));
   }
 
   /**
    * After the main process: what it left in the group has what remains of a grace time, if it was
    * being ended, and is killed then. The number cannot mean another group meanwhile: the system
    * does not give it away while a process is in it, and where none is, all that is sent is one
-   * SIGKILL, microseconds after the exit.
+   * SIGKILL, milliseconds after the exit.
    */
   private async clear(): Promise<void> {
+    const groupId = this.main.groupId();
     // A call of `end` may have shortened it meanwhile.
-    while (this.graceLeftMs() > 0) {
-      if (await untilGroupIsGone(this.groupId, Math.min(this.graceLeftMs(), 250))) break;
+    while (groupId !== undefined && this.graceLeftMs() > 0) {
+      if (await untilSessionIsGone(groupId, Math.min(this.graceLeftMs(), 250))) break;
     }
     clearTimeout(this.killTimer);
-    if (signalGroup(this.groupId, 'SIGKILL')) {
-      await untilGroupIsGone(this.groupId, GONE_DEADLINE_MS);
-    }
+    if (groupId !== undefined) await this.killRest(groupId);
     this.isGone = true;
+  }
+
+  private async killRest(groupId: number): Promise<void> {
+    const wasThere = signalGroup(groupId, 'SIGKILL');
+    if (this.killDueAt !== undefined) await signalSession(groupId, 'SIGKILL', { hasLeader: false });
+    else if (!wasThere) return;
+    await untilSessionIsGone(groupId, GONE_DEADLINE_MS);
   }
 
   private graceLeftMs(): number {

@@ -37,10 +37,16 @@ export async function startTimeOf(pid: number): Promise<string | undefined> {
   return asked.stdout.trim().split(/\s+/).join(' ') || undefined;
 }
 
-/** Whether a process of the group was started with these `NAME=value` in its environment. */
-export async function hasMember(groupId: number, variables: readonly string[]): Promise<boolean> {
+/** Not one that is dead and waits to be fetched, nor another that was given its number since. */
+export async function isSameProcess(pid: number, startTime: string): Promise<boolean> {
+  const fields = fieldsOf(await textOf(`/proc/${pid}/stat`));
+  return fields[0] !== 'Z' && startTime !== '' && fields[19] === startTime;
+}
+
+/** Whether a process of the session was started with these `NAME=value` in its environment. */
+export async function hasMember(sessionId: number, variables: readonly string[]): Promise<boolean> {
   for (const { pid, fields } of await allProcesses()) {
-    if (Number(fields[2]) !== groupId) continue;
+    if (Number(fields[3]) !== sessionId) continue;
     const environment = (await textOf(`/proc/${pid}/environ`)).split('\0');
     if (variables.every((variable) => environment.includes(variable))) return true;
   }
@@ -48,16 +54,15 @@ export async function hasMember(groupId: number, variables: readonly string[]): 
 }
 
 /**
- * False: nothing of this group can act any more. A killed orphan stays in the process table until
+ * False: nothing of this session can act any more. A killed orphan stays in the process table until
  * the system's first process fetches its status, which may take seconds or for ever (a container
  * whose first process is no init); so what is in the table is asked whether it is more than that.
  */
-export async function isGroupAlive(groupId: number): Promise<boolean> {
-  if (!signalGroup(groupId, 0)) return false;
+export async function isSessionAlive(sessionId: number): Promise<boolean> {
   const processes = await allProcesses();
-  if (processes.length === 0) return true;
+  if (processes.length === 0) return signalGroup(sessionId, 0);
   return processes.some(
-    ({ fields: [state, , group] }) => Number(group) === groupId && state !== 'Z',
+    ({ fields: [state, , , session] }) => Number(session) === sessionId && state !== 'Z',
   );
 }
 
@@ -65,12 +70,12 @@ const FIRST_LOOK_MS = 5;
 const LAST_LOOK_MS = 250;
 
 /**
- * False: at the deadline it still was not. Looks less and less often: a look at a group that is
- * there goes through all processes.
+ * False: at the deadline it still was not. Looks less and less often: a look goes through all
+ * processes.
  */
-export async function untilGroupIsGone(groupId: number, deadlineMs: number): Promise<boolean> {
+export async function untilSessionIsGone(sessionId: number, deadlineMs: number): Promise<boolean> {
   const deadline = performance.now() + deadlineMs;
-  for (let pauseMs = FIRST_LOOK_MS; await isGroupAlive(groupId); pauseMs *= 1.5) {
+  for (let pauseMs = FIRST_LOOK_MS; await isSessionAlive(sessionId); pauseMs *= 1.5) {
     const leftMs = deadline - performance.now();
     if (leftMs <= 0) return false;
     await delay(Math.min(pauseMs, LAST_LOOK_MS, leftMs));
@@ -80,8 +85,31 @@ export async function untilGroupIsGone(groupId: number, deadlineMs: number): Pro
 
 /** False: no process of this group was there. */
 export function signalGroup(groupId: number, signal: NodeJS.Signals | 0): boolean {
+  return signalOne(-groupId, signal);
+}
+
+/**
+ * The group, then what is in the same session but in groups of its own: `timeout` makes one, and
+ * every shell with job control. @param hasLeader its main process is alive and may not yet have
+ * made the group
+ */
+export async function signalSession(
+  sessionId: number,
+  signal: NodeJS.Signals,
+  { hasLeader }: { readonly hasLeader: boolean },
+): Promise<void> {
+  if (!signalGroup(sessionId, signal) && hasLeader) signalOne(sessionId, signal);
+  const groups = new Set<number>();
+  for (const { fields } of await allProcesses()) {
+    if (Number(fields[3]) === sessionId) groups.add(Number(fields[2]));
+  }
+  groups.delete(sessionId);
+  for (const group of groups) signalGroup(group, signal);
+}
+
+function signalOne(target: number, signal: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(-groupId, signal);
+    process.kill(target, signal);
     return true;
   } catch (thrown) {
     return (thrown as { code?: string }).code !== 'ESRCH';

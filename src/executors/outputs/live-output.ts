@@ -19,6 +19,8 @@ export interface Tails {
   readonly stderr: OutputTail;
 }
 
+type MakeFile = (path: string) => Promise<OutputFile>;
+
 export class LiveOutput {
   private readonly parts: LiveOutputParts;
   private readonly files: Partial<Record<OutputStream, OutputFile>> = {};
@@ -30,13 +32,22 @@ export class LiveOutput {
   }
 
   /** Settles with file descriptors. Rejects with what the file system says; `close` is due then, too. */
-  async open(): Promise<Record<OutputStream, number>> {
+  open(): Promise<Record<OutputStream, number>> {
+    return this.openBoth((path) => OutputFile.create(path, this.parts.limitBytes));
+  }
+
+  /** Of an attempt that an earlier life started: what is there stays. */
+  async reopen(): Promise<void> {
+    await this.openBoth((path) => OutputFile.reopen(path, this.parts.limitBytes));
+  }
+
+  private async openBoth(make: MakeFile): Promise<Record<OutputStream, number>> {
     const { folder, stdoutPath, stderrPath } = this.parts;
     for (let tries = 3; ; tries--) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const opened = await Promise.allSettled([
-        this.create('stdout', stdoutPath),
-        this.create('stderr', stderrPath),
+        this.openOne('stdout', () => make(stdoutPath)),
+        this.openOne('stderr', () => make(stderrPath)),
       ]);
       const failed = opened.find((result) => result.status === 'rejected');
       const { stdout, stderr } = this.files;
@@ -46,8 +57,8 @@ export class LiveOutput {
     }
   }
 
-  private async create(stream: OutputStream, path: string): Promise<void> {
-    this.files[stream] ??= await OutputFile.create(path, this.parts.limitBytes);
+  private async openOne(stream: OutputStream, make: () => Promise<OutputFile>): Promise<void> {
+    this.files[stream] ??= await make();
   }
 
   isCut(stream: OutputStream): boolean {
@@ -87,9 +98,21 @@ export class LiveOutput {
       closeFile(this.files.stdout),
       closeFile(this.files.stderr),
     ]);
+    this.letGo();
+    return { stdout, stderr };
+  }
+
+  /** The attempt goes on without this node; the files stay as they are. Never rejects. */
+  async leave(): Promise<void> {
+    this.isClosing = true;
+    const files = Object.values(this.files);
+    await Promise.all(files.map((file) => file.leave().catch(() => {})));
+    this.letGo();
+  }
+
+  private letGo(): void {
     this.parts.onClosed();
     for (const settle of this.waiting) settle();
-    return { stdout, stderr };
   }
 }
 

@@ -39,6 +39,15 @@ export class OutputFile {
     return new OutputFile(path, await open(path, flags, 0o600), limitBytes);
   }
 
+  /** The attempt goes on printing into it. */
+  static async reopen(path: string, limitBytes: number): Promise<OutputFile> {
+    const flags = O_RDWR | O_CREAT | O_APPEND;
+    const file = new OutputFile(path, await open(path, flags, 0o600), limitBytes);
+    file.isCutNoted = (await readCut(path)) !== undefined;
+    file.isCut = file.isCutNoted;
+    return file;
+  }
+
   get descriptor(): number {
     return this.handle.fd;
   }
@@ -79,6 +88,12 @@ export class OutputFile {
     } finally {
       await this.handle.close();
     }
+  }
+
+  /** The attempt goes on without this node. */
+  async leave(): Promise<void> {
+    await this.looking?.catch(() => {});
+    await this.handle.close();
   }
 
   /** Length of the mark. On a full disk there may be none; that it was cut is known anyway. */

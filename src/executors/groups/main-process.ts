@@ -1,0 +1,141 @@
+/**
+ * The main process of a group, as the node sees it: which it is, and how it ended. There are three
+ * ways to know: the node is its parent (where nothing supervises), its runner is the node's child,
+ * or the group is an earlier life's and only its file tells.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { AttemptEnd } from '../../core/job.ts';
+import { NOT_LISTED } from '../failures.ts';
+import type { BootTime } from './boot-clock.ts';
+import { type ListedGroup, parseGroupFile } from './group-file.ts';
+import { isSameProcess } from './process-table.ts';
+import { NOT_LISTED_CODE } from './start-scripts.ts';
+
+export interface MainProcess {
+  /** Settles when it has ended; rejects never. Never settles after `leave`. */
+  readonly ended: Promise<MainEnd>;
+  /** Undefined while the group has not listed itself, or when it never will. */
+  groupId(): number | undefined;
+  /** It goes on without this node, which may end. */
+  leave(): void;
+}
+
+export interface MainEnd {
+  readonly end: AttemptEnd;
+  /** Undefined: just now. */
+  readonly at?: BootTime | undefined;
+}
+
+const LEASE_OVER = 'its lease ran out, and the supervisor ended it';
+const NOT_WATCHED =
+  'how it ended is not known: the process that waited for it was ended by somebody, or the disk was full';
+
+/** The node's own child. */
+export function watchChild(
+  child: ChildProcess,
+  groupId: number,
+  isListed: () => Promise<boolean>,
+): MainProcess {
+  child.on('error', () => {});
+  const ended = new Promise<MainEnd>((resolve) => {
+    child.once('exit', (code, signal) => {
+      if (signal) resolve({ end: { tag: 'signalled', signal } });
+      else if (code !== NOT_LISTED_CODE) resolve({ end: { tag: 'exited', code: code ?? 0 } });
+      // A job may exit with that code, too; the list decides.
+      else void isListed().then((was) => resolve({ end: was ? exited(NOT_LISTED_CODE) : NOTHING }));
+    });
+  });
+  return { ended, groupId: () => groupId, leave: () => leaveChild(child) };
+}
+
+/** The child of a runner, which is the node's child. */
+export function watchRunner(runner: ChildProcess, path: string): MainProcess {
+  runner.on('error', () => {});
+  let known: number | undefined;
+  // Read at once: it is written a moment ago, a hundred bytes, and the next job waits for it.
+  const read = (): ListedGroup | undefined => {
+    try {
+      return parseGroupFile(readFileSync(path, 'latin1'));
+    } catch {
+      // Unreadable is as good as missing: the group could not rely on it either.
+      return undefined;
+    }
+  };
+  const groupId = (): number | undefined => {
+    known ??= read()?.groupId;
+    return known;
+  };
+  const ended = new Promise<MainEnd>((resolve) => {
+    runner.once('exit', (code) => {
+      const group = read();
+      known ??= group?.groupId;
+      if (!group || group.isRefused) resolve({ end: NOTHING });
+      else if (group.exit || group.isCut) resolve({ end: endOf(group) });
+      // The disk took the group's name and not its end; the runner has the same code.
+      else resolve({ end: code === null ? { tag: 'lost', reason: NOT_WATCHED } : exited(code) });
+    });
+  });
+  return { ended, groupId, leave: () => leaveChild(runner) };
+}
+
+const FIRST_LOOK_MS = 20;
+const LAST_LOOK_MS = 250;
+/** The runner notes the end within milliseconds, also on a busy machine. */
+const NOTE_DEADLINE_MS = 2000;
+
+/** Of an earlier life. @param readGroup its file, again and again */
+export function watchAdopted(
+  group: ListedGroup,
+  readGroup: () => Promise<ListedGroup | undefined>,
+): MainProcess {
+  const stop = new AbortController();
+  return {
+    ended: follow(group, readGroup, stop.signal),
+    groupId: () => group.groupId,
+    leave: () => stop.abort(),
+  };
+}
+
+async function follow(
+  { groupId, startTime }: ListedGroup,
+  readGroup: () => Promise<ListedGroup | undefined>,
+  signal: AbortSignal,
+): Promise<MainEnd> {
+  let goneSince: number | undefined;
+  for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(pauseMs * 1.5, LAST_LOOK_MS)) {
+    // Asked before the file: who is gone by then has its end in it, or never will.
+    const isThere = await isSameProcess(groupId, startTime);
+    const group = await readGroup();
+    if (group?.exit) return { end: endOf(group), at: group.exit.at };
+    if (isThere) goneSince = undefined;
+    else goneSince ??= performance.now();
+    if (goneSince !== undefined && performance.now() - goneSince > NOTE_DEADLINE_MS) {
+      return { end: { tag: 'lost', reason: group?.isCut ? LEASE_OVER : NOT_WATCHED } };
+    }
+    const wait = delay(pauseMs, undefined, { signal }).catch(() => {});
+    await wait;
+    if (signal.aborted) return new Promise(() => {});
+  }
+}
+
+const exited = (code: number): AttemptEnd => ({ tag: 'exited', code });
+const NOTHING: AttemptEnd = { tag: 'failed', reason: NOT_LISTED };
+
+function endOf({ exit, isCut, isRefused }: ListedGroup): AttemptEnd {
+  if (isRefused) return NOTHING;
+  if (isCut) return { tag: 'lost', reason: LEASE_OVER };
+  if (!exit) return { tag: 'lost', reason: NOT_WATCHED };
+  const signal = exit.isSignalled ? nameOfSignal(exit.code - 128) : undefined;
+  return signal ? { tag: 'signalled', signal } : exited(exit.code);
+}
+
+const nameOfSignal = (number: number): string | undefined =>
+  Object.entries(constants.signals).find(([, value]) => value === number)?.[0];
+
+function leaveChild(child: ChildProcess): void {
+  child.removeAllListeners('exit');
+  child.unref();
+}
