@@ -99,6 +99,7 @@ export class Assignments {
       kind: 'grant',
       grant: {
         job: header.job,
+        birth: header.birth,
         fence: grant.fence,
         nonce: grant.nonce,
         rs: header.rs,

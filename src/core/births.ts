@@ -4,8 +4,8 @@
  * of its replicas has promised and none of them has a value: two such writers cannot both win.
  *
  * Across a partition two births of one id can arise. When they meet, the lower birth is the job:
- * a rule that both owners apply to the same two numbers, whatever happens to the records meanwhile.
- * The other is dropped, and is a conflict if it was ever given to an executor.
+ * a rule that everybody who keeps one of them applies to the same two numbers, whatever happens to
+ * the records meanwhile. The other is dropped, and is a conflict if an executor ever had it.
  */
 import { compareText, type JobId, type NodeId, type RequestId } from '../base/ids.ts';
 import { afterMono, type MonoMs } from '../base/instant.ts';
@@ -16,7 +16,7 @@ import type { JobRecord } from './job-record.ts';
 import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { isDecided } from './quorum.ts';
-import { compareEpochs, type Epoch, ownerOf } from './record.ts';
+import { compareEpochs, type Epoch } from './record.ts';
 
 const GIVE_UP_MS = 2000;
 const RETRY_MS = 100;
@@ -33,8 +33,8 @@ export interface BirthParts {
   ) => void;
   /** By this node. */
   readonly promisedOf: (job: JobId) => Epoch | undefined;
-  readonly recordOf: (job: JobId) => JobRecord | undefined;
-  /** This node's own birth of the id lost. */
+  readonly withRecord: (job: JobId, act: (record: JobRecord | undefined) => void) => void;
+  /** The birth that this node keeps lost. */
   readonly onLost: (own: JobRecord) => void;
 }
 
@@ -135,20 +135,21 @@ export class Births {
 
   // -------------------------------------------------------------- two births that meet
 
-  /** A replica keeps another birth of the id: both owners compare. */
-  onOther(from: NodeId, own: JobRecord): void {
-    this.parts.out.send(from, { kind: 'clash', record: own });
+  /** `other` keeps another birth of the id than this node: both compare. */
+  onOther(other: NodeId, own: JobRecord): void {
+    this.parts.out.send(other, { kind: 'clash', record: own });
   }
 
-  onClash({ record: theirs }: Of<'clash'>): void {
-    const { out, recordOf, onLost } = this.parts;
-    const ours = recordOf(theirs.header.job);
-    if (!ours || ours.header.birth === theirs.header.birth) return;
-    const owner = ownerOf(ours.header);
-    if (owner !== out.self) out.send(owner, { kind: 'clash', record: theirs });
-    else if (compareText(theirs.header.birth, ours.header.birth) < 0) onLost(ours);
-    else if (ownerOf(theirs.header) !== out.self)
-      out.send(ownerOf(theirs.header), { kind: 'clash', record: ours });
+  onClash(from: NodeId, { record: theirs }: Of<'clash'>): void {
+    this.parts.withRecord(theirs.header.job, (ours) => {
+      if (ours && ours.header.birth !== theirs.header.birth) this.compare(from, ours, theirs);
+    });
+  }
+
+  /** Of two births that met the one that is dropped: at `from`, or here. */
+  compare(from: NodeId, ours: JobRecord, theirs: JobRecord): void {
+    if (compareText(theirs.header.birth, ours.header.birth) < 0) this.parts.onLost(ours);
+    else this.onOther(from, ours);
   }
 }
 

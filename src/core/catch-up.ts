@@ -50,7 +50,8 @@ export class CatchUp {
     for (const [job, kept] of this.nextOfRound()) {
       const leader = leaderOf(kept);
       if (!kept.record || leader === out.self) continue;
-      const held = { job, accepted: kept.record.header.accepted };
+      const { birth, accepted } = kept.record.header;
+      const held = { job, birth, accepted };
       for (const node of new Set(anybody ? [leader, anybody] : [leader])) {
         const list = byNode.get(node);
         if (list) list.push(held);
@@ -71,9 +72,9 @@ export class CatchUp {
   onPeerUp(node: NodeId): void {
     let held: Held[] = [];
     for (const job of this.replicas.ledBy(node)) {
-      const accepted = this.replicas.get(job)?.record?.header.accepted;
-      if (!accepted) continue;
-      held.push({ job, accepted });
+      const header = this.replicas.get(job)?.record?.header;
+      if (!header) continue;
+      held.push({ job, birth: header.birth, accepted: header.accepted });
       if (held.length < MAX_HELD) continue;
       this.out.send(node, { kind: 'holding', held });
       held = [];
@@ -86,20 +87,23 @@ export class CatchUp {
       this.replicas.with(held.job, (kept) => this.tell(from, held, kept));
   }
 
-  private tell(to: NodeId, { job, accepted }: Held, kept: Kept | undefined): void {
+  private tell(to: NodeId, { job, birth, accepted }: Held, kept: Kept | undefined): void {
     const { out } = this;
     const record = kept?.record;
     if (!record) {
       if (accepted.epoch.node === out.self)
-        out.send(to, { kind: 'retire', job, epoch: accepted.epoch });
+        out.send(to, { kind: 'retire', job, epoch: accepted.epoch, birth });
       return;
     }
     const { header } = record;
+    if (header.birth !== birth) {
+      out.send(to, { kind: 'clash', record });
+      return;
+    }
     const isOurs = ownerOf(header) === out.self;
     if (!replicasOf(header).includes(to)) {
-      const { birth, accepted: newest } = header;
       if (isOurs || kept.isSettled)
-        out.send(to, { kind: 'retire', job, epoch: newest.epoch, birth });
+        out.send(to, { kind: 'retire', job, epoch: header.accepted.epoch, birth });
       return;
     }
     const isNewer = compareValues(header.accepted, accepted) > 0;

@@ -122,9 +122,9 @@ export class Departure {
     plan.handedOverAt = mono;
     const others = new Set(this.others());
     for (const { record } of ownership.all()) {
-      const { job, accepted } = record.header;
+      const { job, birth, accepted } = record.header;
       const heir = replicasOf(record.header).find((node) => others.has(node));
-      if (heir) out.send(heir, { kind: 'handOver', job, epoch: accepted.epoch });
+      if (heir) out.send(heir, { kind: 'handOver', job, birth, epoch: accepted.epoch });
     }
   }
 

@@ -54,7 +54,13 @@ export type Write =
    * This node keeps the record no more, only its promise: it moved away, or another birth of its
    * id won.
    */
-  | { readonly kind: 'dropped'; readonly job: JobId; readonly promised: Epoch }
+  | {
+      readonly kind: 'dropped';
+      readonly job: JobId;
+      readonly promised: Epoch;
+      /** It moved away: this node has no say about it until a value names it again. */
+      readonly isRetired: boolean;
+    }
   /** A pair's owner decided alone: the peer lacks the value. Undefined: it has it now. */
   | { readonly kind: 'marked'; readonly job: JobId; readonly lacking: NodeId | undefined }
   | { readonly kind: 'ban'; readonly ban: Ban }

@@ -348,10 +348,10 @@ export class Execution {
     const byPeer = new Map<NodeId, LeaseRef[]>();
     let sentAt = mono;
     for (const attempt of attempts) {
-      const { job, fence } = attempt.grant;
+      const { job, birth, fence } = attempt.grant;
       const { epoch, hash, sets } = attempt.lease;
       sentAt = asMono(Math.max(sentAt, attempt.lease.stamp(mono)));
-      const ref = { job, fence, epoch, sets: hash };
+      const ref = { job, birth, fence, epoch, sets: hash };
       for (const peer of replicasOf(sets)) {
         const refs = byPeer.get(peer);
         if (refs) refs.push(ref);

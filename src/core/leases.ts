@@ -65,8 +65,9 @@ export class Leases {
   }
 }
 
-function judge(kept: Kept, { fence, epoch }: LeaseRef): 'yes' | 'no' | 'silent' {
+function judge(kept: Kept, { birth, fence, epoch }: LeaseRef): 'yes' | 'no' | 'silent' {
   if (!kept.record) return 'silent';
+  if (birth !== undefined && birth !== kept.record.header.birth) return 'silent';
   const { state, attempts } = kept.record.job;
   if (state.tag === 'final') return kept.isSettled ? 'no' : 'silent';
   if (compareEpochs(epoch, kept.promised) < 0) return 'silent';

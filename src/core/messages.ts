@@ -171,8 +171,13 @@ export type RegisterMessage =
   /** Replica → a node that is back: what I keep of the jobs you led. At most 1,000. */
   | { readonly kind: 'holding'; readonly held: readonly Held[] }
   /** Owner → replica: I go, take it over now. */
-  | { readonly kind: 'handOver'; readonly job: JobId; readonly epoch: Epoch }
-  /** Owner → owner of another birth of this id: mine, for you to compare. */
+  | {
+      readonly kind: 'handOver';
+      readonly job: JobId;
+      readonly birth: Birth;
+      readonly epoch: Epoch;
+    }
+  /** To a node that keeps another birth of this id: mine, to compare. */
   | { readonly kind: 'clash'; readonly record: JobRecord }
   /** Nodes that are never let in again; exchanged at each new link. */
   | { readonly kind: 'bans'; readonly bans: readonly Ban[] };
@@ -184,10 +189,13 @@ export interface AttemptRef {
 
 export interface Held {
   readonly job: JobId;
+  readonly birth: Birth;
   readonly accepted: Accepted;
 }
 
 export interface LeaseRef extends AttemptRef {
+  /** Undefined: an earlier version gave it, and knows no other. */
+  readonly birth?: Birth | undefined;
   /** Of the owner it runs for now. */
   readonly epoch: Epoch;
   /** Which replica sets it was asked of: `setsHash`. */
@@ -202,6 +210,8 @@ export interface MovedSets extends AttemptRef {
 /** The right to run one attempt. */
 export interface Grant {
   readonly job: JobId;
+  /** Undefined: given by an earlier version of the program. */
+  readonly birth?: Birth | undefined;
   readonly fence: Fence;
   /** Of the claim it answers; counts once. */
   readonly nonce: Nonce;

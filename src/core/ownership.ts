@@ -74,8 +74,10 @@ interface AfterDecision {
 interface OpenSubmit {
   readonly requests: RequestId[];
   readonly at: MonoMs;
-  /** Every client was told; what follows the first decision still does. */
+  /** Every client was told; what follows the first decision may still do. */
   isTold: boolean;
+  /** Takes the job up; undefined: it was, or never will be. */
+  begin: (() => void) | undefined;
 }
 
 export interface OwnershipParts {
@@ -131,8 +133,9 @@ export class Ownership {
     const { job } = record.header;
     const owned = newlyOwned(record);
     this.jobs.set(job, owned);
-    this.submits.set(job, { requests, at: this.out.now.mono, isTold: false });
-    this.write(owned, record.header, record.job, { act: () => then(owned), hasPairRight: true });
+    const begin = (): void => then(owned);
+    this.submits.set(job, { requests, at: this.out.now.mono, isTold: false, begin });
+    this.write(owned, record.header, record.job, { hasPairRight: true });
   }
 
   /**
@@ -179,10 +182,19 @@ export class Ownership {
     return true;
   }
 
-  private answerSubmit(owned: OwnedJob, disks: number): void {
+  /** Decided, and on as many disks as were asked for: the job is accepted and goes its way. */
+  private beginIfKept(owned: OwnedJob): void {
     const { job } = owned.record.header;
     const open = this.submits.get(job);
-    if (!open) return;
+    const disks = this.parts.register.holdersOf(job);
+    const wanted = owned.record.job.spec.replicas ?? 1;
+    if (!open || owned.decidedVersion === 0 || disks < wanted) return;
+    this.submits.delete(job);
+    this.answerSubmit(owned, open, disks);
+    open.begin?.();
+  }
+
+  private answerSubmit(owned: OwnedJob, open: OpenSubmit, disks: number): void {
     open.isTold = true;
     open.requests.splice(0).forEach((request, i) => {
       this.out.reply(request, { kind: 'submitted', record: owned.record, isRepeat: i > 0, disks });
@@ -274,10 +286,7 @@ export class Ownership {
     if (decision.youngestYes > owned.youngestYes) owned.youngestYes = decision.youngestYes;
     const { state } = record.job;
     this.announce(owned, recordedStatus(state), state.tag === 'final' ? state.final.reason : '');
-    if (state.tag === 'final' || decision.disks >= (record.job.spec.replicas ?? 1)) {
-      this.answerSubmit(owned, decision.disks);
-      this.submits.delete(job);
-    }
+    this.beginIfKept(owned);
     const isNewest = owned.record === record;
     while (owned.afterDecision[0] && owned.afterDecision[0].version <= owned.decidedVersion) {
       owned.afterDecision.shift()?.act();
@@ -289,27 +298,27 @@ export class Ownership {
 
   /** Submits that no quorum answers in time are accepted on this disk alone, or refused. */
   onTick(): void {
-    const { register } = this.parts;
     for (const [job, open] of this.submits) {
       const owned = this.jobs.get(job);
-      if (!owned) continue;
-      const isLate = this.out.now.mono - open.at >= LOCAL_AFTER_MS;
-      if (register.disksOf(job) >= (owned.record.job.spec.replicas ?? Number.POSITIVE_INFINITY))
-        this.answerSubmit(owned, register.disksOf(job));
-      else if (isLate && !open.isTold && register.isOnOwnDisk(job)) this.giveUpWaiting(owned, open);
-      if (open.isTold && owned.decidedVersion > 0) this.submits.delete(job);
+      if (!owned) this.submits.delete(job);
+      else {
+        this.beginIfKept(owned);
+        const isLate = this.out.now.mono - open.at >= LOCAL_AFTER_MS && !open.isTold;
+        if (isLate && this.parts.register.isOnOwnDisk(job)) this.giveUpWaiting(owned, open);
+      }
     }
   }
 
   private giveUpWaiting(owned: OwnedJob, open: OpenSubmit): void {
     const { job } = owned.record.header;
     const wanted = owned.record.job.spec.replicas;
-    const disks = Math.max(1, this.parts.register.disksOf(job));
+    const disks = this.parts.register.holdersOf(job);
     if (wanted === undefined || disks >= wanted) {
-      this.answerSubmit(owned, disks);
+      this.answerSubmit(owned, open, disks);
       return;
     }
     open.isTold = true;
+    open.begin = undefined;
     for (const request of open.requests.splice(0))
       this.out.reply(request, { kind: 'fewReplicas', wanted, disks });
     this.parts.onTooFew(owned);

@@ -100,10 +100,12 @@ export class Records {
       replicas,
       member,
       isBanned,
+      linked,
       isOwned,
       ownedCount: () => ownership().size,
       mayFollowAlone: (owner) => membership().isKnownGone(owner),
       onWon: parts.onWon,
+      onOther: (node, own, theirs) => this.births.compare(node, own, theirs),
     });
     this.replicaSets = new ReplicaSets({
       out,
@@ -118,7 +120,8 @@ export class Records {
       chooseForKey: (job) => this.replicaSets.chooseForKey(job),
       onFree: parts.onFree,
       promisedOf: (job) => replicas.get(job)?.promised,
-      recordOf: (job) => ownership().get(job)?.record ?? replicas.get(job)?.record,
+      withRecord: (job, act) =>
+        replicas.with(job, (kept) => act(ownership().get(job)?.record ?? kept?.record)),
       onLost: (own) => this.giveWay(own),
     });
   }
@@ -170,7 +173,7 @@ export class Records {
       case 'holding':
         return this.catchUp.onHolding(from, message);
       case 'clash':
-        return this.births.onClash(message);
+        return this.births.onClash(from, message);
       case 'bans':
         return this.bans.add(message.bans);
       default:
@@ -196,16 +199,19 @@ export class Records {
     }
   }
 
-  /** Its replicas drop it too: the other birth is the job. */
-  private giveWay(own: JobRecord): void {
+  /** The other birth is the job. Its owner tells the other replicas, and what runs of it. */
+  private giveWay(ours: JobRecord): void {
     const { out, parts } = this;
-    const { job, birth, accepted } = own.header;
-    parts.onGivingWay(job);
+    const { job, birth, accepted } = ours.header;
+    const isOwned = parts.ownership().get(job) !== undefined;
+    if (isOwned) parts.onGivingWay(job);
     parts.ownership().depose(job);
-    for (const node of replicasOf(own.header))
+    this.takeover.withdraw(job);
+    this.replicas.drop(job, false);
+    if (!isOwned && accepted.epoch.node !== out.self) return;
+    for (const node of replicasOf(ours.header))
       if (node !== out.self) out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
-    this.replicas.drop(job);
-    const conflict = conflictOfBirth(own, out.now.wall);
+    const conflict = conflictOfBirth(ours, out.now.wall);
     if (!conflict) return;
     out.persist({ kind: 'conflict', conflict });
     out.event({ kind: 'conflictFound', conflict });

@@ -37,7 +37,6 @@ export interface Decision {
   readonly sentAt: MonoMs;
   /** The youngest yes to a lease that any of the voters gave before this value. */
   readonly youngestYes: MonoMs;
-  readonly disks: number;
 }
 
 interface Proposal {
@@ -120,12 +119,9 @@ export class Register {
     return (this.tallies.get(job)?.votes.get(this.parts.out.self) ?? 0) > 0;
   }
 
-  /** Disks that are known to have the newest value. */
-  disksOf(job: JobId): number {
-    const tally = this.tallies.get(job);
-    if (!tally) return 0;
-    const { version } = tally.newest.header.accepted;
-    return [...tally.votes.values()].filter((has) => has >= version).length;
+  /** Disks that are known to have some value of this owner's, and so the job. */
+  holdersOf(job: JobId): number {
+    return this.tallies.get(job)?.votes.size ?? 0;
   }
 
   lackingOf(job: JobId): NodeId | undefined {
@@ -166,9 +162,8 @@ export class Register {
       tally.open.shift();
       this.markAbsent(proposal.record, tally);
       const { sentAt, record } = proposal;
-      const disks = this.disksOf(job);
       const { youngestYes } = tally;
-      this.parts.onDecided(record, { sentAt, youngestYes, disks });
+      this.parts.onDecided(record, { sentAt, youngestYes });
       if (this.tallies.get(job) !== tally) return;
     }
     if (tally.open.length === 0 && tally.newest.job.state.tag === 'final') this.finish(job, tally);

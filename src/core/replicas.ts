@@ -292,7 +292,7 @@ export class Replicas {
     const birth = kept.record?.header.birth;
     if (birth !== undefined && message.birth !== undefined && birth !== message.birth) return;
     this.change(message.job, kept, { promised: message.epoch });
-    this.drop(message.job);
+    this.drop(message.job, true);
   }
 
   /** The disk refused its first value, which is never written now. */
@@ -303,12 +303,13 @@ export class Replicas {
     else this.evict(job);
   }
 
-  drop(job: JobId): void {
+  /** @param isRetired its record is kept elsewhere, and this node has no say about it any more */
+  drop(job: JobId, isRetired: boolean): void {
     const kept = this.kept.get(job);
     if (!kept) return;
-    this.change(job, kept, { record: undefined, isSettled: false, isRetired: true });
+    this.change(job, kept, { record: undefined, isSettled: false, isRetired });
     this.dropping.add(job);
-    this.parts.out.persist({ kind: 'dropped', job, promised: kept.promised });
+    this.parts.out.persist({ kind: 'dropped', job, promised: kept.promised, isRetired });
   }
 
   // -------------------------------------------------------------- the youngest yes

@@ -32,6 +32,7 @@ const RANK_STEP_MS = 1500;
 const REPEAT_MS = 500;
 /** A candidate that another one beat waits for its value so long, then tries again. */
 const BACKOFF_MS = 1000;
+const ASK_AROUND_MS = 2000;
 /** Candidacies open at once; the rest of a dead node's jobs follows. */
 const MAX_OPEN = 1000;
 /** A leader that has not been a member since this node started counts as dead after this. */
@@ -42,11 +43,15 @@ export interface TakeoverParts {
   readonly replicas: Replicas;
   readonly member: (node: NodeId) => Member | undefined;
   readonly isBanned: (node: NodeId) => boolean;
+  /** Every other node that can be asked now. */
+  readonly linked: () => readonly NodeId[];
   readonly isOwned: (job: JobId) => boolean;
   readonly ownedCount: () => number;
   /** The owner's process is gone and nothing of a pair's was decided without this node. */
   readonly mayFollowAlone: (owner: NodeId) => boolean;
   readonly onWon: (found: JobRecord, won: Won) => void;
+  /** A replica has another birth of the id than this node. */
+  readonly onOther: (node: NodeId, own: JobRecord, theirs: JobRecord) => void;
 }
 
 export interface Won {
@@ -62,6 +67,7 @@ interface Promised {
 
 interface Candidacy {
   readonly epoch: Epoch;
+  readonly stoodAt: MonoMs;
   readonly promises: Map<NodeId, Promised>;
   /** Since the last time that all were. */
   readonly asked: Set<NodeId>;
@@ -177,15 +183,15 @@ export class Takeover {
 
   // -------------------------------------------------------------- standing
 
-  onHandOver(from: NodeId, { job, epoch }: Of<'handOver'>): void {
+  onHandOver(from: NodeId, { job, birth, epoch }: Of<'handOver'>): void {
     this.parts.replicas.with(job, (kept) => {
       if (!kept?.record || this.candidacies.has(job)) return;
-      const isMember = replicasOf(kept.record.header).includes(from);
-      if (!kept.isSettled && leaderOf(kept) === from) this.stand(job);
-      else if (!isMember) {
-        const { birth } = kept.record.header;
-        this.parts.out.send(from, { kind: 'retire', job, epoch, birth });
-      }
+      const { header } = kept.record;
+      const isMember = replicasOf(header).includes(from);
+      const { out } = this.parts;
+      if (header.birth !== birth) out.send(from, { kind: 'clash', record: kept.record });
+      else if (!kept.isSettled && leaderOf(kept) === from) this.stand(job);
+      else if (!isMember) out.send(from, { kind: 'retire', job, epoch, birth });
     });
   }
 
@@ -197,6 +203,7 @@ export class Takeover {
     const counter = Math.max(kept.promised.counter, this.counters.get(job) ?? 0) + 1;
     const candidacy: Candidacy = {
       epoch: { counter, node: out.self },
+      stoodAt: out.now.mono,
       promises: new Map(),
       asked: new Set(),
       isBeaten: false,
@@ -212,6 +219,7 @@ export class Takeover {
     for (const promised of promises.values()) {
       if (promised.record) for (const node of replicasOf(promised.record.header)) asked.add(node);
     }
+    if (this.isBaseShrunk(record)) for (const node of this.parts.linked()) asked.add(node);
     for (const node of asked) {
       if (candidacy.asked.has(node) || promises.has(node) || this.parts.isBanned(node)) continue;
       candidacy.asked.add(node);
@@ -248,8 +256,13 @@ export class Takeover {
     const candidacy = this.candidacies.get(message.job);
     if (!candidacy || compareEpochs(candidacy.epoch, message.epoch) !== 0) return;
     const yesAt = yesAtOf(this.parts.out.now.mono, message.yesAgoMs);
-    candidacy.promises.set(from, { record: message.record, yesAt });
     const kept = this.parts.replicas.get(message.job);
+    const isOther = message.record?.header.birth !== kept?.record?.header.birth;
+    if (message.record && kept?.record && isOther) {
+      this.parts.onOther(from, kept.record, message.record);
+      return;
+    }
+    candidacy.promises.set(from, { record: message.record, yesAt });
     if (message.record && kept?.record) this.ask(message.job, candidacy, kept.record);
     this.count(message.job, candidacy);
   }
@@ -260,10 +273,16 @@ export class Takeover {
     const newest = newestOf(candidacy);
     if (newest && !replicasOf(newest.header).includes(this.parts.out.self)) {
       this.candidacies.delete(message.job);
-      this.parts.replicas.drop(message.job);
+      this.parts.replicas.drop(message.job, true);
       return;
     }
     this.noteBeaten(message.job, message.promised);
+  }
+
+  /** Its record is here no more. */
+  withdraw(job: JobId): void {
+    this.candidacies.delete(job);
+    this.counters.delete(job);
   }
 
   /** Another node was promised more: its value is waited for before this node asks again. */
@@ -273,8 +292,14 @@ export class Takeover {
     const askAt = afterMono(out.now.mono, BACKOFF_MS + randomBelow(out.random, BACKOFF_MS));
     const known = this.candidacies.get(job);
     const epoch = known?.epoch ?? { counter: 0, node: out.self };
-    const asked = new Set<NodeId>();
-    this.candidacies.set(job, { epoch, promises: new Map(), asked, isBeaten: true, askAt });
+    this.candidacies.set(job, {
+      epoch,
+      stoodAt: out.now.mono,
+      promises: new Map(),
+      asked: new Set(),
+      isBeaten: true,
+      askAt,
+    });
   }
 
   private count(job: JobId, candidacy: Candidacy): void {
@@ -296,7 +321,7 @@ export class Takeover {
     const hasPromised = (node: NodeId): boolean => candidacy.promises.has(node);
     if (!records.every(({ header }) => isDecided(header, hasPromised, rights))) return;
     const newest = newestOf(candidacy);
-    if (!newest) return;
+    if (!newest || !this.hasAskedAround(candidacy, records)) return;
     if (replicasOf(newest.header).includes(out.self)) this.win(job, candidacy, newest, isAlone);
     else this.passOn(job, candidacy, newest);
   }
@@ -304,7 +329,8 @@ export class Takeover {
   /** Its replicas see this node as their leader, so one of them is asked to follow it. */
   private passOn(job: JobId, { epoch }: Candidacy, { header }: JobRecord): void {
     const heir = header.rs.find((node) => this.isUp(node));
-    if (heir) this.parts.out.send(heir, { kind: 'handOver', job, epoch });
+    const { birth } = header;
+    if (heir) this.parts.out.send(heir, { kind: 'handOver', job, birth, epoch });
   }
 
   private win(job: JobId, candidacy: Candidacy, found: JobRecord, isAlone: boolean): void {
@@ -313,7 +339,8 @@ export class Takeover {
     this.counters.delete(job);
     const ages = [...candidacy.promises.values()].map(({ yesAt }) => yesAt);
     // A lone owner's yes was enough for a lease, and nobody here knows when it gave the last one.
-    const isUnknown = isAlone || this.isBaseShrunk(found);
+    // A banned node may have said yes to a lease until a moment ago.
+    const isUnknown = isAlone || (this.isBaseShrunk(found) && !this.isOwnBefore(found));
     // What this node gave away itself was in its own record before anybody heard of it.
     const isAllKnown = this.isOwnBefore(found) && found.job.state.tag === 'pending';
     if (isAllKnown) ages.splice(0);
@@ -323,9 +350,19 @@ export class Takeover {
     onWon(found, { epoch: candidacy.epoch, youngestYes, hasPairRight });
   }
 
-  /** A banned node may have said yes to a lease until a moment ago. */
-  private isBaseShrunk(found: JobRecord): boolean {
-    return replicasOf(found.header).some(this.parts.isBanned) && !this.isOwnBefore(found);
+  /**
+   * What is left of a set after a ban may be one stale disk, while a node that is in no set known
+   * here has what was decided since: every node that lives is asked, and waited for a while.
+   */
+  private hasAskedAround({ promises, stoodAt }: Candidacy, records: readonly JobRecord[]): boolean {
+    if (!records.some((record) => this.isBaseShrunk(record))) return true;
+    if (this.parts.out.now.mono - stoodAt >= ASK_AROUND_MS) return true;
+    return this.parts.linked().every((node) => promises.has(node));
+  }
+
+  /** Some replica was banned. */
+  private isBaseShrunk({ header }: JobRecord): boolean {
+    return replicasOf(header).some(this.parts.isBanned);
   }
 
   private isOwnBefore(found: JobRecord): boolean {

@@ -94,7 +94,7 @@ function noteOfRecord(statements: Statements, write: RecordNote): void {
         jobId,
         counter: write.promised.counter,
         node: write.promised.node,
-        retired: 1,
+        retired: write.isRetired ? 1 : 0,
       });
   }
 }

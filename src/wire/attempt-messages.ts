@@ -130,11 +130,13 @@ const toLeaseRef = (ref: LeaseRef): mesh.LeaseRef.$Properties => ({
   ...toAttemptRef(ref),
   epoch: toEpoch(ref.epoch),
   sets: ref.sets,
+  birth: ref.birth ?? null,
 });
 
-const parseLeaseRef = ({ epoch, sets, ...ref }: mesh.LeaseRef.$Properties): LeaseRef => ({
+const parseLeaseRef = ({ epoch, sets, birth, ...ref }: mesh.LeaseRef.$Properties): LeaseRef => ({
   ...parseAttemptRef(ref),
   epoch: parseEpoch(epoch),
+  ...(typeof birth === 'string' && { birth: field.birth(birth) }),
   sets: field.count(sets, MAX_UINT32),
 });
 

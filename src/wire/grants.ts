@@ -13,6 +13,7 @@ export const parseGrant = (bytes: Uint8Array): Grant | undefined =>
 
 export const toGrant = (grant: Grant): mesh.Grant.$Properties => ({
   jobId: grant.job,
+  birth: grant.birth ?? null,
   fence: toFence(grant.fence),
   nonce: grant.nonce,
   rs: [...grant.rs],
@@ -25,6 +26,7 @@ export function fromGrant(wire: mesh.Grant.$Properties | null | undefined): Gran
   const grant = field.required(wire);
   return {
     job: field.jobId(grant.jobId),
+    ...(typeof grant.birth === 'string' && { birth: field.birth(grant.birth) }),
     fence: parseFence(grant.fence),
     nonce: field.nonce(grant.nonce),
     rs: parseReplicas(grant.rs),

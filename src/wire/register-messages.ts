@@ -51,7 +51,7 @@ export function toRegisterMessage(message: RegisterMessage): Wire {
     case 'retire':
       return { retire: { ...toJobEpoch(message), birth: message.birth ?? null } };
     case 'handOver':
-      return { handOver: toJobEpoch(message) };
+      return { handOver: { ...toJobEpoch(message), birth: message.birth } };
     case 'holding':
       return { holding: { held: message.held.map(toHeld) } };
     case 'bans':
@@ -93,8 +93,10 @@ export function fromRegisterMessage(wire: Wire): RegisterMessage {
       const known = typeof birth === 'string' ? { birth: field.birth(birth) } : {};
       return { kind: 'retire', ...parseJobEpoch(job), ...known };
     }
-    case 'handOver':
-      return { kind: 'handOver', ...parseJobEpoch(field.required(wire.handOver)) };
+    case 'handOver': {
+      const { birth, ...job } = field.required(wire.handOver);
+      return { kind: 'handOver', ...parseJobEpoch(job), birth: field.birth(birth) };
+    }
     case 'holding':
       return { kind: 'holding', held: field.list(wire.holding?.held, MAX_LIST_ENTRIES, fromHeld) };
     case 'bans':
@@ -130,13 +132,15 @@ const parseJobEpoch = (wire: mesh.JobEpoch.$Properties): JobEpoch => ({
   epoch: parseEpoch(wire.epoch),
 });
 
-const toHeld = ({ job, accepted }: Held): mesh.Held.$Properties => ({
+const toHeld = ({ job, birth, accepted }: Held): mesh.Held.$Properties => ({
   jobId: job,
+  birth,
   accepted: toAccepted(accepted),
 });
 
 const fromHeld = (wire: mesh.Held.$Properties): Held => ({
   job: field.jobId(wire.jobId),
+  birth: field.birth(wire.birth),
   accepted: parseAccepted(wire.accepted),
 });
 

@@ -308,7 +308,7 @@ class MemoryStore implements Store {
       case 'dropped':
         setRow(records, job, undefined, undo);
         setRow(notes, job, undefined, undo);
-        setRow(promises, job, { job, epoch: write.promised, isRetired: true }, undo);
+        setRow(promises, job, { job, epoch: write.promised, isRetired: write.isRetired }, undo);
     }
   }
 }

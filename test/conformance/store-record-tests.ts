@@ -41,6 +41,7 @@ const drop = (serial: number): Write => ({
   kind: 'dropped',
   job: jobId(serial),
   promised: { counter: 9, node: NODE_B },
+  isRetired: true,
 });
 const mark = (serial: number, lacking: typeof NODE_B | undefined): Write => ({
   kind: 'marked',
