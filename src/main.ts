@@ -2,15 +2,23 @@
  * The composition root: a Config becomes adapters, the adapters a node, the node a process that
  * ends in order. Nothing else in the program knows all the parts.
  *
+ * Two signals, two meanings. SIGINT comes from a person at a terminal who wants the node to stop:
+ * what runs may end first. SIGTERM comes from a service manager, that starts the node again in a
+ * moment, or turns off the machine: jobs are handed over at once, and what runs is left to the next
+ * start, which takes it up where it comes before the leases end.
+ *
  * Exit codes: 0 drained and left, also because its terminal was closed; 1 could not start; 130 and
  * 143 ended at once by a second SIGINT or SIGTERM.
  */
 import { join } from 'node:path';
+import { RESTART_DEADLINE_SECONDS } from './api/api.ts';
 import { type ApiTokens, deriveApiTokens } from './api/api-tokens.ts';
 import { MeshError } from './base/errors.ts';
+import type { BootId, NodeId } from './base/ids.ts';
 import { asWall } from './base/instant.ts';
 import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
 import type { Config } from './config.ts';
+import type { Leaving } from './core/inputs.ts';
 import { createDiscovery } from './discovery/discovery.ts';
 import { createExecutors, type Executors } from './executors/executors.ts';
 import { createHttpServer, type HttpServer } from './http/http.ts';
@@ -30,6 +38,7 @@ import { makeFolder } from './main/folders.ts';
 import { announcementOf, factsOf, reachableUrl, serverCertificate } from './main/own-facts.ts';
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
+import type { Discovery } from './node/ports.ts';
 import { openStore } from './store/store.ts';
 
 const PRUNE_INTERVAL_MS = 60 * 60_000;
@@ -121,29 +130,19 @@ function assemble(config: Config, log: Log): Assembly {
     meshEnv: { MESH_NODE_ID: identity.node, MESH_NODE_NAME: config.name },
     onProblem: (sentence) => log.warn(sentence),
   });
-  const discovery = createDiscovery({
-    key: { id: key.id, secret: deriveSecret(key, 'heartbeat', 32) },
-    node: identity.node,
-    boot,
-    announce: () => announcementOf(node),
-    port: config.discoveryPort,
-    intervalMs: config.heartbeatIntervalMs,
-    nodeCount: () => node.peers().length + 1,
-    peers: config.peers,
-    isBroadcasting: config.discovery,
-  });
   const node: MeshNode = new MeshNode({
     boot,
     facts: factsOf(config, identity.node),
     store,
     links,
-    discovery,
+    discovery: makeDiscovery(identity.node, () => node, { config, key, boot }),
     executor: executors,
     outputs: executors.outputs,
     clock: createSystemClock(),
     peerTimeoutMs: config.peerTimeoutMs,
     killGraceMs: config.killGraceMs,
     maxJobs: config.queueLimit,
+    keepJobsMs: config.jobRetentionMs,
     quarantined: opened.quarantined,
     onEvent: (event) => logEvent(log, event),
   });
@@ -152,6 +151,24 @@ function assemble(config: Config, log: Log): Assembly {
   const isKnownByUser = isLoopbackHost(config.apiHost) && process.platform === 'linux';
   const access = isKnownByUser ? {} : { token: tokens.admin, ca: ca.caPem };
   return { node, http, executors, access };
+}
+
+function makeDiscovery(
+  id: NodeId,
+  node: () => MeshNode,
+  { config, key, boot }: { config: Config; key: MeshKey; boot: BootId },
+): Discovery {
+  return createDiscovery({
+    key: { id: key.id, secret: deriveSecret(key, 'heartbeat', 32) },
+    node: id,
+    boot,
+    announce: () => announcementOf(node()),
+    port: config.discoveryPort,
+    intervalMs: config.heartbeatIntervalMs,
+    nodeCount: () => node().peers().length + 1,
+    peers: config.peers,
+    isBroadcasting: config.discovery,
+  });
 }
 
 function makeHttpServer(
@@ -200,41 +217,51 @@ function meshKeyOf(config: Config, log: Log): MeshKey {
 
 // ---------------------------------------------------------------- the end
 
-/** The first signal, or a drain asked for over the API, lets running jobs finish; the second does not. */
+/** The first signal, or a drain asked for over the API, lets the node go in order; the second does not. */
 async function untilEnd({ node, close }: RunningNode, config: Config, log: Log): Promise<number> {
-  const code = await new Promise<number>((resolve) => {
+  const ending = await firstEnding(node, config, log);
+  const { unfinished, untold } = node.owned();
+  if (unfinished > 0)
+    log.warn({ unfinished }, 'jobs that no other node has taken wait until this node starts again');
+  if (untold > 0)
+    log.warn({ untold }, 'outcomes wait in the database: the nodes that own their jobs are away');
+  if (ending.code !== 0) setTimeout(() => process.exit(ending.code), LAST_RESORT_MS).unref();
+  await close(ending.way === 'restart' ? 'leave' : 'end');
+  return ending.code;
+}
+
+function firstEnding(
+  node: MeshNode,
+  config: Config,
+  log: Log,
+): Promise<{ code: number; way: Leaving }> {
+  return new Promise((resolve) => {
     let isDraining = false;
-    const drain = (signal: NodeJS.Signals): void => {
+    const drain = (signal: NodeJS.Signals, way: Leaving): void => {
       isDraining = true;
       const { running } = node.load();
+      const deadlineMs =
+        way === 'restart' ? RESTART_DEADLINE_SECONDS * 1000 : config.drainTimeoutMs;
       log.info(
-        { signal, running, deadlineMs: config.drainTimeoutMs },
+        { signal, running, deadlineMs, way },
         'draining; the same signal again ends at once',
       );
-      node.drain(config.drainTimeoutMs);
+      node.drain(deadlineMs, way);
     };
     const onSignal = (signal: 'SIGINT' | 'SIGTERM'): void => {
-      if (!isDraining) return drain(signal);
+      if (!isDraining) return drain(signal, signal === 'SIGINT' ? 'stop' : 'restart');
       log.warn({ signal }, 'second signal: ending at once');
-      resolve(signal === 'SIGINT' ? 130 : 143);
+      resolve({ code: signal === 'SIGINT' ? 130 : 143, way: 'stop' });
     };
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
     process.on('SIGHUP', (signal) => {
       // A closing terminal may say it twice. Without one (nohup, whose "ignore" Node undoes as it
       // starts) the end of a session is nothing to this node.
-      if (hasTerminal && !isDraining) drain(signal);
+      if (hasTerminal && !isDraining) drain(signal, 'stop');
     });
-    void node.drained().then(() => resolve(0));
+    void node.drained().then((way) => resolve({ code: 0, way }));
   });
-  const { unfinished, untold } = node.leftBehind();
-  if (unfinished > 0)
-    log.warn({ unfinished }, 'jobs wait in the database until this node starts again');
-  if (untold > 0)
-    log.warn({ untold }, 'outcomes wait in the database: the nodes that own their jobs are away');
-  if (code !== 0) setTimeout(() => process.exit(code), LAST_RESORT_MS).unref();
-  await close();
-  return code;
 }
 
 /** A call of prune looks at a bounded number of jobs, so that it never holds up the loop. */

@@ -17,11 +17,13 @@ export const PATHS = {
   status: `${API_PREFIX}/status`,
   peers: `${API_PREFIX}/peers`,
   nodes: `${API_PREFIX}/nodes`,
+  forget: `${API_PREFIX}/nodes/:id/forget`,
   jobs: `${API_PREFIX}/jobs`,
   job: `${API_PREFIX}/jobs/:id`,
   output: `${API_PREFIX}/jobs/:id/output`,
   explain: `${API_PREFIX}/jobs/:id/explain`,
   cancel: `${API_PREFIX}/jobs/:id/cancel`,
+  conflicts: `${API_PREFIX}/conflicts`,
   drain: `${API_PREFIX}/drain`,
   doctor: `${API_PREFIX}/doctor`,
 } as const;
@@ -37,15 +39,28 @@ export const HEADERS = {
   truncated: 'X-Mesh-Truncated',
   /** Of an output of a job that has ended: the length of the whole stream. */
   total: 'X-Mesh-Total-Bytes',
+  /** Of an output: `true` when its node cannot be asked and these bytes came with the outcome. */
+  tail: 'X-Mesh-Tail',
   idempotencyKey: 'Idempotency-Key',
 } as const;
 
 export const DEFAULT_LIST_LIMIT = 50;
 export const MAX_LIST_LIMIT = 1000;
+export const DEFAULT_CONFLICT_LIMIT = 100;
+export const MAX_CONFLICT_LIMIT = 1000;
 /** Jobs in one POST. */
 export const MAX_BULK_JOBS = 1000;
 /** A node answers `GET /jobs/:id?wait_seconds=` at the latest after so long. */
 export const MAX_WAIT_SECONDS = 60;
+
+/** Values of fields of a job; the first is the default. */
+export const DELIVERIES = ['at_least_once', 'at_most_once'] as const;
+export const ON_ISOLATION = ['stop', 'continue'] as const;
+/** Disks that can be demanded: no job is kept on more. */
+export const REPLICAS = [1, 2, 3] as const;
+
+/** To hand over the jobs of a node that is started again at once. */
+export const RESTART_DEADLINE_SECONDS = 3;
 
 /** What a token allows; each includes the ones before it. */
 export const ROLES = ['read', 'submit', 'admin'] as const;

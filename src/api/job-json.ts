@@ -18,10 +18,7 @@ const UNFINISHED: readonly string[] = ['JOB_PENDING', 'JOB_ASSIGNED', 'JOB_RUNNI
 export const isFinalStatus = (status: string): boolean =>
   JOB_STATUSES.some((known) => known === status) && !UNFINISHED.includes(status);
 
-/**
- * `local`: on its owner's disk, lost with that disk. `replicated`: on a majority of the disks of
- * its replica set.
- */
+/** `local`: on one disk, lost with it. `replicated`: on two at least. */
 export type Durability = 'local' | 'replicated';
 
 export interface JobJson {
@@ -36,10 +33,14 @@ export interface JobJson {
   readonly status: JobStatusName;
   /** A cancel was decided; the job's processes are being ended. */
   readonly cancelling: boolean;
+  /** It has ended, and its replicas agree on how: its final status follows. */
+  readonly settling: boolean;
   readonly env: Readonly<Record<string, string>>;
   readonly working_dir: string | null;
   readonly timeout_seconds: number;
   readonly priority: number;
+  readonly delivery: 'at_least_once' | 'at_most_once';
+  readonly on_isolation: 'stop' | 'continue';
   /** Capability → value that its node must have. */
   readonly required: Readonly<Record<string, string>>;
   /** Label → value that its node must have. */
@@ -65,15 +66,25 @@ export interface JobJson {
   readonly created_by_node: string;
   /** The node that decides about the job. */
   readonly owner_node_id: string;
+  /** That node could not be asked: this is the newest that a replica knows. */
+  readonly from_replica: boolean;
+  /** Of its owner, as counter and node: `3.node-ab…`. The higher decides. */
+  readonly epoch: string;
   /** Number of the newest attempt; 0 when none was given to a node yet. */
   readonly attempt: number;
-  /** Oldest first. */
+  /** Of the newest attempt that is known here; null: none. */
+  readonly fence: string | null;
+  /** Oldest first, superseded ones among them. */
   readonly attempts: readonly AttemptJson[];
-  /** Outcomes that came too late to count. */
+  /** Of these, the ones whose outcome came too late to count. */
   readonly superseded: readonly AttemptJson[];
   /** While it waits: each node's own reason, by node. */
   readonly waiting: readonly WaitingJson[];
   readonly durability: Durability;
+  /** Ids of the nodes that keep its record, the owner among them. */
+  readonly replicas: readonly string[];
+  /** Disks that were demanded before it was taken; null: none in particular. */
+  readonly replicas_wanted: number | null;
 }
 
 export interface AttemptJson {
@@ -84,6 +95,8 @@ export interface AttemptJson {
   readonly at: string;
   /** What became of it, or why this node was chosen. */
   readonly note: string;
+  /** Its outcome came when another had been decided. */
+  readonly superseded: boolean;
 }
 
 export interface WaitingJson {

@@ -6,6 +6,7 @@
 import * as z from 'zod';
 import { MeshError } from '../base/errors.ts';
 import { isJobId } from '../base/ids.ts';
+import { DELIVERIES, ON_ISOLATION, REPLICAS } from './api.ts';
 import { COMMAND_REQUIRED, INVALID_BODY } from './problem.ts';
 
 const MAX_COMMAND_BYTES = 128 * 1024 - 1;
@@ -111,6 +112,9 @@ const jobRequestSchema = z.strictObject(
       .optional(),
     required: marks.optional(),
     labels: marks.optional(),
+    delivery: z.enum(DELIVERIES, `must be ${DELIVERIES.join(' or ')}`).optional(),
+    on_isolation: z.enum(ON_ISOLATION, `must be ${ON_ISOLATION.join(' or ')}`).optional(),
+    replicas: z.literal(REPLICAS, `must be one of ${REPLICAS.join(', ')}`).optional(),
     job_id: clientId.optional(),
     id: clientId.optional(),
     idempotency_key: z
@@ -139,6 +143,10 @@ export interface ParsedJob {
   readonly target: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly capabilities: Readonly<Record<string, string>>;
+  readonly delivery: (typeof DELIVERIES)[number];
+  readonly onIsolation: (typeof ON_ISOLATION)[number];
+  /** Undefined: a majority, else one. */
+  readonly replicas: (typeof REPLICAS)[number] | undefined;
   readonly key: { readonly kind: 'id' | 'idempotency'; readonly text: string } | undefined;
 }
 
@@ -166,6 +174,9 @@ export function parseJobRequest(value: unknown, headerKey?: string): ParsedJob {
     target: request.target_node_id || undefined,
     labels: request.labels ?? {},
     capabilities: request.required ?? {},
+    delivery: request.delivery ?? DELIVERIES[0],
+    onIsolation: request.on_isolation ?? ON_ISOLATION[0],
+    replicas: request.replicas,
     key: keyOf(request, headerKey),
   };
 }

@@ -65,6 +65,8 @@ export interface StatusJson {
   /** Members that are alive, this node not counted. */
   readonly peer_count: number;
   readonly load: LoadJson;
+  /** Unfinished jobs that this node decides about. */
+  readonly owned_jobs: number;
   readonly task_types: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly capabilities: Readonly<Record<string, string>>;
@@ -72,10 +74,52 @@ export interface StatusJson {
   readonly timestamp: string;
 }
 
+/**
+ * `stop`: what runs may end. `restart`: at once; what runs goes on and is taken up by the next
+ * start. `leave`: for good; what it keeps moves to other nodes first.
+ */
+export const DRAIN_WAYS = ['stop', 'restart', 'leave'] as const;
+export type DrainWay = (typeof DRAIN_WAYS)[number];
+
 export interface DrainingJson {
   readonly status: 'draining';
   readonly node_id: string;
+  readonly way: DrainWay;
   readonly deadline_seconds: number;
+}
+
+export interface ForgottenJson {
+  readonly status: 'forgotten';
+  readonly node_id: string;
+  /** The name it had; empty where it is not known. */
+  readonly name: string;
+  /** Since when it is not let in. */
+  readonly at: string;
+}
+
+/** Something the mesh went on from, and that a person should know of. */
+export interface ConflictJson {
+  readonly job_id: string;
+  /**
+   * `births`: one id was taken on both sides of a partition. `outcomes`: another attempt ended as
+   * well, after the job was decided. `forgotten`: a forgotten node came back with it.
+   */
+  readonly kind: 'births' | 'outcomes' | 'forgotten';
+  readonly at: string;
+  /** What happened, as a sentence. */
+  readonly note: string;
+  /** The node that found it, or one of them. */
+  readonly found_by_node: string;
+}
+
+export interface ConflictListJson {
+  /** Newest first. */
+  readonly conflicts: readonly ConflictJson[];
+  readonly count: number;
+  /** There are more than were asked for. */
+  readonly truncated: boolean;
+  /** Nodes whose conflicts may be missing from the list. */
+  readonly partial: readonly { readonly node_id: string; readonly reason: string }[];
 }
 
 /** What a node knows about its surroundings. */

@@ -49,6 +49,11 @@ export const ERROR_CODES = {
     retryable: false,
     meaning: 'The job had ended before it could be cancelled.',
   },
+  NODE_ALIVE: {
+    status: 409,
+    retryable: false,
+    meaning: 'The node is alive: only one that will not return is forgotten.',
+  },
   BODY_TOO_LARGE: { status: 413, retryable: false, meaning: 'The body is over the limit.' },
   NOT_JSON: {
     status: 415,
@@ -89,6 +94,16 @@ export const ERROR_CODES = {
     status: 503,
     retryable: true,
     meaning: 'Some nodes could not be asked, so the answer is not known.',
+  },
+  NOT_ENOUGH_REPLICAS: {
+    status: 503,
+    retryable: true,
+    meaning: 'Fewer nodes took the job in time than were asked for; it will not run.',
+  },
+  NO_QUORUM: {
+    status: 503,
+    retryable: true,
+    meaning: 'The nodes that keep this id do not answer; nothing was recorded.',
   },
   BUSY: {
     status: 503,

@@ -1,5 +1,6 @@
 /** Words and pairs as they come from a command line. */
 import { InvalidArgumentError } from 'commander';
+import { REPLICAS } from '../api/api.ts';
 import { parseDurationMs } from '../base/instant.ts';
 
 /** Words that a shell reads as exactly these; one word is a line for the shell as it is. */
@@ -39,6 +40,12 @@ export function parseSeconds(text: string): number {
   const ms = parseDurationMs(text);
   if (ms === undefined) throw new InvalidArgumentError('Write it as 90, 30s, 5m or 2h.');
   return ms / 1000;
+}
+
+export function parseReplicas(text: string): (typeof REPLICAS)[number] {
+  const found = REPLICAS.find((count) => String(count) === text.trim());
+  if (found === undefined) throw new InvalidArgumentError(`It must be ${REPLICAS.join(', ')}.`);
+  return found;
 }
 
 export function parseCount(text: string): number {

@@ -77,6 +77,7 @@ async function copyStream(
       attempt,
       signal,
       onAttempt,
+      onGap: (from, to) => audience.onNotice(gapNotice(stream, from, to)),
     })) {
       await audience.onBytes(stream, bytes);
     }
@@ -87,6 +88,9 @@ async function copyStream(
   }
   return seen;
 }
+
+export const gapNotice = (stream: StreamName, from: number, to: number): string =>
+  `bytes ${from} to ${to} of its ${stream} are not to be had: the node that has them is away`;
 
 /** An output ends a little before its job does, or before the job is given to another node. */
 async function endOrNext(

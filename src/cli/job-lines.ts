@@ -6,6 +6,7 @@ type NameOf = (node: string) => string | undefined;
 
 const LABEL_WIDTH = 10;
 const MAX_OUTPUT_LINES = 10;
+const NO_OWNER = ', which cannot be asked: this is what a replica knew last';
 
 /** Whole, however long: what a table cuts off is looked up here. */
 export function jobLines(job: JobJson, nameOf: NameOf): string[] {
@@ -21,11 +22,15 @@ export function jobLines(job: JobJson, nameOf: NameOf): string[] {
     ['Started', job.started_at],
     ['Ended', job.finished_at && `${job.finished_at}${durationOf(job)}`],
     ['Timeout', `${job.timeout_seconds} s`],
-    ['Durable', job.durability],
+    ['Owner', `${named(job.owner_node_id)}${job.from_replica ? NO_OWNER : ''}`],
+    ['Durable', `${job.durability}, kept by ${job.replicas.map(named).join(', ')}`],
+    ['Delivery', job.delivery === 'at_least_once' ? null : job.delivery],
+    ['Isolation', job.on_isolation === 'stop' ? null : job.on_isolation],
   ];
   const lines = fields.flatMap(([label, text]) => (text ? [fieldLine(label, text)] : []));
-  const history = [...job.attempts, ...job.superseded].map(
-    (one) => `attempt ${one.attempt} on ${named(one.node_id)}: ${one.note}`,
+  const history = job.attempts.map(
+    ({ attempt, node_id, note, superseded }) =>
+      `attempt ${attempt} on ${named(node_id)}: ${note}${superseded ? ' (too late, does not count)' : ''}`,
   );
   const waiting = job.waiting.map((one) => `${named(one.node_id)}: ${one.reason}`);
   return [
@@ -45,7 +50,8 @@ const section = (title: string, lines: readonly string[]): string[] =>
 function statusText(job: JobJson): string {
   const exit = job.exit_code === null ? '' : `, exit code ${job.exit_code}`;
   const signal = job.signal === null ? '' : `, ${job.signal}`;
-  return `${job.status}${exit}${signal}${job.cancelling ? ', being cancelled' : ''}`;
+  const cancelling = job.cancelling ? ', being cancelled' : '';
+  return `${job.status}${exit}${signal}${cancelling}${job.settling ? ', has ended' : ''}`;
 }
 
 function needsOf({ labels, required }: JobJson): string | null {

@@ -1,6 +1,7 @@
 /** Which node a command talks to: the one named, else one of this user's that runs here. */
 import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
+import type { NodeJson } from '../api/node-json.ts';
 import { MeshError } from '../base/errors.ts';
 import { type Client, createClient } from '../client/client.ts';
 import { httpsFetch } from '../client/https-fetch.ts';
@@ -32,6 +33,52 @@ export async function connect({ api }: ConnectionOptions): Promise<Client> {
   if (others.length === 0) return clientOf(first, MESH_TOKEN);
   return firstThatAnswers(running, MESH_TOKEN);
 }
+
+/**
+ * A client of the named node itself, for what only that node can do; `.` is the one that is asked.
+ * @throws MeshError NODE_NOT_FOUND; NODE_UNREACHABLE when its API cannot be asked from here
+ */
+export async function connectTo(
+  options: ConnectionOptions,
+  wanted: string,
+): Promise<{ client: Client; name: string }> {
+  const client = await connect(options);
+  const { nodes } = await client.nodes();
+  const node = pick(nodes, wanted);
+  const { name, api_url: url } = node;
+  if (node.is_self) return { client, name };
+  const here = readRunningNodes(configFolder()).find((running) => running.node === node.node_id);
+  const { MESH_TOKEN } = process.env;
+  if (here) return { client: clientOf(here, MESH_TOKEN), name };
+  if (URL.canParse(url) && !isLoopback(new URL(url).hostname))
+    return { client: clientOf({ api: url }, MESH_TOKEN), name };
+  throw new MeshError(
+    'NODE_UNREACHABLE',
+    `The API of ${name} answers only on its own machine (${node.metadata.hostname ?? node.address}): give the command there.`,
+  );
+}
+
+/** By `.`, id, unique beginning of an id or unique name. */
+function pick(nodes: readonly NodeJson[], wanted: string): NodeJson {
+  if (wanted === '.') {
+    const self = nodes.find((node) => node.is_self);
+    if (self) return self;
+  }
+  const exact = nodes.find((node) => node.node_id === wanted);
+  const isBeginning = /^node-[0-9a-f]{6,}$/.test(wanted);
+  const named = nodes.filter(
+    (node) => node.name === wanted || (isBeginning && node.node_id.startsWith(wanted)),
+  );
+  const found = exact ?? (named.length === 1 ? named[0] : undefined);
+  if (found) return found;
+  throw new MeshError(
+    'NODE_NOT_FOUND',
+    `No node, or more than one, is known as ${JSON.stringify(wanted.slice(0, 80))}. \`mesh peers\` lists them.`,
+  );
+}
+
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '[::1]' || host.startsWith('127.');
 
 /** A node that runs here may be named by any name of this machine. */
 function isSameNode(asked: string, known: string): boolean {

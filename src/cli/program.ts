@@ -13,9 +13,11 @@ import { realpathSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { CommandTree } from './command-tree.ts';
+import { addConflicts } from './commands/conflicts.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addJobs } from './commands/jobs.ts';
 import { addKey } from './commands/key.ts';
+import { addLeaving } from './commands/leaving.ts';
 import { addNodes } from './commands/nodes.ts';
 import { addRun } from './commands/run.ts';
 import { addTorture } from './commands/torture.ts';
@@ -40,8 +42,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
 function createProgram(): CommandTree {
   const tree = new CommandTree();
-  for (const add of [addUp, addRun, addJobs, addNodes, addKey, addDoctor, addDemo, addTorture])
-    add(tree);
+  const groups = [addUp, addRun, addJobs, addNodes, addLeaving, addConflicts, addKey, addDoctor];
+  for (const add of [...groups, addDemo, addTorture]) add(tree);
   return tree;
 }
 

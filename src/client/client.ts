@@ -10,8 +10,11 @@ import {
 } from '../api/job-json.ts';
 import type { JobRequest } from '../api/job-request.ts';
 import type {
+  ConflictListJson,
   DoctorJson,
   DrainingJson,
+  DrainWay,
+  ForgottenJson,
   HealthJson,
   NodeListJson,
   PeerListJson,
@@ -71,7 +74,17 @@ export interface Client {
   status(options?: Stoppable): Promise<StatusJson>;
   /** Also when the node is not healthy. */
   health(options?: Stoppable): Promise<HealthJson>;
-  drain(options?: Stoppable & { deadlineSeconds?: number | undefined }): Promise<DrainingJson>;
+  /** The node that is asked goes; `stop` where no way is given. */
+  drain(
+    options?: Stoppable & { deadlineSeconds?: number | undefined; way?: DrainWay | undefined },
+  ): Promise<DrainingJson>;
+  /** What the mesh went on from and a person should know of; newest first, 1 to 1,000, default 100. */
+  conflicts(options?: Stoppable & { limit?: number | undefined }): Promise<ConflictListJson>;
+  /** Bans a node, by id or name, that will not return. With `force` also one that is alive. */
+  forget(
+    node: string,
+    options?: Stoppable & { force?: boolean | undefined },
+  ): Promise<ForgottenJson>;
   doctor(options?: Stoppable): Promise<DoctorJson>;
 }
 
@@ -116,12 +129,16 @@ function nodeCalls(requests: Requests): Omit<Client, keyof JobCalls> {
     nodes: ({ signal } = {}) => requests.json(PATHS.nodes, { signal }),
     status: ({ signal } = {}) => requests.json(PATHS.status, { signal }),
     health: ({ signal } = {}) => health(requests, signal),
-    drain: ({ deadlineSeconds, signal } = {}) =>
+    drain: ({ deadlineSeconds, way, signal } = {}) =>
       requests.json(PATHS.drain, {
         method: 'POST',
-        body: deadlineSeconds === undefined ? {} : { deadline_seconds: deadlineSeconds },
+        body: { deadline_seconds: deadlineSeconds, way },
         signal,
       }),
+    conflicts: ({ limit, signal } = {}) =>
+      requests.json(withQuery(PATHS.conflicts, { limit }), { signal }),
+    forget: (node, { force, signal } = {}) =>
+      requests.json(pathOf(PATHS.forget, node), { method: 'POST', body: { force }, signal }),
     doctor: ({ signal } = {}) => requests.json(PATHS.doctor, { signal }),
   };
 }

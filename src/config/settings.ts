@@ -270,6 +270,14 @@ export const SETTINGS = {
     fallback: '7d',
     meaning: 'How long outputs are kept after the end of an attempt.',
   }),
+  jobRetentionMs: setting({
+    name: 'job-retention',
+    from: EVERYWHERE,
+    env: ['MESH_JOB_RETENTION'],
+    kind: duration({ min: '1m', max: '3650d' }),
+    fallback: '24h',
+    meaning: 'How long a job, and with it its id or key, is known after its end.',
+  }),
   drainTimeoutMs: setting({
     name: 'drain-timeout',
     from: EVERYWHERE,

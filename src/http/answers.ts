@@ -15,6 +15,7 @@ const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = {
   QUEUE_FULL: 5,
   DRAINING: 10,
   DISK_FULL: 30,
+  NOT_ENOUGH_REPLICAS: 5,
   BUSY: 1,
 };
 const DEFAULT_RETRY_SECONDS = 2;

@@ -79,6 +79,7 @@ function headersOf(part: OutputPart): Record<string, string> {
     [HEADERS.truncated]: String(part.isTruncated),
     ...(part.fence && { [HEADERS.attempt]: fenceText(part.fence) }),
     ...(part.totalBytes !== undefined && { [HEADERS.total]: String(part.totalBytes) }),
+    ...(part.isTail && { [HEADERS.tail]: 'true' }),
   };
 }
 
@@ -89,6 +90,7 @@ class Reading {
   private offset: number;
   private fence: Fence | undefined;
   private isOver = false;
+  private isBegun = false;
 
   constructor(service: MeshService, request: OutputRequest, signal: AbortSignal) {
     this.service = service;
@@ -107,6 +109,12 @@ class Reading {
       ...(this.fence && { fence: this.fence }),
       signal: this.signal,
     });
+    // Where only the end is left there is a gap: a client may begin behind it, by the header that
+    // says so, but must not be led across it unknowing.
+    if (this.isBegun && part.offset > this.offset) {
+      throw new MeshError('OUTPUT_GONE', `${job}: nothing is kept from ${this.offset} on.`);
+    }
+    this.isBegun = true;
     this.fence ??= part.fence;
     this.offset = part.offset + part.bytes.length;
     this.isOver = part.isEnd || (part.bytes.length === 0 && (await this.isAllThereIs()));

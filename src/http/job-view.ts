@@ -16,7 +16,7 @@ import {
   type OutputTail,
   type PastAttempt,
 } from '../core/job.ts';
-import { fenceText, ownerOf } from '../core/record.ts';
+import { type Epoch, fenceText, ownerOf } from '../core/record.ts';
 
 /** In a list of a thousand jobs the whole ends of their outputs would be 64 MiB. */
 export const LIST_TAIL_BYTES = 2048;
@@ -24,8 +24,9 @@ export const LIST_TAIL_BYTES = 2048;
 export function toJobJson(live: LiveRecord, tailBytes = MAX_TAIL_BYTES): JobJson {
   const { header, job } = live.record;
   const { spec, state } = job;
-  const final = state.tag === 'final' ? state.final : undefined;
+  const final = finalOf(live);
   const target = targetOf(live);
+  const attempts = attemptsOf(live);
   return {
     job_id: header.job,
     target_node_id: target,
@@ -35,10 +36,13 @@ export function toJobJson(live: LiveRecord, tailBytes = MAX_TAIL_BYTES): JobJson
     params: paramsOf(spec.params),
     status: live.status,
     cancelling: isCancelling(state),
+    settling: live.isSettling,
     env: spec.env,
     working_dir: spec.workingDir ?? null,
     timeout_seconds: spec.timeoutMs / 1000,
     priority: spec.priority,
+    delivery: spec.delivery,
+    on_isolation: spec.onIsolation,
     required: spec.needs.capabilities,
     labels: spec.needs.labels,
     ...endOf(final),
@@ -47,11 +51,16 @@ export function toJobJson(live: LiveRecord, tailBytes = MAX_TAIL_BYTES): JobJson
     ...timesOf(live, final),
     created_by_node: job.createdBy,
     owner_node_id: ownerOf(header),
+    from_replica: !live.isOwner,
+    epoch: epochText(header.accepted.epoch),
     attempt: job.attempts,
-    attempts: attemptsOf(live),
-    superseded: job.history.filter((past) => past.isSuperseded).map(toPastJson),
+    fence: attempts.findLast((attempt) => !attempt.superseded)?.fence ?? null,
+    attempts,
+    superseded: attempts.filter((attempt) => attempt.superseded),
     waiting: waitingOf(live),
-    durability: durabilityOf(live),
+    durability: live.durability,
+    replicas: header.rs,
+    replicas_wanted: spec.replicas ?? null,
   };
 }
 
@@ -73,14 +82,14 @@ export function toSubmittedJson(
 }
 
 export function toExplanation(live: LiveRecord): ExplanationJson {
-  const { job, header } = live.record;
+  const attempts = attemptsOf(live);
   return {
-    job_id: header.job,
+    job_id: live.record.header.job,
     status: live.status,
     summary: summaryOf(live),
     waiting: waitingOf(live),
-    attempts: attemptsOf(live),
-    superseded: job.history.filter((past) => past.isSuperseded).map(toPastJson),
+    attempts,
+    superseded: attempts.filter((attempt) => attempt.superseded),
   };
 }
 
@@ -96,31 +105,31 @@ function targetOf({ record: { job } }: LiveRecord): string | null {
   return spec.needs.target ?? null;
 }
 
-const durabilityOf = ({ record }: LiveRecord): JobJson['durability'] =>
-  record.header.rs.length > 1 ? 'replicated' : 'local';
-
 const waitingOf = (live: LiveRecord): WaitingJson[] =>
   live.waiting.map(({ node, reason }) => ({ node_id: node, reason }));
 
+const epochText = ({ counter, node }: Epoch): string => `${counter}.${node}`;
+
 // ---------------------------------------------------------------- attempts
 
-function attemptsOf({ record: { job } }: LiveRecord): AttemptJson[] {
-  const past = job.history.filter((attempt) => !attempt.isSuperseded).map(toPastJson);
-  const current = currentOf(job.state);
+function attemptsOf({ record: { job }, isSettling }: LiveRecord): AttemptJson[] {
+  const past = job.history.map(toPastJson);
+  const current = currentOf(job.state, isSettling);
   // The last of the lost attempts of a JOB_LOST is in both; why it was lost is worth more.
-  const isListed = past.some(({ fence }) => fence === current?.fence);
+  const isListed = past.some(({ fence, superseded }) => fence === current?.fence && !superseded);
   return current && !isListed ? [...past, current] : past;
 }
 
-const toPastJson = ({ fence, executor, at, note }: PastAttempt): AttemptJson => ({
+const toPastJson = ({ fence, executor, at, note, isSuperseded }: PastAttempt): AttemptJson => ({
   attempt: fence.attempt,
   fence: fenceText(fence),
   node_id: executor,
   at: timeOf(at),
   note,
+  superseded: isSuperseded,
 });
 
-function currentOf(state: JobState): AttemptJson | undefined {
+function currentOf(state: JobState, isSettling: boolean): AttemptJson | undefined {
   switch (state.tag) {
     case 'pending':
       return undefined;
@@ -131,7 +140,7 @@ function currentOf(state: JobState): AttemptJson | undefined {
     case 'final': {
       const { outcome, at } = state.final;
       if (!outcome) return undefined;
-      const note = 'decided the job';
+      const note = isSettling ? 'its outcome is being agreed on' : 'decided the job';
       return toPastJson({ ...outcome, at: outcome.startedAt ?? at, note, isSuperseded: false });
     }
   }
@@ -144,6 +153,10 @@ const isCancelling = (state: JobState): boolean =>
   (state.tag === 'granted' || state.tag === 'revoked') && state.cancelAt !== undefined;
 
 // ---------------------------------------------------------------- the end
+
+/** Nothing of an end is told that is not decided: another one may be. */
+const finalOf = ({ record: { job }, isSettling }: LiveRecord): FinalState | undefined =>
+  job.state.tag === 'final' && !isSettling ? job.state.final : undefined;
 
 function endOf(
   final: FinalState | undefined,
@@ -160,7 +173,9 @@ function timesOf(
   live: LiveRecord,
   final: FinalState | undefined,
 ): Pick<JobJson, 'started_at' | 'finished_at'> {
-  const startedAt = live.startedAt ?? final?.outcome?.startedAt;
+  const { state } = live.record.job;
+  const ended = state.tag === 'final' ? state.final.outcome?.startedAt : undefined;
+  const startedAt = live.startedAt ?? ended;
   const finishedAt = final?.outcome?.finishedAt ?? final?.at;
   return {
     started_at: startedAt === undefined ? null : timeOf(startedAt),
@@ -229,6 +244,8 @@ function summaryOf(live: LiveRecord): string[] {
         'It goes to another node once nothing of that attempt can still run.',
       ];
     case 'final':
+      if (live.isSettling)
+        return ['It has ended; how is final as soon as a majority of its replicas has it on disk.'];
       return [
         `It ended as ${state.final.status}${state.final.reason ? `: ${state.final.reason}` : '.'}`,
         ...(job.losses > 0 ? [`It lost ${job.losses} executor(s) on the way.`] : []),

@@ -2,7 +2,8 @@
 import type { IncomingMessage } from 'node:http';
 import { parseJsonBody } from '../api/json-body.ts';
 import { MeshError } from '../base/errors.ts';
-import { asJobId, isJobId, type JobId } from '../base/ids.ts';
+import { asJobId, isJobId, isNodeId, type JobId, type NodeId } from '../base/ids.ts';
+import type { MeshService } from '../node/service.ts';
 import { hasBody } from './request-guard.ts';
 
 export interface BodyLimits {
@@ -75,6 +76,19 @@ export function parseJobId(text: string): JobId {
   throw new MeshError(
     'BAD_REQUEST',
     `${JSON.stringify(text.slice(0, 80))} is no job id: 1 to 128 of A-Z a-z 0-9 . _ : - beginning with a letter or digit.`,
+  );
+}
+
+/**
+ * A full id may be of a node that left long ago; its jobs are still there.
+ * @throws MeshError NODE_NOT_FOUND
+ */
+export function parseNode(service: MeshService, text: string): NodeId {
+  const node = service.findNode(text) ?? (isNodeId(text) ? text : undefined);
+  if (node !== undefined) return node;
+  throw new MeshError(
+    'NODE_NOT_FOUND',
+    `No node, or more than one, is known here as ${JSON.stringify(text.slice(0, 80))}. GET /api/v1/nodes (mesh peers) lists them.`,
   );
 }
 

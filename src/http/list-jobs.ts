@@ -1,14 +1,13 @@
 /** GET /jobs: what is asked for, as a query to the node, and its page as the API shows it. */
 import { DEFAULT_LIST_LIMIT, MAX_LIST_LIMIT } from '../api/api.ts';
 import { JOB_STATUSES, type JobListJson } from '../api/job-json.ts';
-import { MeshError } from '../base/errors.ts';
-import { asJobId, isJobId, isNodeId, type NodeId } from '../base/ids.ts';
+import { asJobId, isJobId } from '../base/ids.ts';
 import { asWall } from '../base/instant.ts';
 import type { RecordQuery } from '../core/calls.ts';
 import type { JobStatus } from '../core/job.ts';
 import type { JobPage, MeshService } from '../node/service.ts';
 import { LIST_TAIL_BYTES, toJobJson } from './job-view.ts';
-import { badQuery, Query } from './json-request.ts';
+import { badQuery, parseNode, Query } from './json-request.ts';
 
 const PARAMETERS = ['limit', 'cursor', 'status', 'task_type', 'node', 'scope'] as const;
 type Cursor = NonNullable<JobPage['next']>;
@@ -54,16 +53,6 @@ function parseStatuses(text: string): JobStatus[] {
     );
   });
   return [...new Set(statuses)];
-}
-
-/** A full id may be of a node that left long ago; its jobs are still there. */
-function parseNode(service: MeshService, text: string): NodeId {
-  const node = service.findNode(text) ?? (isNodeId(text) ? text : undefined);
-  if (node !== undefined) return node;
-  throw new MeshError(
-    'NODE_NOT_FOUND',
-    `No node, or more than one, is known here as ${JSON.stringify(text.slice(0, 80))}. GET /api/v1/nodes (mesh peers) lists them.`,
-  );
 }
 
 /** Opaque to clients, so that what a position is may change. */

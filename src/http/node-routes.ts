@@ -1,12 +1,14 @@
 /** The paths about nodes: what they are, how they are, and how to make one leave. */
 import * as z from 'zod';
-import { PATHS } from '../api/api.ts';
-import type {
-  DrainingJson,
-  HealthJson,
-  NodeListJson,
-  PeerListJson,
-  ServiceCardJson,
+import { PATHS, RESTART_DEADLINE_SECONDS } from '../api/api.ts';
+import {
+  DRAIN_WAYS,
+  type DrainingJson,
+  type DrainWay,
+  type HealthJson,
+  type NodeListJson,
+  type PeerListJson,
+  type ServiceCardJson,
 } from '../api/node-json.ts';
 import { INVALID_BODY } from '../api/problem.ts';
 import { MeshError } from '../base/errors.ts';
@@ -75,24 +77,31 @@ function health({ service, answers }: RouteParts): Response {
 
 async function drain(asked: Asked, { service, options, answers }: RouteParts): Promise<Response> {
   const body = hasBody(asked.incoming) ? await readJson(asked.incoming, options) : {};
-  const seconds = parseDeadline(body) ?? options.drainTimeoutMs / 1000;
-  service.drain(seconds * 1000);
+  const { deadline_seconds, way = DRAIN_WAYS[0] } = parseDrain(body);
+  const usual = way === 'restart' ? RESTART_DEADLINE_SECONDS : options.drainTimeoutMs / 1000;
+  const seconds = deadline_seconds ?? usual;
+  service.drain(seconds * 1000, way);
   const answer: DrainingJson = {
     status: 'draining',
     node_id: service.facts.node,
+    way,
     deadline_seconds: seconds,
   };
   return answers.json(202, answer);
 }
 
-function parseDeadline(body: unknown): number | undefined {
+function parseDrain(body: unknown): {
+  deadline_seconds?: number | undefined;
+  way?: DrainWay | undefined;
+} {
   const schema = z.strictObject({
     deadline_seconds: z.number().min(0).max(MAX_DRAIN_SECONDS).optional(),
+    way: z.enum(DRAIN_WAYS).optional(),
   });
   const parsed = schema.safeParse(body);
-  if (parsed.success) return parsed.data.deadline_seconds;
+  if (parsed.success) return parsed.data;
   throw new MeshError(
     'BAD_REQUEST',
-    `${INVALID_BODY}: it may have deadline_seconds, a number from 0 to ${MAX_DRAIN_SECONDS}, and nothing else.`,
+    `${INVALID_BODY}: it may have deadline_seconds, a number from 0 to ${MAX_DRAIN_SECONDS}, way, one of ${DRAIN_WAYS.join(', ')}, and nothing else.`,
   );
 }

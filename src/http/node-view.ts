@@ -41,6 +41,7 @@ export function toStatusJson(service: MeshService): StatusJson {
     version: self.version,
     peer_count: service.peers().filter((peer) => peer.state === 'alive').length,
     load: self.load,
+    owned_jobs: service.owned().unfinished,
     task_types: self.task_types,
     labels: self.labels,
     capabilities: self.capabilities,

@@ -79,7 +79,7 @@ function toSubmitRequest(
   job: ParsedJob,
   defaultTimeoutMs: number,
 ): SubmitRequest {
-  const { target, labels, capabilities } = job;
+  const { target, labels, capabilities, delivery, onIsolation, replicas } = job;
   const node = target === undefined ? undefined : service.findNode(target);
   if (target !== undefined && node === undefined) {
     throw new MeshError(
@@ -97,8 +97,9 @@ function toSubmitRequest(
       timeoutMs: job.timeoutMs ?? defaultTimeoutMs,
       priority: job.priority,
       needs: { target: node, labels, capabilities },
-      delivery: 'at_least_once',
-      onIsolation: 'stop',
+      delivery,
+      onIsolation,
+      replicas,
     },
     key: job.key,
   };

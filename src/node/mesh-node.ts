@@ -2,14 +2,18 @@
  * One node, put together: core, driver and adapters, opened and closed in order. It is the
  * `MeshService` that the REST API and embedding programs talk to.
  */
-import { MeshError, messageOf } from '../base/errors.ts';
+import { messageOf } from '../base/errors.ts';
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import { seededRandom } from '../base/random.ts';
 import type { LiveRecord, OutputStream, RecordQuery } from '../core/calls.ts';
 import { Core, type Owned } from '../core/core.ts';
-import type { MeshEvent, Reply } from '../core/effects.ts';
+import type { MeshEvent } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
+import type { Leaving } from '../core/inputs.ts';
+import type { Ban } from '../core/record.ts';
+import { Commands } from './commands.ts';
 import { Driver, realTimers } from './driver.ts';
+import { Finder } from './finder.ts';
 import { type OutputRange, OutputReader } from './output-reader.ts';
 import { statusOf, toPeerView } from './peer-view.ts';
 import type {
@@ -22,7 +26,10 @@ import type {
   Store,
 } from './ports.ts';
 import { Queries } from './queries.ts';
+import { Retention } from './retention.ts';
 import type {
+  CancelReply,
+  ConflictPage,
   Health,
   JobPage,
   MeshService,
@@ -46,13 +53,13 @@ export interface MeshNodeParts {
   readonly peerTimeoutMs: number;
   readonly killGraceMs: number;
   readonly maxJobs: number;
+  /** How long a job is known after its end. */
+  readonly keepJobsMs: number;
   /** Records on disk that could not be read, once it was; they are kept and never trusted. */
   readonly quarantined?: () => readonly { readonly job: string; readonly reason: string }[];
   /** For logs; each is told once, after it is durable. */
   readonly onEvent: (event: MeshEvent) => void;
 }
-
-const _SUBMIT_DEADLINE_MS = 10_000;
 
 export class MeshNode implements MeshService {
   readonly boot: BootId;
@@ -60,13 +67,19 @@ export class MeshNode implements MeshService {
   private readonly parts: MeshNodeParts;
   private readonly core: Core;
   private readonly driver: Driver;
+  private readonly finder: Finder;
   private readonly queries: Queries;
+  private readonly commands: Commands;
   private readonly submitter: Submitter;
   private readonly reader: OutputReader;
+  private readonly retention: Retention;
+  /** Nodes of earlier lives, until this one has met them or waited long enough. */
+  private awaited: readonly NodeId[] = [];
   private readonly listeners = new Set<(event: MeshEvent) => void>();
   private readonly anomalies: string[] = [];
   private lastStoreFailure = '';
-  private whenDrained: (() => void)[] = [];
+  private whenDrained: ((way: Leaving) => void)[] = [];
+  private leaving: Leaving = 'stop';
   private isDrained = false;
 
   constructor(parts: MeshNodeParts) {
@@ -95,29 +108,21 @@ export class MeshNode implements MeshService {
       onDrained: () => this.onDrained(),
       onStoreFailure: (failure) => this.onStoreFailure(failure),
     });
+    const { core, driver } = this;
     const self = parts.facts.node;
-    this.queries = new Queries({
-      self,
-      core: this.core,
-      driver: this.driver,
-      store,
-      links,
-      outputs,
-    });
-    this.submitter = new Submitter({
-      self,
-      core: this.core,
-      driver: this.driver,
-      links,
-      storeFailure: () => this.storeFailure(),
-    });
-    this.reader = new OutputReader({
-      self,
-      queries: this.queries,
-      links,
-      outputs,
-      subscribe: (listener) => this.subscribe(listener),
-    });
+    const awaited = (): readonly NodeId[] => this.awaited;
+    const finder = new Finder({ self, core, store, links, awaited });
+    const queries = new Queries({ self, core, driver, store, links, outputs, finder });
+    this.finder = finder;
+    this.queries = queries;
+    this.commands = new Commands({ self, core, driver, links, finder, queries });
+    const storeFailure = (): string | undefined => this.storeFailure();
+    this.submitter = new Submitter({ self, core, queries, links, finder, storeFailure });
+    const subscribe = this.subscribe.bind(this);
+    this.reader = new OutputReader({ self, finder, links, outputs, subscribe });
+    const onProblem = (sentence: string): void =>
+      parts.onEvent({ kind: 'anomaly', note: sentence });
+    this.retention = new Retention({ store, clock, keepMs: parts.keepJobsMs, onProblem });
   }
 
   // -------------------------------------------------------------- lifecycle
@@ -131,6 +136,7 @@ export class MeshNode implements MeshService {
       this.driver.push({ kind: 'report', report }),
     );
     this.driver.push({ kind: 'restored', state, survivors });
+    this.retention.start();
     for (const { job, reason } of this.parts.quarantined?.() ?? []) {
       const note = `the record of job ${job} cannot be read and is left alone: ${reason}`;
       this.onEvent({ kind: 'anomaly', note });
@@ -152,37 +158,45 @@ export class MeshNode implements MeshService {
       onCall: (_from, call, signal) => this.queries.answer(call, signal),
     });
     this.facts = { ...this.facts, linkPort: port };
-    this.hintAtKnownPeers();
+    this.meetKnownPeers();
     await this.parts.discovery?.start((hint) => this.driver.push({ kind: 'hint', ...hint }));
   }
 
-  private hintAtKnownPeers(): void {
-    for (const { node, boot, hosts, linkPort } of this.parts.store.readPeers()) {
+  private meetKnownPeers(): void {
+    const known = this.parts.store.readPeers().filter(({ node }) => node !== this.facts.node);
+    for (const { node, boot, hosts, linkPort } of known) {
       const [host] = hosts;
-      if (host === undefined || node === this.facts.node) continue;
-      this.driver.push({ kind: 'hint', node, boot, host, port: linkPort });
+      if (host !== undefined) this.driver.push({ kind: 'hint', node, boot, host, port: linkPort });
     }
+    // Until then nobody can say that a job is nowhere.
+    this.awaited = known.map(({ node }) => node);
+    const forget = (): void => {
+      this.awaited = [];
+    };
+    setTimeout(forget, this.parts.peerTimeoutMs).unref();
   }
 
-  drain(deadlineMs: number): void {
-    this.driver.push({ kind: 'drain', deadlineMs, way: 'stop' });
+  drain(deadlineMs: number, way: Leaving): void {
+    this.leaving = way;
+    this.driver.push({ kind: 'drain', deadlineMs, way });
   }
 
-  /** Settles when a drain is over. */
-  drained(): Promise<void> {
+  /** Settles when a drain is over, with the way in which the node goes. */
+  drained(): Promise<Leaving> {
     return this.isDrained
-      ? Promise.resolve()
+      ? Promise.resolve(this.leaving)
       : new Promise((resolve) => this.whenDrained.push(resolve));
   }
 
   private onDrained(): void {
     this.isDrained = true;
-    for (const resolve of this.whenDrained) resolve();
+    for (const resolve of this.whenDrained) resolve(this.leaving);
     this.whenDrained = [];
   }
 
   /** Releases everything at once; attempts that still run are ended, or left for the next start. */
   async close(running: 'end' | 'leave' = 'end'): Promise<void> {
+    this.retention.stop();
     this.driver.stop();
     await this.parts.discovery?.stop();
     await this.parts.links.stop();
@@ -190,15 +204,14 @@ export class MeshNode implements MeshService {
     this.parts.store.close();
   }
 
-  /** What waits in this node's database for its return. */
-  leftBehind(): Owned {
-    return this.core.owned();
-  }
-
   // -------------------------------------------------------------- views
 
   load(): Load {
     return this.core.load();
+  }
+
+  owned(): Owned {
+    return this.core.owned();
   }
 
   health(): Health {
@@ -238,29 +251,23 @@ export class MeshNode implements MeshService {
   }
 
   getJob(job: JobId): Promise<LiveRecord> {
-    return this.queries.find(job);
+    return this.finder.find(job);
   }
 
   listJobs(query: RecordQuery, scope: 'node' | 'mesh'): Promise<JobPage> {
     return this.queries.list(query, scope);
   }
 
-  async cancelJob(
-    job: JobId,
-  ): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>> {
-    const live = await this.queries.find(job);
-    const answer = await this.queries.command(live, { kind: 'cancel', job });
-    const reply = answer.kind === 'reply' ? answer.reply : undefined;
-    if (
-      reply?.kind === 'cancelled' ||
-      reply?.kind === 'cancelling' ||
-      reply?.kind === 'alreadyFinal'
-    )
-      return reply;
-    throw new MeshError(
-      'OWNER_UNREACHABLE',
-      `No node decides about job ${job} now; nothing was changed. Try again.`,
-    );
+  cancelJob(job: JobId): Promise<CancelReply> {
+    return this.commands.cancel(job);
+  }
+
+  listConflicts(limit: number): Promise<ConflictPage> {
+    return this.queries.listConflicts(limit);
+  }
+
+  forgetNode(node: NodeId, options: { isForced: boolean }): Promise<Ban> {
+    return this.commands.forget(node, options);
   }
 
   readOutput(job: JobId, stream: OutputStream, range: OutputRange): Promise<OutputPart> {

@@ -1,6 +1,7 @@
 /**
- * What a job printed, from wherever it is: the executor's disk while it can be asked, else the
- * tail that travelled with the outcome.
+ * What a job printed, from wherever it is: the disk of the node that ran it, while that can be
+ * asked, else the tail that travelled with the outcome. A node that is away may be back in a moment
+ * with every byte, so a reading that goes on waits for it; nothing is skipped on the way.
  */
 import { MeshError } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
@@ -8,8 +9,8 @@ import type { LiveRecord, OutputChunk, OutputStream } from '../core/calls.ts';
 import type { MeshEvent } from '../core/effects.ts';
 import type { AttemptOutcome } from '../core/job.ts';
 import { type Fence, isSameFence } from '../core/record.ts';
+import type { Finder } from './finder.ts';
 import type { Links, Outputs } from './ports.ts';
-import type { Queries } from './queries.ts';
 import type { OutputPart } from './service.ts';
 
 export interface OutputRange {
@@ -23,7 +24,7 @@ export interface OutputRange {
 
 export interface OutputReaderParts {
   readonly self: NodeId;
-  readonly queries: Queries;
+  readonly finder: Pick<Finder, 'find' | 'readHere'>;
   readonly links: Pick<Links, 'call'>;
   readonly outputs: Outputs;
   readonly subscribe: (listener: (event: MeshEvent) => void) => () => void;
@@ -34,6 +35,12 @@ interface Source {
   readonly executor: NodeId;
   readonly outcome: AttemptOutcome | undefined;
 }
+
+/** What the disk of the node that ran an attempt says. */
+type DiskAnswer =
+  | { readonly tag: 'chunk'; readonly chunk: OutputChunk }
+  | { readonly tag: 'nothing' }
+  | { readonly tag: 'silent' };
 
 /** A change of a job owned elsewhere is not told here; it is looked for this often. */
 const LOOK_AGAIN_MS = 150;
@@ -46,73 +53,60 @@ export class OutputReader {
     this.parts = parts;
   }
 
+  /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OUTPUT_GONE, NODE_UNREACHABLE */
   async read(job: JobId, stream: OutputStream, range: OutputRange): Promise<OutputPart> {
-    const live = await this.parts.queries.find(job);
+    const live = await this.parts.finder.find(job);
+    const isOver = live.record.job.state.tag === 'final';
     const source = sourceOf(live, range.fence);
-    const isFinal = live.record.job.state.tag === 'final';
     if (!source) {
-      if (!isFinal && range.waitMs) await this.change(job, range.waitMs, range.signal);
-      return {
-        bytes: new Uint8Array(0),
-        offset: range.offset,
-        isEnd: isFinal,
-        isTruncated: false,
-        fence: undefined,
-      };
+      if (!isOver && range.waitMs) await this.change(job, range.waitMs, range.signal);
+      return { ...nothingAt(range.offset), isEnd: isOver, fence: undefined };
     }
-    const chunk =
-      (await this.fromDisk(job, stream, source, range)) ?? fromTail(source, stream, range);
-    if (chunk) {
+    const { fence } = source;
+    const answer = await this.fromDisk(job, stream, source, range);
+    if (answer.tag === 'chunk') {
       const totalBytes = source.outcome?.[stream].totalBytes;
-      return { ...chunk, fence: source.fence, totalBytes };
+      return { ...answer.chunk, fence, totalBytes, isTail: false };
     }
-    if (!isFinal) {
-      if (range.waitMs)
-        await this.change(job, Math.min(range.waitMs, LOOK_AGAIN_MS * 2), range.signal);
-      return {
-        bytes: new Uint8Array(0),
-        offset: range.offset,
-        isEnd: false,
-        isTruncated: false,
-        fence: source.fence,
-      };
+    const tail = fromTail(source, stream, range);
+    if (tail) return { ...tail, fence, totalBytes: source.outcome?.[stream].totalBytes };
+    if (isOver) {
+      throw new MeshError(
+        'OUTPUT_GONE',
+        `The output of ${job} is no longer kept by ${source.executor}, which ran it.`,
+      );
     }
-    throw new MeshError(
-      'OUTPUT_GONE',
-      `The output of ${job} is no longer kept by ${source.executor}, which ran it.`,
-    );
+    if (answer.tag === 'silent' && !range.waitMs) {
+      throw new MeshError(
+        'NODE_UNREACHABLE',
+        `${source.executor}, which has the output of ${job}, cannot be asked now. Try again.`,
+      );
+    }
+    if (range.waitMs)
+      await this.change(job, Math.min(range.waitMs, LOOK_AGAIN_MS * 2), range.signal);
+    return { ...nothingAt(range.offset), fence };
   }
 
   private async fromDisk(
     job: JobId,
     stream: OutputStream,
-    source: Source,
+    { executor, fence }: Source,
     range: OutputRange,
-  ): Promise<OutputChunk | undefined> {
+  ): Promise<DiskAnswer> {
     const { offset, maxBytes, waitMs = 0, signal } = range;
-    const options = { offset, maxBytes, waitMs, ...(signal && { signal }) };
-    if (source.executor === this.parts.self) {
-      return this.parts.outputs.read({ job, fence: source.fence }, stream, options);
+    const stop = signal && { signal };
+    if (executor === this.parts.self) {
+      const options = { offset, maxBytes, waitMs, ...stop };
+      return toAnswer(await this.parts.outputs.read({ job, fence }, stream, options));
     }
     try {
-      const call = {
-        kind: 'readOutput',
-        job,
-        fence: source.fence,
-        stream,
-        offset,
-        maxBytes,
-        waitMs,
-      } as const;
-      const deadlineMs = waitMs + CALL_MARGIN_MS;
-      const answer = await this.parts.links.call(source.executor, call, {
-        deadlineMs,
-        ...(signal && { signal }),
-      });
-      return answer.kind === 'output' ? answer.chunk : undefined;
+      const call = { kind: 'readOutput', job, fence, stream, offset, maxBytes, waitMs } as const;
+      const options = { deadlineMs: waitMs + CALL_MARGIN_MS, ...stop };
+      const answer = await this.parts.links.call(executor, call, options);
+      return answer.kind === 'output' ? toAnswer(answer.chunk) : { tag: 'silent' };
     } catch {
       // Its disk cannot be asked now; what travelled with the outcome may do.
-      return undefined;
+      return { tag: 'silent' };
     }
   }
 
@@ -133,6 +127,17 @@ export class OutputReader {
     });
   }
 }
+
+const toAnswer = (chunk: OutputChunk | undefined): DiskAnswer =>
+  chunk ? { tag: 'chunk', chunk } : { tag: 'nothing' };
+
+const nothingAt = (offset: number) => ({
+  bytes: new Uint8Array(0),
+  offset,
+  isEnd: false,
+  isTruncated: false,
+  isTail: false,
+});
 
 /** The attempt whose output is asked for: the given one, else the newest. */
 function sourceOf({ record }: LiveRecord, fence: Fence | undefined): Source | undefined {
@@ -157,7 +162,7 @@ function fromTail(
   source: Source,
   stream: OutputStream,
   range: OutputRange,
-): OutputChunk | undefined {
+): (OutputChunk & { isTail: true }) | undefined {
   const tail = source.outcome?.[stream];
   if (!tail) return undefined;
   const start = tail.totalBytes - tail.bytes.length;
@@ -168,5 +173,6 @@ function fromTail(
     offset,
     isEnd: offset + bytes.length >= tail.totalBytes,
     isTruncated: tail.isTruncated || start > range.offset,
+    isTail: true,
   };
 }

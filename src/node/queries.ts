@@ -1,37 +1,34 @@
 /**
- * Any node answers for any job. A record is read from this disk if it is here, else every linked
- * node is asked; what was found is remembered, so that following a job asks one node and not all.
- * Nothing is decided here: a cancel is carried to the owner, and the owner's core decides.
+ * What this node answers to peers that ask it, and lists that are made of what all nodes answer.
+ * Nothing is decided here.
  */
-import { MeshError } from '../base/errors.ts';
-import type { JobId, NodeId } from '../base/ids.ts';
-import { compareText } from '../base/ids.ts';
+import { compareText, type NodeId } from '../base/ids.ts';
 import type { Answer, Call, LiveRecord, RecordQuery } from '../core/calls.ts';
 import type { Core } from '../core/core.ts';
-import { ownerOf } from '../core/record.ts';
-import { withDeadline } from './deadline.ts';
+import type { Conflict, Reply } from '../core/effects.ts';
 import type { Driver } from './driver.ts';
+import type { Finder } from './finder.ts';
+import { mergeRows, type NodeRows } from './mesh-list.ts';
 import type { Links, Outputs, Store } from './ports.ts';
-import type { JobPage } from './service.ts';
+import type { ConflictPage, FoundConflict, JobPage, MissingNode } from './service.ts';
 
-const LOOK_UP_DEADLINE_MS = 1500;
 const LIST_DEADLINE_MS = 1500;
-export const COMMAND_DEADLINE_MS = 10_000;
-const MAX_REMEMBERED = 10_000;
+/** Rows that do not count are dropped from a page; so often it is filled up again. */
+const MAX_ROUNDS = 5;
+const MAX_CONFLICTS = 1000;
 
 export interface QueryParts {
   readonly self: NodeId;
-  readonly core: Core;
-  readonly driver: Driver;
-  readonly store: Store;
-  readonly links: Links;
+  readonly core: Pick<Core, 'enliven' | 'linked'>;
+  readonly driver: Pick<Driver, 'ask'>;
+  readonly store: Pick<Store, 'listRecords' | 'listConflicts'>;
+  readonly links: Pick<Links, 'call'>;
   readonly outputs: Outputs;
+  readonly finder: Finder;
 }
 
 export class Queries {
   private readonly parts: QueryParts;
-  /** Where a job was found last; the newest last. */
-  private readonly whereabouts = new Map<JobId, NodeId>();
 
   constructor(parts: QueryParts) {
     this.parts = parts;
@@ -42,27 +39,14 @@ export class Queries {
   async answer(call: Call, signal: AbortSignal): Promise<Answer> {
     switch (call.kind) {
       case 'lookUp':
-        return { kind: 'lookUp', found: this.readHere(call.job) };
+        return { kind: 'lookUp', found: this.parts.finder.readHere(call.job) };
       case 'list':
         return { kind: 'list', records: this.listHere(call.query) };
       case 'conflicts':
-        return { kind: 'conflicts', conflicts: this.parts.store.listConflicts(1000) };
-      case 'submit': {
-        const { submission } = call;
-        const reply = await this.parts.driver.ask((request) => ({
-          kind: 'submit',
-          request,
-          submission,
-        }));
-        return { kind: 'reply', reply };
-      }
-      case 'cancel': {
-        const { job } = call;
-        return {
-          kind: 'reply',
-          reply: await this.parts.driver.ask((request) => ({ kind: 'cancel', request, job })),
-        };
-      }
+        return { kind: 'conflicts', conflicts: this.parts.store.listConflicts(MAX_CONFLICTS) };
+      case 'submit':
+      case 'cancel':
+        return { kind: 'reply', reply: await this.command(call) };
       case 'readOutput': {
         const { stream, offset, maxBytes, waitMs } = call;
         const range = { offset, maxBytes, waitMs, signal };
@@ -71,9 +55,9 @@ export class Queries {
     }
   }
 
-  readHere(job: JobId): LiveRecord | undefined {
-    const record = this.parts.store.readRecord(job);
-    return record && this.parts.core.enliven(record);
+  /** Put to this node's core, which may have to wait for other nodes. */
+  command(call: Extract<Call, { kind: 'submit' | 'cancel' }>): Promise<Reply> {
+    return this.parts.driver.ask((request) => ({ ...call, request }));
   }
 
   /** The state in memory is newer than the recorded one, so rows are filtered again after the look. */
@@ -94,152 +78,81 @@ export class Queries {
     }
   }
 
-  // -------------------------------------------------------------- one job
-
-  /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE */
-  async find(job: JobId): Promise<LiveRecord> {
-    const here = this.readHere(job);
-    if (here) return here;
-    const known = this.whereabouts.get(job);
-    const there = known && (await this.askOne(known, job));
-    if (there) return there;
-    return this.askAll(job);
-  }
-
-  private async askOne(node: NodeId, job: JobId): Promise<LiveRecord | undefined> {
-    try {
-      const answer = await this.parts.links.call(
-        node,
-        { kind: 'lookUp', job },
-        { deadlineMs: LOOK_UP_DEADLINE_MS },
-      );
-      return answer.kind === 'lookUp' ? answer.found : undefined;
-    } catch {
-      // It may be gone, and another node may know: all are asked next.
-      return undefined;
-    }
-  }
-
-  private async askAll(job: JobId): Promise<LiveRecord> {
-    const silent: NodeId[] = this.unlinked();
-    const asked = this.parts.core.linked().map(async ({ facts: { node } }) => {
-      const answer = await this.ask(node, { kind: 'lookUp', job }, LOOK_UP_DEADLINE_MS);
-      if (answer?.kind !== 'lookUp') {
-        silent.push(node);
-        throw new Error('no answer');
-      }
-      if (!answer.found) throw new Error('not there');
-      this.remember(job, node);
-      return answer.found;
-    });
-    // The first that has it; when none has, all have answered or run out of time.
-    const found = await Promise.any(asked).catch(() => undefined);
-    if (found) return found;
-    if (silent.length > 0) {
-      throw new MeshError(
-        'NOT_KNOWABLE',
-        `${job} is not known to the nodes that answered; ${silent.length} did not. Ask again when they are back.`,
-      );
-    }
-    throw new MeshError('JOB_NOT_FOUND', `No node of the mesh knows a job ${job}.`);
-  }
-
-  /** Members that may know something and cannot be asked. */
-  private unlinked(): NodeId[] {
-    return this.parts.core
-      .peers()
-      .filter((member) => !member.isLinked)
-      .map((member) => member.facts.node);
-  }
-
-  private async ask(node: NodeId, call: Call, deadlineMs: number): Promise<Answer | undefined> {
-    try {
-      return await this.parts.links.call(node, call, { deadlineMs });
-    } catch {
-      // Silence is part of the answer: the caller counts who did not answer.
-      return undefined;
-    }
-  }
-
-  private remember(job: JobId, node: NodeId): void {
-    this.whereabouts.delete(job);
-    this.whereabouts.set(job, node);
-    const [oldest] = this.whereabouts.keys();
-    if (this.whereabouts.size > MAX_REMEMBERED && oldest !== undefined)
-      this.whereabouts.delete(oldest);
-  }
-
-  /**
-   * Puts a command to the node that decides about the job. One that was not answered in time may
-   * have been taken all the same.
-   * @throws MeshError OWNER_UNREACHABLE, DISK_FULL, BUSY
-   */
-  async command(
-    live: LiveRecord,
-    call: Extract<Call, { kind: 'cancel' }>,
-    deadlineMs = COMMAND_DEADLINE_MS,
-  ): Promise<Answer> {
-    const owner = ownerOf(live.record.header);
-    if (owner === this.parts.self) return this.commandHere(call, deadlineMs);
-    try {
-      return await this.parts.links.call(owner, call, { deadlineMs });
-    } catch (cause) {
-      throw new MeshError(
-        'OWNER_UNREACHABLE',
-        `The owner of job ${call.job}, ${owner}, does not answer. Look at the job and try again when it is back.`,
-        { cause },
-      );
-    }
-  }
-
-  private async commandHere(call: Call, deadlineMs: number): Promise<Answer> {
-    const answer = await withDeadline(this.answer(call, new AbortController().signal), deadlineMs);
-    if (answer) return answer;
-    const isDisk = this.parts.driver.isStoreFailing;
-    const cause = isDisk ? 'The disk of this node takes no writes now' : 'The node is busy';
-    throw new MeshError(
-      isDisk ? 'DISK_FULL' : 'BUSY',
-      `${cause}: the cancel was not decided in time, but may still be. Look at the job before you try again.`,
-    );
-  }
-
   // -------------------------------------------------------------- lists
 
+  /** @param scope node: what this one keeps, of its own jobs and of others */
   async list(query: RecordQuery, scope: 'node' | 'mesh'): Promise<JobPage> {
-    const here = this.listHere(query);
-    const missing: { node: NodeId; reason: string }[] = [];
-    const pages: LiveRecord[][] = [here];
-    if (scope === 'mesh') {
-      for (const node of this.unlinked()) missing.push({ node, reason: 'no link to it' });
-      await Promise.all(
-        this.parts.core.linked().map(async ({ facts: { node } }) => {
-          const answer = await this.ask(node, { kind: 'list', query }, LIST_DEADLINE_MS);
-          if (answer?.kind === 'list') pages.push([...answer.records]);
-          else missing.push({ node, reason: `no answer within ${LIST_DEADLINE_MS / 1000} s` });
-        }),
-      );
+    const missing = new Map<NodeId, string>();
+    const jobs: LiveRecord[] = [];
+    let next: JobPage['next'];
+    for (let round = 1; ; round++) {
+      const page = { ...query, before: next ?? query.before, limit: query.limit - jobs.length };
+      const answers = [{ node: this.parts.self, rows: this.listHere(page) }];
+      if (scope === 'mesh') answers.push(...(await this.rowsOfOthers(page, missing)));
+      const merged = mergeRows(answers, page.limit);
+      jobs.push(...merged.jobs);
+      next = merged.next;
+      if (!next || jobs.length >= query.limit || round === MAX_ROUNDS) break;
     }
-    return pageOf(pages, query.limit, missing);
+    return { jobs, next, missing: sorted(missing) };
+  }
+
+  private async rowsOfOthers(
+    query: RecordQuery,
+    missing: Map<NodeId, string>,
+  ): Promise<{ node: NodeId; rows: LiveRecord[] }[]> {
+    const answers = await this.askOthers({ kind: 'list', query }, missing);
+    return answers.flatMap(({ node, answer }) =>
+      answer.kind === 'list' ? [{ node, rows: [...answer.records] } satisfies NodeRows] : [],
+    );
+  }
+
+  /** Newest first; what several nodes have found is in it once. */
+  async listConflicts(limit: number): Promise<ConflictPage> {
+    const missing = new Map<NodeId, string>();
+    const { self, store } = this.parts;
+    const answers = await this.askOthers({ kind: 'conflicts' }, missing);
+    const found = new Map<string, FoundConflict>();
+    const add = (foundBy: NodeId, conflicts: readonly Conflict[]): void => {
+      for (const conflict of conflicts) {
+        const name = `${conflict.job} ${conflict.tag} ${conflict.note}`;
+        if (!found.has(name)) found.set(name, { ...conflict, foundBy });
+      }
+    };
+    add(self, store.listConflicts(MAX_CONFLICTS));
+    for (const { node, answer } of answers)
+      if (answer.kind === 'conflicts') add(node, answer.conflicts);
+    const all = [...found.values()].sort((a, b) => b.at - a.at || compareText(a.job, b.job));
+    return {
+      conflicts: all.slice(0, limit),
+      isCut: all.length > limit,
+      missing: sorted(missing),
+    };
+  }
+
+  /** Notes who is missing, and does not ask them again in the same list. */
+  private async askOthers(
+    call: Call,
+    missing: Map<NodeId, string>,
+  ): Promise<{ node: NodeId; answer: Answer }[]> {
+    for (const node of this.parts.finder.unlinked()) missing.set(node, 'no link to it');
+    const answers: { node: NodeId; answer: Answer }[] = [];
+    const asked = this.parts.core.linked().map(async ({ facts: { node } }) => {
+      if (missing.has(node)) return;
+      try {
+        const options = { deadlineMs: LIST_DEADLINE_MS };
+        answers.push({ node, answer: await this.parts.links.call(node, call, options) });
+      } catch {
+        // It is named as missing: the list is not whole without it.
+        missing.set(node, `no answer within ${LIST_DEADLINE_MS / 1000} s`);
+      }
+    });
+    await Promise.all(asked);
+    return answers;
   }
 }
 
-function pageOf(
-  pages: readonly LiveRecord[][],
-  limit: number,
-  missing: JobPage['missing'],
-): JobPage {
-  const merged = pages.flat().sort((a, b) => {
-    const [left, right] = [a.record, b.record];
-    return (
-      right.job.createdAt - left.job.createdAt || compareText(right.header.job, left.header.job)
-    );
-  });
-  const jobs = merged.slice(0, limit);
-  const last = jobs.at(-1);
-  const isMore =
-    last !== undefined && (merged.length > limit || pages.some((page) => page.length >= limit));
-  const next = isMore
-    ? { createdAt: last.record.job.createdAt, job: last.record.header.job }
-    : undefined;
-  return { jobs, next, missing: [...missing].sort((a, b) => compareText(a.node, b.node)) };
-}
+const sorted = (missing: ReadonlyMap<NodeId, string>): MissingNode[] =>
+  [...missing]
+    .map(([node, reason]) => ({ node, reason }))
+    .sort((a, b) => compareText(a.node, b.node));

@@ -5,11 +5,13 @@
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
 import type { LiveRecord, OutputChunk, OutputStream, RecordQuery } from '../core/calls.ts';
-import type { MeshEvent, Reply } from '../core/effects.ts';
+import type { Owned } from '../core/core.ts';
+import type { Conflict, MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
+import type { Leaving } from '../core/inputs.ts';
 import type { JobSpec } from '../core/job.ts';
 import type { MemberState } from '../core/member.ts';
-import type { Fence } from '../core/record.ts';
+import type { Ban, Fence } from '../core/record.ts';
 import type { DiscoveryReport } from './ports.ts';
 
 export interface MeshService {
@@ -18,6 +20,8 @@ export interface MeshService {
   health(): Health;
   /** This node as its peers see it. */
   load(): Load;
+  /** What waits for this node and no other. */
+  owned(): Owned;
   /** All known members but this node, by node id: alive, suspect and recently dead ones. */
   peers(): PeerView[];
   discovery(): DiscoveryReport;
@@ -26,12 +30,16 @@ export interface MeshService {
 
   /** One outcome each, in order. All are made durable together. Never rejects for one bad submission. */
   submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]>;
-  /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE (some node could not be asked) */
+  /**
+   * As its owner knows it; while no node decides about it, as the best of its replicas does.
+   * @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE (some node could not be asked)
+   */
   getJob(job: JobId): Promise<LiveRecord>;
-  /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OWNER_UNREACHABLE, DISK_FULL, BUSY */
-  cancelJob(
-    job: JobId,
-  ): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>>;
+  /**
+   * Follows the job from owner to owner while one takes over from another.
+   * @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OWNER_UNREACHABLE, DISK_FULL, BUSY
+   */
+  cancelJob(job: JobId): Promise<CancelReply>;
   listJobs(query: RecordQuery, scope: 'node' | 'mesh'): Promise<JobPage>;
   /**
    * Output of the job's newest attempt, from wherever it is kept; waits up to `waitMs` for more.
@@ -48,11 +56,20 @@ export interface MeshService {
       signal?: AbortSignal;
     },
   ): Promise<OutputPart>;
+  /** What the nodes of the mesh have found, newest first, at most `limit`. */
+  listConflicts(limit: number): Promise<ConflictPage>;
+  /**
+   * Bans a node that will not return, so that the rest of each replica set can decide without it.
+   * @throws MeshError NODE_NOT_FOUND, NODE_ALIVE (also for this node; not with `isForced`), DISK_FULL, BUSY
+   */
+  forgetNode(node: NodeId, options: { isForced: boolean }): Promise<Ban>;
   /** Starts to drain and returns; the node leaves when it is done or the deadline is over. */
-  drain(deadlineMs: number): void;
+  drain(deadlineMs: number, way: Leaving): void;
   /** Listener is called after the event is durable; returns the way to end it. */
   subscribe(listener: (event: MeshEvent) => void): () => void;
 }
+
+export type CancelReply = Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>;
 
 export interface Health {
   readonly isHealthy: boolean;
@@ -91,6 +108,9 @@ export type SubmitResult =
         | 'DRAINING'
         | 'DISK_FULL'
         | 'OWNER_UNREACHABLE'
+        | 'NOT_ENOUGH_REPLICAS'
+        | 'NO_QUORUM'
+        | 'NOT_KNOWABLE'
         | 'BUSY';
       readonly message: string;
     };
@@ -101,7 +121,23 @@ export interface JobPage {
   /** Position after the last one; undefined: no more. */
   readonly next?: { readonly createdAt: WallMs; readonly job: JobId } | undefined;
   /** Nodes that did not answer in time; empty: the list is whole. */
-  readonly missing: readonly { readonly node: NodeId; readonly reason: string }[];
+  readonly missing: readonly MissingNode[];
+}
+
+export interface MissingNode {
+  readonly node: NodeId;
+  readonly reason: string;
+}
+
+export interface ConflictPage {
+  readonly conflicts: readonly FoundConflict[];
+  /** There are more than the limit. */
+  readonly isCut: boolean;
+  readonly missing: readonly MissingNode[];
+}
+
+export interface FoundConflict extends Conflict {
+  readonly foundBy: NodeId;
 }
 
 export interface OutputPart extends OutputChunk {
@@ -109,4 +145,6 @@ export interface OutputPart extends OutputChunk {
   readonly fence: Fence | undefined;
   /** Length of the whole stream where it is known (the job is final). */
   readonly totalBytes?: number | undefined;
+  /** These bytes came with the outcome: the disk that has the whole cannot be asked. */
+  readonly isTail: boolean;
 }

@@ -5,7 +5,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { customAlphabet } from 'nanoid';
-import { asBirth, asJobId, type JobId, type NodeId } from '../base/ids.ts';
+import { asBirth, asJobId, type Birth, type JobId, type NodeId } from '../base/ids.ts';
 import type { Submission } from '../core/inputs.ts';
 import type { JobSpec } from '../core/job.ts';
 import { rendezvousOrder } from '../core/placement.ts';
@@ -29,12 +29,14 @@ export function toSubmission(request: SubmitRequest): Submission {
   const { spec, key } = request;
   return {
     job: key ? keyedId(key) : newJobId(),
-    birth: asBirth(randomBytes(8).toString('hex')),
+    birth: newBirth(),
     spec,
     contentHash: hashOf(spec),
     isKeyed: key !== undefined,
   };
 }
+
+export const newBirth = (): Birth => asBirth(randomBytes(8).toString('hex'));
 
 export function homeOf(job: JobId, living: readonly NodeId[]): NodeId | undefined {
   return rendezvousOrder(job, living)[0];

@@ -1,28 +1,47 @@
 /**
  * Puts jobs to the node that decides about them: a new one to this node, a keyed one to the home
  * of its key. What the core replies becomes an answer for the client.
+ *
+ * A home that dies, or drains, leaves its keys to the next in their order, which is asked then. It
+ * can find the job there: what the first home wrote before its end is the job, and is answered.
  */
-import type { NodeId } from '../base/ids.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Birth, NodeId } from '../base/ids.ts';
+import type { LiveRecord } from '../core/calls.ts';
 import type { Core } from '../core/core.ts';
 import type { Reply } from '../core/effects.ts';
 import type { Submission } from '../core/inputs.ts';
 import { withDeadline } from './deadline.ts';
-import type { Driver } from './driver.ts';
+import type { Finder } from './finder.ts';
 import type { Links } from './ports.ts';
-import { COMMAND_DEADLINE_MS } from './queries.ts';
+import type { Queries } from './queries.ts';
 import type { SubmitRequest, SubmitResult } from './service.ts';
-import { homeOf, toSubmission } from './submissions.ts';
+import { homeOf, newBirth, toSubmission } from './submissions.ts';
 
 export interface SubmitterParts {
   readonly self: NodeId;
-  readonly core: Core;
-  readonly driver: Driver;
+  readonly core: Pick<Core, 'enliven' | 'peers'>;
+  readonly queries: Pick<Queries, 'command'>;
   readonly links: Pick<Links, 'call'>;
+  readonly finder: Finder;
   /** Why the disk takes no writes; undefined: it does. */
   readonly storeFailure: () => string | undefined;
 }
 
 const SUBMIT_DEADLINE_MS = 10_000;
+/** A home takes 2 s to find that too few replicas answer; one that takes longer does not answer. */
+const TRY_MS = 4000;
+const PAUSE_MS = 200;
+
+/** One submit on its way. */
+interface Attempt {
+  /** With a birth of its own in each try: two homes that both take it must be told apart. */
+  submission: Submission;
+  readonly births: Set<Birth>;
+  /** Homes that take nothing more. */
+  readonly refusers: Set<NodeId>;
+  readonly until: number;
+}
 
 export class Submitter {
   private readonly parts: SubmitterParts;
@@ -36,58 +55,77 @@ export class Submitter {
     return Promise.all(requests.map((request) => this.submitOne(toSubmission(request))));
   }
 
-  private submitOne(submission: Submission): Promise<SubmitResult> {
+  private async submitOne(submission: Submission): Promise<SubmitResult> {
+    const attempt: Attempt = {
+      submission,
+      births: new Set([submission.birth]),
+      refusers: new Set(),
+      until: performance.now() + SUBMIT_DEADLINE_MS,
+    };
+    return submission.isKeyed ? this.submitKeyed(attempt) : this.submitNew(attempt);
+  }
+
+  /** There is no second node to ask: another try could be another job. */
+  private async submitNew(attempt: Attempt): Promise<SubmitResult> {
     const { self } = this.parts;
-    const home = submission.isKeyed ? homeOf(submission.job, this.living()) : self;
-    return home === undefined || home === self
-      ? this.submitHere(submission)
-      : this.submitAt(home, submission);
+    return this.toResult(await this.put(self, attempt, SUBMIT_DEADLINE_MS), attempt);
   }
 
-  private async submitHere(submission: Submission): Promise<SubmitResult> {
-    const asked = this.parts.driver.ask((request) => ({ kind: 'submit', request, submission }));
-    return this.toResult(await withDeadline(asked, SUBMIT_DEADLINE_MS));
-  }
-
-  private async submitAt(home: NodeId, submission: Submission): Promise<SubmitResult> {
-    try {
-      const deadlineMs = COMMAND_DEADLINE_MS;
-      const answer = await this.parts.links.call(
-        home,
-        { kind: 'submit', submission },
-        { deadlineMs },
-      );
-      return this.toResult(answer.kind === 'reply' ? answer.reply : undefined);
-    } catch {
-      // Silence leaves open whether it was taken; the key makes a second try safe.
-      return refused(
-        'OWNER_UNREACHABLE',
-        `Node ${home} keeps the ids of this key and does not answer. The job may have been taken: submit it again with the same key.`,
-      );
+  private async submitKeyed(attempt: Attempt): Promise<SubmitResult> {
+    for (;;) {
+      const { submission, refusers, births } = attempt;
+      const home = homeOf(submission.job, this.living(refusers)) ?? this.parts.self;
+      const left = attempt.until - performance.now();
+      const reply = await this.put(home, attempt, Math.min(TRY_MS, Math.max(PAUSE_MS, left)));
+      const isLeaving = reply?.kind === 'notAccepting' && reply.reason === 'draining';
+      if (reply && !(isLeaving && home !== this.parts.self)) return this.toResult(reply, attempt);
+      if (performance.now() >= attempt.until) return silentHome(home, submission);
+      if (isLeaving) refusers.add(home);
+      else await sleep(PAUSE_MS);
+      attempt.submission = { ...submission, birth: newBirth() };
+      births.add(attempt.submission.birth);
     }
   }
 
-  private living(): NodeId[] {
+  /** Undefined: no answer, which leaves open whether it was taken. */
+  private async put(
+    node: NodeId,
+    { submission }: Attempt,
+    deadlineMs: number,
+  ): Promise<Reply | undefined> {
+    const call = { kind: 'submit', submission } as const;
+    if (node === this.parts.self) return withDeadline(this.parts.queries.command(call), deadlineMs);
+    try {
+      const answer = await this.parts.links.call(node, call, { deadlineMs });
+      return answer.kind === 'reply' ? answer.reply : undefined;
+    } catch {
+      // The key makes another try safe, here or at the next home.
+      return undefined;
+    }
+  }
+
+  private living(refusers: ReadonlySet<NodeId>): NodeId[] {
     const { core, self } = this.parts;
     const alive = core
       .peers()
-      .filter(({ state, isLinked, load }) => state === 'alive' && isLinked && !load.draining);
-    return [self, ...alive.map((member) => member.facts.node)];
+      .filter(({ state, isLinked, load }) => state === 'alive' && isLinked && !load.draining)
+      .map((member) => member.facts.node);
+    return [self, ...alive.filter((node) => !refusers.has(node))];
   }
 
-  private toResult(reply: Reply | undefined): SubmitResult {
+  // -------------------------------------------------------------- answers
+
+  private async toResult(reply: Reply | undefined, attempt: Attempt): Promise<SubmitResult> {
     switch (reply?.kind) {
       case 'submitted': {
         const live = this.parts.core.enliven(reply.record);
-        return {
-          kind: 'accepted',
-          live,
-          isRepeat: reply.isRepeat,
-          durability: reply.disks >= 2 ? 'replicated' : 'local',
-        };
+        const isRepeat = reply.isRepeat && !attempt.births.has(reply.record.header.birth);
+        return accepted(live, isRepeat, reply.disks >= 2);
       }
+      case 'deposed':
+        return this.lookUp(attempt);
       case 'keyConflict':
-        return refused('KEY_CONFLICT', `${reply.job} is taken by a job of other content.`);
+        return conflicting(reply.job);
       case 'queueFull':
         return refused(
           'QUEUE_FULL',
@@ -97,12 +135,36 @@ export class Submitter {
         return reply.reason === 'draining'
           ? refused('DRAINING', 'This node is shutting down. Submit to another one.')
           : refused('DISK_FULL', this.parts.storeFailure() ?? 'The disk takes no writes.');
+      case 'fewReplicas':
+        return tooFew(reply);
+      case 'noQuorum':
+        return refused(
+          'NO_QUORUM',
+          `The nodes that keep the id ${reply.job} do not answer, so nobody can say whether it is taken. Nothing was recorded; submit it again with the same key.`,
+        );
       default:
         return refused(
           'BUSY',
           'The node did not decide in time; the job may still be taken. Look for it before you submit again.',
         );
     }
+  }
+
+  /** Another node decides about it now, or will in a moment: its word is the answer. */
+  private async lookUp({ submission, births, until }: Attempt): Promise<SubmitResult> {
+    const { job, contentHash, spec } = submission;
+    do {
+      const live = await this.parts.finder.find(job).catch(() => undefined);
+      if (live && live.record.job.contentHash !== contentHash) return conflicting(job);
+      const isReplicated = live?.durability === 'replicated';
+      if (live?.isOwner && (isReplicated || (spec.replicas ?? 1) === 1))
+        return accepted(live, !births.has(live.record.header.birth), isReplicated);
+      await sleep(PAUSE_MS);
+    } while (performance.now() < until);
+    return refused(
+      'NOT_KNOWABLE',
+      `Another node decides about job ${job} now and cannot be asked: it may have been taken. Look for it before you submit it again.`,
+    );
   }
 }
 
@@ -113,3 +175,29 @@ const refused = (code: Refusal['code'], message: string): Refusal => ({
   code,
   message,
 });
+
+const accepted = (live: LiveRecord, isRepeat: boolean, isReplicated: boolean): SubmitResult => ({
+  kind: 'accepted',
+  live,
+  isRepeat,
+  durability: isReplicated ? 'replicated' : 'local',
+});
+
+const conflicting = (job: string): Refusal =>
+  refused('KEY_CONFLICT', `${job} is taken by a job of other content.`);
+
+const silentHome = (home: NodeId, { job }: Submission): Refusal =>
+  refused(
+    'OWNER_UNREACHABLE',
+    `Node ${home} keeps the id ${job} and does not answer. The job may have been taken: submit it again with the same key.`,
+  );
+
+function tooFew({ wanted, disks }: Extract<Reply, { kind: 'fewReplicas' }>): Refusal {
+  const got = `${wanted} nodes were to have it on disk`;
+  return refused(
+    'NOT_ENOUGH_REPLICAS',
+    disks === 0
+      ? `${got}, and fewer are there to take it. Nothing was recorded.`
+      : `${got}, and ${disks} took it in time. The job is cancelled and will not run.`,
+  );
+}

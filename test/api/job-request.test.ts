@@ -21,6 +21,14 @@ const refused = (value: unknown): string => {
 };
 
 describe('a job request', () => {
+  test('names what delivery, on_isolation and replicas may be', () => {
+    const wrong = refused({ command: 'x', delivery: 'once', on_isolation: true, replicas: 4 });
+    assert.match(wrong, /delivery must be at_least_once or at_most_once/);
+    assert.match(wrong, /on_isolation must be stop or continue/);
+    assert.match(wrong, /replicas must be one of 1, 2, 3/);
+    assert.match(refused({ command: 'x', replicas: '2' }), /replicas must be one of 1, 2, 3/);
+  });
+
   test('needs nothing but a command', () => {
     const job = parseJobRequest({ command: 'echo hello' });
     assert.deepEqual(job, {
@@ -34,6 +42,9 @@ describe('a job request', () => {
       target: undefined,
       labels: {},
       capabilities: {},
+      delivery: 'at_least_once',
+      onIsolation: 'stop',
+      replicas: undefined,
       key: undefined,
     });
   });
@@ -50,8 +61,15 @@ describe('a job request', () => {
       working_dir: '/srv',
       required: { gpu: true, cores: 4 },
       labels: { room: 'attic' },
+      delivery: 'at_most_once',
+      on_isolation: 'continue',
+      replicas: 2,
       job_id: 'my-job',
     });
+    assert.deepEqual(
+      [job.delivery, job.onIsolation, job.replicas],
+      ['at_most_once', 'continue', 2],
+    );
     assert.equal(job.taskType, 'shell');
     assert.equal(job.timeoutMs, 1500);
     assert.equal(job.params, '{"deep":[1,null]}');

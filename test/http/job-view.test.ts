@@ -22,7 +22,8 @@ describe('a job that is lost with its last attempt', () => {
   });
 });
 
-function lost({ record }: LiveRecord): LiveRecord {
+function lost(live: LiveRecord): LiveRecord {
+  const { record } = live;
   const { state } = record.job;
   assert.ok(state.tag === 'granted');
   const { fence, executor, at } = state.grant;
@@ -39,12 +40,5 @@ function lost({ record }: LiveRecord): LiveRecord {
   const final = { status: 'JOB_LOST', at, reason, outcome } as const;
   const history = [{ fence, executor, at, note: reason, isSuperseded: false }];
   const job = { ...record.job, history, state: { tag: 'final', final } as const };
-  return {
-    record: { ...record, job },
-    status: 'JOB_LOST',
-    durability: 'local',
-    isSettling: false,
-    isOwner: true,
-    waiting: [],
-  };
+  return { ...live, record: { ...record, job }, status: 'JOB_LOST' };
 }

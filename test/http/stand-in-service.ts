@@ -15,12 +15,17 @@ import {
 } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { LiveRecord, OutputStream, RecordQuery } from '../../src/core/calls.ts';
-import type { MeshEvent, Reply } from '../../src/core/effects.ts';
+import type { Owned } from '../../src/core/core.ts';
+import type { MeshEvent } from '../../src/core/effects.ts';
 import { IDLE_LOAD, type Load, type NodeFacts } from '../../src/core/facts.ts';
+import type { Leaving } from '../../src/core/inputs.ts';
 import type { AttemptEnd, FinalStatus, Job, JobState } from '../../src/core/job.ts';
-import type { Fence } from '../../src/core/record.ts';
+import type { Ban, Fence } from '../../src/core/record.ts';
 import type { DiscoveryReport } from '../../src/node/ports.ts';
 import type {
+  CancelReply,
+  ConflictPage,
+  FoundConflict,
   Health,
   JobPage,
   MeshService,
@@ -76,6 +81,9 @@ export class StandInService implements MeshService {
   /** Answers of the next submissions, instead of taking them. */
   refusal: Extract<SubmitResult, { kind: 'refused' }> | undefined;
   drainedWithMs: number | undefined;
+  drainedWay: Leaving | undefined;
+  conflicts: FoundConflict[] = [];
+  forgotten: { node: NodeId; isForced: boolean } | undefined;
   missing: JobPage['missing'] = [];
   lastQuery: { query: RecordQuery; scope: string } | undefined;
   /** Bytes of output that were asked for and given. */
@@ -85,6 +93,8 @@ export class StandInService implements MeshService {
   private readonly runsJobs: boolean;
   private readonly jobs = new Map<string, Kept>();
   private readonly listeners = new Set<(event: MeshEvent) => void>();
+  /** The node that ran the jobs is away: of their outputs only what begins here is left. */
+  tailFrom = 0;
   /** Processes are not ended by a cancel. */
   ignoresCancel = false;
   private serial = 0;
@@ -126,8 +136,29 @@ export class StandInService implements MeshService {
     return this.listeners.size;
   }
 
-  drain(deadlineMs: number): void {
+  drain(deadlineMs: number, way: Leaving): void {
     this.drainedWithMs = deadlineMs;
+    this.drainedWay = way;
+  }
+
+  owned(): Owned {
+    return { unfinished: this.jobs.size, given: 0, untold: 0 };
+  }
+
+  async listConflicts(limit: number): Promise<ConflictPage> {
+    const all = this.conflicts;
+    return {
+      conflicts: all.slice(0, limit),
+      isCut: all.length > limit,
+      missing: this.missing,
+    };
+  }
+
+  async forgetNode(node: NodeId, { isForced }: { isForced: boolean }): Promise<Ban> {
+    if (this.failure) throw this.failure;
+    this.forgotten = { node, isForced };
+    const name = this.peerViews.find(({ facts }) => facts.node === node)?.facts.name ?? '';
+    return { node, name, at: asWall(Date.parse('2026-01-02T03:04:05.678Z')) };
   }
 
   // -------------------------------------------------------------- jobs
@@ -290,6 +321,12 @@ export class StandInService implements MeshService {
     this.change(job, { tag: 'final', final: { status, at, reason, outcome } }, status);
   }
 
+  /** How a job is known beside its record. */
+  know(job: JobId, what: Partial<Omit<LiveRecord, 'record'>>): void {
+    const kept = this.kept(job);
+    kept.live = { ...kept.live, ...what };
+  }
+
   private change(
     job: JobId,
     state: JobState,
@@ -299,14 +336,7 @@ export class StandInService implements MeshService {
     const kept = this.kept(job);
     const { record } = kept.live;
     const body = { ...record.job, state, attempts: attempts ?? record.job.attempts };
-    kept.live = {
-      record: { ...record, job: body },
-      status,
-      durability: 'local',
-      isSettling: false,
-      isOwner: true,
-      waiting: [],
-    };
+    kept.live = { ...kept.live, record: { ...record, job: body }, status, waiting: [] };
     this.tell(job);
   }
 
@@ -349,9 +379,7 @@ export class StandInService implements MeshService {
     return { jobs, next, missing: this.missing };
   }
 
-  async cancelJob(
-    job: JobId,
-  ): Promise<Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>> {
+  async cancelJob(job: JobId): Promise<CancelReply> {
     const kept = this.kept(job);
     const { status, record } = kept.live;
     if (record.job.state.tag === 'final') return { kind: 'alreadyFinal', job, status };
@@ -384,11 +412,12 @@ export class StandInService implements MeshService {
     if (range.fence && this.isLost(job, range.fence)) {
       await new Promise((resolve) => setTimeout(resolve, 20));
       const nothing = { bytes: new Uint8Array(0), offset, isEnd: false, isTruncated: false };
-      return { ...nothing, fence: range.fence };
+      return { ...nothing, isTail: false, fence: range.fence };
     }
     const { live, output } = this.kept(job);
     const { state } = live.record.job;
-    const bytes = output[stream].subarray(offset, offset + maxBytes);
+    const from = Math.max(offset, this.tailFrom);
+    const bytes = output[stream].subarray(from, from + maxBytes);
     if (this.readFailure) throw this.readFailure;
     this.readBytes += bytes.length;
     const isFinal = state.tag === 'final';
@@ -400,9 +429,10 @@ export class StandInService implements MeshService {
           : undefined;
     return {
       bytes,
-      offset,
-      isEnd: isFinal && offset + bytes.length >= output[stream].length,
-      isTruncated: false,
+      offset: from,
+      isEnd: isFinal && from + bytes.length >= output[stream].length,
+      isTruncated: from > offset,
+      isTail: this.tailFrom > 0,
       fence: range.fence ?? fence,
       totalBytes: isFinal ? output[stream].length : undefined,
     };

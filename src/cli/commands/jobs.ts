@@ -6,6 +6,7 @@ import { ByteSink } from '../byte-sink.ts';
 import { parseCount } from '../command-line.ts';
 import type { CommandTree } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
+import { gapNotice } from '../job-follower.ts';
 import { jobLines } from '../job-lines.ts';
 import { type ConnectionOptions, connect } from '../node-connection.ts';
 import {
@@ -157,6 +158,7 @@ async function showLogs(id: string, options: LogsOptions): Promise<number> {
       onAttempt: (_attempt, isCut) => {
         isTruncated = isCut;
       },
+      onGap: (from, to) => printError(`mesh: ${gapNotice(stream, from, to)}`),
     });
     for await (const bytes of reading) {
       if (!options.json) await sink.write(bytes);

@@ -1,6 +1,7 @@
 /** `mesh run`: a command on whichever node is elected, as if it ran here. */
 import { constants } from 'node:os';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { ON_ISOLATION } from '../../api/api.ts';
 import type { JobJson } from '../../api/job-json.ts';
 import type { JobRequest } from '../../api/job-request.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
@@ -12,6 +13,7 @@ import {
   collectVariable,
   type Pairs,
   parseCount,
+  parseReplicas,
   parseSeconds,
   toShellCommand,
 } from '../command-line.ts';
@@ -31,6 +33,9 @@ interface RunOptions extends ConnectionOptions {
   readonly priority?: number;
   readonly dir?: string;
   readonly id?: string;
+  readonly atMostOnce?: boolean;
+  readonly onIsolation?: JobRequest['on_isolation'];
+  readonly replicas?: JobRequest['replicas'];
   readonly detach?: boolean;
 }
 
@@ -70,6 +75,18 @@ export function addRun(tree: CommandTree): void {
     .option('-p, --priority <1-10>', 'the higher goes first (default: 5)', parseCount)
     .option('--dir <path>', 'working folder on that node (default: an own empty one)')
     .option('--id <id>', 'own id for the job: the same id is the same job')
+    .option('--at-most-once', 'never run it twice: it is lost with its node')
+    .addOption(
+      new Option(
+        '--on-isolation <what>',
+        'what it does when its node is cut off (default: stop)',
+      ).choices(ON_ISOLATION),
+    )
+    .option(
+      '--replicas <1-3>',
+      'nodes that must have it on disk, or it is not taken',
+      parseReplicas,
+    )
     .option('-d, --detach', 'print the id of the job and do not wait')
     .passThroughOptions()
     .addHelpText('after', EXAMPLES)
@@ -92,6 +109,7 @@ async function run(words: readonly string[], options: RunOptions): Promise<numbe
 
 function toRequest(words: readonly string[], options: RunOptions): JobRequest {
   const { env, timeout, node, label, need, priority, dir, id } = options;
+  const { atMostOnce, onIsolation, replicas } = options;
   return {
     command: toShellCommand(words),
     ...(env && { env }),
@@ -102,6 +120,9 @@ function toRequest(words: readonly string[], options: RunOptions): JobRequest {
     ...(priority !== undefined && { priority }),
     ...(dir !== undefined && { working_dir: dir }),
     ...(id !== undefined && { job_id: id }),
+    ...(atMostOnce && { delivery: 'at_most_once' as const }),
+    ...(onIsolation !== undefined && { on_isolation: onIsolation }),
+    ...(replicas !== undefined && { replicas }),
   };
 }
 

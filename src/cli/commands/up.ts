@@ -14,7 +14,8 @@ Examples:
 
 Ctrl-C once: it takes no new jobs, finishes what runs and leaves.
 Twice: it ends at once. Closing the terminal is as good as one Ctrl-C; under
-nohup the node goes on.
+nohup the node goes on. SIGTERM is for service managers: the node hands over
+its jobs and ends, and what runs goes on if it is started again within seconds.
 
 Settings (flag, else environment, else mesh.yaml, else default):
 `;

@@ -113,7 +113,7 @@ export class DemoNodes {
       child.exitCode === null && child.signalCode === null;
     const running = this.children.filter(isRunning);
     const ends = running.map((child) => once(child, 'exit'));
-    for (const child of running) child.kill('SIGTERM');
+    for (const child of running) child.kill('SIGINT');
     const late = setTimeout(() => {
       for (const child of running.filter(isRunning)) child.kill('SIGKILL');
     }, STOP_DEADLINE_MS);

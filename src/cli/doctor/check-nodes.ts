@@ -1,6 +1,6 @@
 /** The nodes of this user that run here, asked about themselves. */
 import { messageOf } from '../../base/errors.ts';
-import { createClient } from '../../client/client.ts';
+import { type Client, createClient } from '../../client/client.ts';
 import { httpsFetch } from '../../client/https-fetch.ts';
 import type { RunningNode } from '../../client/running-nodes.ts';
 import { type Finding, inArea } from './finding.ts';
@@ -12,17 +12,35 @@ export async function checkNodes(running: readonly RunningNode[]): Promise<Findi
   const say = inArea('nodes');
   if (running.length === 0)
     return [say('note', 'No node of yours runs on this machine.', 'Start one with: mesh up')];
-  return (await Promise.all(running.map(checkNode))).flat();
+  const findings = (await Promise.all(running.map(checkNode))).flat();
+  return [...findings, ...(await checkConflicts(running))];
 }
+
+/** Each node answers for the whole mesh. One that does not answer is told of by its own check. */
+async function checkConflicts(running: readonly RunningNode[]): Promise<Finding[]> {
+  for (const node of running) {
+    try {
+      const signal = AbortSignal.timeout(ANSWER_DEADLINE_MS);
+      const { conflicts, count, truncated } = await clientOf(node).conflicts({ signal });
+      const [newest] = conflicts;
+      if (!newest) return [];
+      const [is, them] = count === 1 ? ['1 conflict is', 'it'] : [`${count} conflicts are`, 'them'];
+      const text = `${truncated ? 'More than ' : ''}${is} known; the newest: ${newest.job_id}: ${newest.note}.`;
+      return [inArea('jobs')('note', text, `See ${them} with: mesh conflicts`)];
+    } catch {
+      // The next one may answer.
+    }
+  }
+  return [];
+}
+
+const clientOf = ({ api, token, ca }: RunningNode): Client =>
+  createClient({ url: api, token, ...(ca !== undefined && { fetch: httpsFetch(ca) }) });
 
 async function checkNode(running: RunningNode): Promise<Finding[]> {
   const say = inArea('nodes');
-  const { name, pid, api, token, ca } = running;
-  const client = createClient({
-    url: api,
-    token,
-    ...(ca !== undefined && { fetch: httpsFetch(ca) }),
-  });
+  const { name, pid, api } = running;
+  const client = clientOf(running);
   try {
     const answer = await client.doctor({ signal: AbortSignal.timeout(ANSWER_DEADLINE_MS) });
     const alive = answer.peers.filter((peer) => peer.state === 'alive').length;
