@@ -30,17 +30,13 @@ export interface CommandParts {
   readonly links: Pick<Links, 'call'>;
   readonly finder: Finder;
   readonly queries: Queries;
-  /** How long a command may take on the way; the default is right but for tests. */
-  readonly deadlineMs?: number;
 }
 
 export class Commands {
   private readonly parts: CommandParts;
-  private readonly deadlineMs: number;
 
   constructor(parts: CommandParts) {
     this.parts = parts;
-    this.deadlineMs = parts.deadlineMs ?? COMMAND_DEADLINE_MS;
   }
 
   /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OWNER_UNREACHABLE, DISK_FULL, BUSY */
@@ -88,7 +84,7 @@ export class Commands {
   /** Undefined: no answer. */
   private async put(owner: NodeId, job: JobId, begun: number): Promise<Reply | undefined> {
     const call = { kind: 'cancel', job } as const;
-    const deadlineMs = Math.max(PAUSE_MS, this.deadlineMs - (performance.now() - begun));
+    const deadlineMs = Math.max(PAUSE_MS, COMMAND_DEADLINE_MS - (performance.now() - begun));
     if (owner === this.parts.self) {
       const reply = await withDeadline(this.parts.queries.command(call), deadlineMs);
       return reply ?? this.undecided('the cancel');
@@ -130,7 +126,7 @@ export class Commands {
       );
     }
     const asked = driver.ask((request) => ({ kind: 'forget', request, node }));
-    const reply = await withDeadline(asked, this.deadlineMs);
+    const reply = await withDeadline(asked, COMMAND_DEADLINE_MS);
     if (reply?.kind === 'forgotten') return reply.ban;
     if (reply?.kind !== 'unknownNode') return this.undecided('the ban');
     throw new MeshError('NODE_NOT_FOUND', `No member and no record here names a node ${node}.`);

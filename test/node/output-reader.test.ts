@@ -1,162 +1,140 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MeshError } from '../../src/base/errors.ts';
-import type { JobId, NodeId } from '../../src/base/ids.ts';
-import { asWall } from '../../src/base/instant.ts';
-import type { OutputChunk } from '../../src/core/calls.ts';
-import { OutputReader } from '../../src/node/output-reader.ts';
-import type { Links, Outputs } from '../../src/node/ports.ts';
-import { Queries } from '../../src/node/queries.ts';
-import { B, SELF } from '../core/core-bench.ts';
-import { DriverBench } from './driver-bench.ts';
+import type { JobId } from '../../src/base/ids.ts';
+import type { AttemptOrder } from '../../src/core/effects.ts';
+import { attemptKey } from '../../src/core/record.ts';
+import type { OutputPart } from '../../src/node/service.ts';
+import { type BenchNode, DEADLINE, MeshBench, until } from './mesh-bench.ts';
 
-const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
-const chunkOf = (kept: string, offset: number, isEnd: boolean): OutputChunk => ({
-  bytes: Buffer.from(kept.slice(offset)),
-  offset,
-  isEnd,
-  isTruncated: false,
-});
-
-/** A node that owns a job and runs it; what it printed is kept here, or not. */
-class ReaderBench {
-  readonly bench = new DriverBench({ slots: 1 });
-  /** Output kept on this disk; undefined: nothing. */
-  kept: string | undefined;
-  isRunning = true;
-  readonly reader: OutputReader;
-  private readonly listeners = new Set<Parameters<typeof this.subscribe>[0]>();
-
-  constructor(call: Links['call'] = () => assert.fail('nobody is asked')) {
-    const { core, driver, store, events } = this.bench;
-    const links = { ...NO_LINKS, call };
-    const outputs: Outputs = {
-      read: async (_attempt, _stream, { offset }) =>
-        this.kept === undefined ? undefined : chunkOf(this.kept, offset, !this.isRunning),
-    };
-    const queries = new Queries({ self: SELF, core, driver, store, links, outputs });
-    const subscribe = this.subscribe.bind(this);
-    this.reader = new OutputReader({ self: SELF, queries, links, outputs, subscribe });
-    const push = events.push.bind(events);
-    events.push = (...added) => {
-      for (const event of added) for (const listener of this.listeners) listener(event);
-      return push(...added);
-    };
-  }
-
-  private subscribe(listener: (event: DriverBench['events'][number]) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  }
-
-  async submit(): Promise<JobId> {
-    const job = this.bench.submit();
-    await this.bench.settle();
-    return job;
-  }
-
-  /** The attempt ends; its tail travels with the outcome. */
-  async end(tail: string, totalBytes = tail.length): Promise<void> {
-    this.isRunning = false;
-    const { job, fence } = this.bench.started[0] ?? assert.fail('nothing was started');
-    const stdout = { bytes: Buffer.from(tail), totalBytes, isTruncated: false };
-    const end = { tag: 'exited', code: 0 } as const;
-    const finishedAt = asWall(2);
-    const report = { kind: 'ended', job, fence, end, finishedAt, stdout, stderr: stdout } as const;
-    this.bench.driver.push({ kind: 'report', report });
-    await this.bench.settle();
-  }
-}
-
-const NO_LINKS = {
-  start: async () => ({ port: 0 }),
-  dial: () => {},
-  send: () => {},
-  hangUp: () => {},
-  stop: async () => {},
-};
-
+const EXIT_0 = { tag: 'exited', code: 0 } as const;
 const RANGE = { offset: 0, maxBytes: 1000 };
 
-describe('the output of a job', () => {
-  test('is read from this disk while it runs and after it', async () => {
-    const node = new ReaderBench();
-    node.kept = 'one\n';
-    const job = await node.submit();
-    const first = await node.reader.read(job, 'stdout', RANGE);
-    assert.equal(text(first.bytes), 'one\n');
-    assert.equal(first.isEnd, false);
-    assert.deepEqual(first.fence, node.bench.started[0]?.fence);
-    node.kept = 'one\ntwo\n';
-    await node.end('two\n', 8);
-    const rest = await node.reader.read(job, 'stdout', { ...RANGE, offset: 4 });
-    assert.equal(text(rest.bytes), 'two\n');
-    assert.equal(rest.isEnd, true);
+const text = ({ bytes }: OutputPart): string => Buffer.from(bytes).toString();
+const isCode =
+  (code: string) =>
+  (thrown: unknown): boolean =>
+    thrown instanceof MeshError && thrown.code === code;
+
+/** A job of one node that runs on another, and the order that this one has. */
+async function runElsewhere(
+  mesh: MeshBench,
+): Promise<{ job: JobId; executor: BenchNode; order: AttemptOrder }> {
+  const [owner, executor] = [mesh.of(0), mesh.of(1)];
+  const needs = { target: executor.id, labels: {}, capabilities: {} };
+  const job = await owner.take({ command: 'hold', needs });
+  await owner.becomes(job, 'JOB_RUNNING');
+  const order = executor.started.find((one) => one.job === job) ?? assert.fail('not started');
+  return { job, executor, order };
+}
+
+describe('the output of a job', { concurrency: true }, () => {
+  test('is read from the disk of its node while it runs and after it', DEADLINE, async (t) => {
+    const mesh = await MeshBench.start(t, '123');
+    const { job, executor, order } = await runElsewhere(mesh);
+    executor.print(order, 'one\n');
+    const first = await mesh.of(2).node.readOutput(job, 'stdout', RANGE);
+    assert.deepEqual([text(first), first.isEnd, first.isTail], ['one\n', false, false]);
+    assert.deepEqual(first.fence, order.fence);
+    executor.print(order, 'two\n');
+    executor.end(order, EXIT_0, 4);
+    await mesh.of(0).becomes(job, 'JOB_COMPLETED');
+    const rest = await mesh.of(2).node.readOutput(job, 'stdout', { ...RANGE, offset: 4 });
+    assert.deepEqual([text(rest), rest.isEnd, rest.isTail], ['two\n', true, false]);
     assert.equal(rest.totalBytes, 8);
   });
 
-  test('is the tail of the outcome where the disk has nothing any more', async () => {
-    const node = new ReaderBench();
-    const job = await node.submit();
-    await node.end('the end', 100);
-    const part = await node.reader.read(job, 'stdout', RANGE);
-    assert.equal(text(part.bytes), 'the end');
-    assert.equal(part.offset, 93);
-    assert.equal(part.isTruncated, true);
-    assert.equal(part.isEnd, true);
-    const beyond = await node.reader.read(job, 'stdout', { ...RANGE, offset: 96 });
-    assert.equal(text(beyond.bytes), ' end'.slice(0, 4));
-    assert.equal(beyond.isTruncated, false);
+  test('is waited for while there is none', DEADLINE, async (t) => {
+    const mesh = await MeshBench.start(t, '123');
+    const { job, executor, order } = await runElsewhere(mesh);
+    const reading = mesh.of(2).node.readOutput(job, 'stdout', { ...RANGE, waitMs: 30_000 });
+    executor.print(order, 'late');
+    assert.equal(text(await reading), 'late');
   });
 
-  test('of a job that has not started is empty, and the wait for it ends with its start', async () => {
-    const node = new ReaderBench();
-    await node.submit();
-    const waiting = await node.submit();
-    const part = await node.reader.read(waiting, 'stdout', RANGE);
-    assert.deepEqual([part.bytes.length, part.isEnd, part.fence], [0, false, undefined]);
-    const reading = node.reader.read(waiting, 'stdout', { ...RANGE, waitMs: 60_000 });
-    await node.end('');
-    assert.equal((await reading).bytes.length, 0);
-  });
-
-  test('is asked of the node that ran it, whose silence leaves the tail', async () => {
-    const asked: NodeId[] = [];
-    const node = new ReaderBench(async (to) => {
-      asked.push(to);
-      throw new MeshError('NODE_UNREACHABLE', 'it is silent');
-    });
-    const job = await node.submit();
-    await node.end('tail');
-    const record = node.bench.store.readRecord(job);
-    const state = record?.job.state;
-    assert.ok(record && state?.tag === 'final' && state.final.outcome);
-    const outcome = { ...state.final.outcome, executor: B };
-    const elsewhere = { ...state, final: { ...state.final, outcome } };
-    node.bench.disk.tables.records.set(job, {
-      ...record,
-      job: { ...record.job, state: elsewhere },
-    });
-    assert.equal(text((await node.reader.read(job, 'stdout', RANGE)).bytes), 'tail');
-    assert.deepEqual(asked, [B]);
-  });
-
-  test('of an attempt of which nothing is kept is gone', async () => {
-    const node = new ReaderBench();
-    const job = await node.submit();
-    await node.end('x');
-    const fence = node.bench.started[0]?.fence ?? assert.fail();
-    const record = node.bench.store.readRecord(job) ?? assert.fail();
-    const note = { executor: SELF, at: asWall(1), note: 'lost', isSuperseded: false };
-    const past = { ...note, fence: { ...fence, attempt: 7 } };
-    node.bench.disk.tables.records.set(job, {
-      ...record,
-      job: { ...record.job, history: [past] },
-    });
-    const reading = node.reader.read(job, 'stdout', { ...RANGE, fence: past.fence });
-    await assert.rejects(
-      reading,
-      (thrown) => thrown instanceof MeshError && thrown.code === 'OUTPUT_GONE',
+  test('is the tail of the outcome where the disk is gone, and says so', DEADLINE, async (t) => {
+    const mesh = await MeshBench.start(t, '123');
+    const { job, executor, order } = await runElsewhere(mesh);
+    executor.print(order, `${'x'.repeat(93)}the end`);
+    executor.end(order, EXIT_0, 7);
+    await mesh.of(0).becomes(job, 'JOB_COMPLETED');
+    await executor.kill();
+    const part = await mesh.of(2).node.readOutput(job, 'stdout', RANGE);
+    assert.deepEqual(
+      [text(part), part.offset, part.isEnd, part.isTail, part.isTruncated, part.totalBytes],
+      ['the end', 93, true, true, true, 100],
     );
+    const inside = await mesh.of(2).node.readOutput(job, 'stdout', { ...RANGE, offset: 96 });
+    assert.deepEqual([text(inside), inside.offset, inside.isTruncated], [' end', 96, false]);
+  });
+
+  test('goes on at its byte when its node is back', DEADLINE, async (t) => {
+    const mesh = await MeshBench.start(t, '123');
+    const { job, executor, order } = await runElsewhere(mesh);
+    executor.print(order, 'before ');
+    executor.print(order, 'after');
+    executor.end(order, EXIT_0, 2);
+    await mesh.of(0).becomes(job, 'JOB_COMPLETED');
+    await executor.kill();
+    await executor.start();
+    mesh.introduce();
+    await mesh.isWhole();
+    const range = { ...RANGE, offset: 7, fence: order.fence };
+    const part = await mesh.of(2).node.readOutput(job, 'stdout', range);
+    assert.deepEqual([text(part), part.offset, part.isTail], ['after', 7, false]);
+  });
+
+  test(
+    'of a node that is away is waited for by who follows, and told to who looks',
+    DEADLINE,
+    async (t) => {
+      const mesh = await MeshBench.start(t, '123');
+      const { job, executor, order } = await runElsewhere(mesh);
+      executor.print(order, 'seen');
+      mesh.network.cut(mesh.of(2).id, executor.id);
+      await until('the link is down', () => stateAt(mesh.of(2), executor) !== 'alive');
+      const { node } = mesh.of(2);
+      await assert.rejects(node.readOutput(job, 'stdout', RANGE), isCode('NODE_UNREACHABLE'));
+      const followed = await node.readOutput(job, 'stdout', { ...RANGE, waitMs: 50 });
+      assert.deepEqual([text(followed), followed.isEnd], ['', false]);
+      assert.deepEqual(followed.fence, order.fence);
+    },
+  );
+
+  test(
+    'of a job that has not started is empty, and the wait for it ends with its start',
+    DEADLINE,
+    async (t) => {
+      const mesh = await MeshBench.start(t, '1', { slots: 1 });
+      const [one] = [mesh.of(0)];
+      await one.take({ command: 'hold' });
+      const waiting = await one.take({ command: 'hold' });
+      const part = await one.node.readOutput(waiting, 'stdout', RANGE);
+      assert.deepEqual([part.bytes.length, part.isEnd, part.fence], [0, false, undefined]);
+      const reading = one.node.readOutput(waiting, 'stdout', { ...RANGE, waitMs: 60_000 });
+      one.end(one.started[0] ?? assert.fail(), EXIT_0);
+      assert.equal((await reading).bytes.length, 0);
+    },
+  );
+
+  test('of an attempt of which nothing is kept is gone', DEADLINE, async (t) => {
+    const mesh = await MeshBench.start(t, '1');
+    const job = await mesh.of(0).take();
+    const { record } = await mesh.of(0).becomes(job, 'JOB_COMPLETED');
+    const fence = { ...record.header.accepted, attempt: 7 };
+    const note = {
+      executor: mesh.of(0).id,
+      at: record.job.createdAt,
+      note: '',
+      isSuperseded: false,
+    };
+    const history = [{ ...note, fence }];
+    mesh.of(0).disk.tables.records.set(job, { ...record, job: { ...record.job, history } });
+    assert.equal(mesh.of(0).printed.has(attemptKey(job, fence)), false);
+    const reading = mesh.of(0).node.readOutput(job, 'stdout', { ...RANGE, fence });
+    await assert.rejects(reading, isCode('OUTPUT_GONE'));
   });
 });
+
+const stateAt = (node: BenchNode, peer: BenchNode): string | undefined =>
+  node.node.peers().find(({ facts }) => facts.node === peer.id)?.state;
