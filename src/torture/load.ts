@@ -144,7 +144,7 @@ export class Load {
         [LEDGER_VARIABLES.run]: run,
       },
       ...(key !== undefined && { idempotency_key: key }),
-      ...(kind === 'at-most-once' && { delivery: 'at_most_once' }),
+      ...(kind === 'at-most-once' && { delivery: 'at_most_once' as const }),
     };
     return request;
   }

@@ -74,10 +74,10 @@ describe('nodes that end', () => {
     assert.deepEqual(await three.peerNames(), ['one']);
   });
 
-  test('SIGTERM: the node finishes its job, says goodbye and ends with 0', DEADLINE, async () => {
+  test('SIGINT: the node finishes its job, says goodbye and ends with 0', DEADLINE, async () => {
     const id = await one.submit('sleep 1; echo done', { target_node_id: two.id });
     await one.jobIs(id, ['JOB_RUNNING']);
-    const ending = two.kill('SIGTERM');
+    const ending = two.kill('SIGINT');
     await until('it is seen as draining or gone', 5000, async () => {
       const { body } = await one.get<{ peers: { name: string; status: string }[] }>(
         '/api/v1/peers',
@@ -118,10 +118,10 @@ describe('nodes that end', () => {
         labels: { room: 'attic' },
       });
       await one.jobIs(id, ['JOB_RUNNING']);
-      assert.deepEqual(await four.kill('SIGTERM'), { code: 0, signal: null });
+      assert.deepEqual(await four.kill('SIGINT'), { code: 0, signal: null });
       const waiting = await one.jobIs(id, ['JOB_PENDING']);
       assert.match(JSON.stringify(waiting.waiting), /no free slot/);
-      await five.kill('SIGTERM');
+      await five.kill('SIGINT');
       const six = await mesh.start('six', { labels: 'room=attic' });
       const ended = await one.jobEnds(id);
       assert.deepEqual([ended.status, ended.target_node_id], ['JOB_COMPLETED', six.id]);

@@ -54,7 +54,7 @@ describe('three nodes on one machine', () => {
       command: 'echo Hello from the mesh!',
     });
     assert.equal(status, 201);
-    assert.equal(body.durability, 'local');
+    assert.equal(body.durability, 'replicated');
     assert.ok('target_node' in body && 'target_node_id' in body && 'created_at' in body);
     const ended = await node(0).jobEnds(body.job_id);
     assert.equal(ended.status, 'JOB_COMPLETED');
@@ -199,7 +199,7 @@ describe('three nodes on one machine', () => {
       const attic = await mesh.start('attic', { labels: 'room=attic' });
       const ended = await node(0).jobEnds(id);
       assert.deepEqual([ended.status, ended.target_node_id], ['JOB_COMPLETED', attic.id]);
-      assert.deepEqual(await attic.kill('SIGTERM'), { code: 0, signal: null });
+      assert.deepEqual(await attic.kill('SIGINT'), { code: 0, signal: null });
       await node(0).seesPeers(2);
     },
   );
