@@ -237,11 +237,11 @@ export class Checker {
   onDiskLost(node: SimNode): void {
     for (const execution of this.byOrder.values())
       if (execution.node === node.id) execution.isExcused = true;
+    for (const job of this.registers.onDiskLost(node)) this.cancelled.delete(job);
     for (const [job, disks] of this.acknowledged) {
       if (this.final(job) || disks > 1) continue;
       if (this.registers.holders(job, node.id) === 0) this.excused.add(job);
     }
-    for (const job of this.registers.onDiskLost(node)) this.cancelled.delete(job);
   }
 
   // -------------------------------------------------------------- the end

@@ -27,7 +27,7 @@ export class Network {
   /** Which messages a scenario loses on purpose. */
   isLost: (message: Message) => boolean = () => false;
   private readonly events: EventQueue;
-  /** `from to` pairs that let nothing through → how many partitions say so. */
+  /** `from to` pairs that let nothing through. */
   private cut = new Set<string>();
   /** `from to` → when the last message of an ordered link arrives. */
   private readonly arrivals = new Map<string, number>();
@@ -62,6 +62,13 @@ export class Network {
         if (!isOneWay || group.has(b)) this.cut.add(`${a} ${b}`);
       }
     }
+  }
+
+  /** Nothing that `to` sends reaches `from`, and unless it is one way nothing back. */
+  cutPair(from: SimNode, to: SimNode, isOneWay: boolean): void {
+    if (from === to) return;
+    this.cut.add(`${to.id} ${from.id}`);
+    if (!isOneWay) this.cut.add(`${from.id} ${to.id}`);
   }
 
   heal(): void {

@@ -89,6 +89,13 @@ export type Fault = { readonly at: number; readonly node: number } & (
       readonly isOneWay: boolean;
       readonly ms: number;
     }
+  /** No word between these two, whatever the others hear; one way: only `peer` is not heard. */
+  | {
+      readonly kind: 'cut';
+      readonly peer: number;
+      readonly isOneWay: boolean;
+      readonly ms: number;
+    }
   /** `isHalf`: only this end notices. What was under way is lost. */
   | { readonly kind: 'linkDrop'; readonly peer: number; readonly isHalf: boolean }
   | { readonly kind: 'fullDisk'; readonly ms: number }
@@ -121,8 +128,9 @@ export function planOf(seed: number): Plan {
   const nodes = Array.from({ length: count }, (_, i) => nodeOf(random, i, isCalm));
   const faults = isCalm ? [] : faultsOf(random, count);
   const spared = sparedOf(faults, count);
-  const jobs = Array.from({ length: 10 + randomBelow(random, 30) }, () =>
-    jobOf(random, count, spared),
+  const isBusy = random() < 0.3;
+  const jobs = Array.from({ length: (isBusy ? 30 : 10) + randomBelow(random, 30) }, () =>
+    jobOf(random, { nodes: count, spared, isBusy }),
   );
   return {
     seed,
@@ -152,13 +160,18 @@ function nodeOf(random: Random, index: number, isCalm: boolean): NodePlan {
   };
 }
 
-function jobOf(random: Random, nodes: number, spared: readonly number[]): JobPlan {
+function jobOf(
+  random: Random,
+  { nodes, spared, isBusy }: { nodes: number; spared: readonly number[]; isBusy: boolean },
+): JobPlan {
   const target = random() < 0.1 ? spared[randomBelow(random, spared.length)] : undefined;
   return {
     at: 1000 + random() * JOBS_UNTIL_MS,
     via: randomBelow(random, nodes),
     key: random() < 0.2 ? randomBelow(random, 5) : undefined,
-    durationMs: Math.round(random() < 0.2 ? 3000 + random() * 20_000 : random() * 1500),
+    durationMs: Math.round(
+      random() < (isBusy ? 0.5 : 0.2) ? 3000 + random() * 20_000 : random() * 1500,
+    ),
     code: random() < 0.15 ? 1 + randomBelow(random, 100) : 0,
     taskType: target === undefined && random() < 0.2 ? 'convert' : 'shell',
     timeoutMs: random() < 0.1 ? 500 : 60_000,
@@ -272,6 +285,16 @@ const REPEATED: readonly Repeated[] = [
       group: Array.from({ length: nodes }, (_, i) => i).filter(() => random() < 0.5),
       isOneWay: random() < 0.3,
       ms: mean(random, 8000),
+    }),
+  },
+  {
+    chance: 0.3,
+    everyMs: 8000,
+    make: (random, nodes) => ({
+      kind: 'cut',
+      peer: randomBelow(random, nodes),
+      isOneWay: random() < 0.3,
+      ms: mean(random, 10_000),
     }),
   },
   {

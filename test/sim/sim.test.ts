@@ -38,6 +38,7 @@ describe('the mesh in simulation', () => {
       starve: 40,
       clockJump: 30,
       partition: 100,
+      cut: 50,
       linkDrop: 60,
       fullDisk: 40,
       failingDisk: 20,

@@ -249,11 +249,13 @@ class World {
       const header = records.get(job)?.header;
       return header !== undefined && [...header.rs, ...header.oldRs].includes(node.id);
     });
-    if (fault.way === 'leave' && !isMissed) node.lose();
-    else node.restartAfter(events.now < this.plan.faultsEndAt ? fault.backAfterMs : 0);
+    if (fault.way === 'leave' && !isMissed) {
+      node.lose();
+      this.forget(node);
+    } else node.restartAfter(events.now < this.plan.faultsEndAt ? fault.backAfterMs : 0);
   }
 
-  private applyToNetwork(fault: Extract<Fault, { kind: 'partition' | 'linkDrop' }>): void {
+  private applyToNetwork(fault: Extract<Fault, { kind: 'partition' | 'cut' | 'linkDrop' }>): void {
     const { network, events, nodes } = this;
     if (fault.kind === 'partition') {
       const group = fault.group.flatMap((index) => nodes[index]?.id ?? []);
@@ -262,7 +264,13 @@ class World {
       return;
     }
     const [from, to] = [nodes[fault.node], nodes[fault.peer]];
-    if (from && to) network.drop(from, to, fault.isHalf);
+    if (!from || !to) return;
+    if (fault.kind === 'linkDrop') {
+      network.drop(from, to, fault.isHalf);
+      return;
+    }
+    network.cutPair(from, to, fault.isOneWay);
+    events.after(fault.ms, () => network.heal());
   }
 
   private spoilDisk(

@@ -71,10 +71,10 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'mayFollowAlone: () => true',
   },
   {
-    name: 'the right to decide alone is given to any boot',
+    name: 'a restarted owner decides without its peer',
     file: 'takeover.ts',
-    from: 'const hasPairRight = isAlone || others.some((node) => candidacy.promises.has(node));',
-    to: 'const hasPairRight = others.length > 0;',
+    from: 'isAlone = records.every(({ header }) => ownerOf(header) === peer) && mayFollowAlone(peer);',
+    to: 'isAlone = mayFollowAlone(peer);',
   },
   {
     name: 'what is decided alone is not marked',
@@ -145,10 +145,10 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'a later outcome replaces the first',
-    file: 'outcome.ts',
-    from: "return isToldBefore(job, outcome) ? { kind: 'known' } : { kind: 'late' };",
-    to: "return isToldBefore(job, outcome) ? { kind: 'known' } : judgeStray(job, outcome, at);",
+    name: 'a new owner runs a final job again',
+    file: 'ownership.ts',
+    from: 'this.write(owned, header, found.job, { act: () => then(owned), hasPairRight });',
+    to: "const again = { ...found.job, state: { tag: 'pending' } } as const;\n    this.write(owned, header, found.job.state.tag === 'final' ? again : found.job, { act: () => then(owned), hasPairRight });",
   },
   {
     name: 'an at-most-once job is run again',
@@ -164,9 +164,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   // ------------------------------------------------------------ members
   {
-    name: 'a node that stood still buries the others',
+    name: 'whoever is silent for a moment is dead',
     file: 'membership.ts',
-    from: 'const LATE_TICK_MS = 200;',
-    to: 'const LATE_TICK_MS = 1e9;',
+    from: 'export const DEAD_AFTER_MS = 4000;',
+    to: 'export const DEAD_AFTER_MS = 0;',
   },
 ];
