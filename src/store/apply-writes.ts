@@ -50,8 +50,11 @@ const isReplacedBy = ({ header: first }: RecordWrite, { header: second }: Record
   compareEpochs(second.accepted.epoch, first.promised) >= 0 &&
   compareValues(second.accepted, first.accepted) >= 0;
 
-const joined = (first: RecordWrite, second: RecordWrite): RecordWrite =>
-  first.isSettled ? { ...second, isSettled: true } : second;
+const joined = (first: RecordWrite, second: RecordWrite): RecordWrite => {
+  const promised = higher(second.header.promised, first.header.promised);
+  const isSettled = first.isSettled ?? second.isSettled;
+  return { ...second, header: { ...second.header, promised }, ...(isSettled && { isSettled }) };
+};
 
 function writeRecord(statements: Statements, record: RecordWrite, nowMs: number): void {
   const { job, accepted, promised } = record.header;
@@ -78,7 +81,7 @@ function noteOfRecord(statements: Statements, write: RecordNote): void {
     case 'promise': {
       const { counter, node } = write.epoch;
       if (statements.raisePromise({ jobId, counter, node }) > 0) return;
-      if (statements.hasJob.get({ jobId })) return;
+      if (statements.promiseInRow.get({ jobId })) return;
       statements.upsertPromise({ jobId, counter, node, retired: 0 });
       return;
     }
@@ -88,14 +91,13 @@ function noteOfRecord(statements: Statements, write: RecordNote): void {
     case 'marked':
       statements.noteLacking({ jobId, lacking: write.lacking ?? null });
       return;
-    case 'dropped':
+    case 'dropped': {
+      const row = statements.promiseInRow.get({ jobId });
+      const before = row && parseEpoch(row.counter, row.node);
+      const { counter, node } = before ? higher(before, write.promised) : write.promised;
       statements.deleteJob({ jobId });
-      statements.upsertPromise({
-        jobId,
-        counter: write.promised.counter,
-        node: write.promised.node,
-        retired: write.isRetired ? 1 : 0,
-      });
+      statements.upsertPromise({ jobId, counter, node, retired: write.isRetired ? 1 : 0 });
+    }
   }
 }
 

@@ -20,6 +20,8 @@ const IS_TAKEN = sql`excluded.birth = ${jobs.birth}
   AND (excluded.accepted_counter, excluded.accepted_node, excluded.accepted_version)
     >= (${jobs.acceptedCounter}, ${jobs.acceptedNode}, ${jobs.acceptedVersion})`;
 const IS_PROMISE_HIGHER = sql`(excluded.promised_counter, excluded.promised_node) > ${PROMISED}`;
+const IS_LONE_HIGHER = sql`(excluded.counter, excluded.node)
+  > (${promises.counter}, ${promises.node})`;
 
 /** The value and all about it; a higher promise stays, and so does what is known of the end. */
 const replaced = (): Record<string, SQL> => ({
@@ -79,7 +81,7 @@ export function promiseStatements(queries: Queries, write: ToWriter) {
   const isOfJob = eq(promises.jobId, sql.placeholder('jobId'));
   const asked = sql`(${sql.placeholder('counter')}, ${sql.placeholder('node')})`;
   return {
-    /** Of a row in `jobs`; changes none where the promise is as high. */
+    /** In a row of `jobs`; changes none where the promise is as high. */
     raisePromise: write(
       queries
         .update(jobs)
@@ -89,15 +91,23 @@ export function promiseStatements(queries: Queries, write: ToWriter) {
         })
         .where(and(isJob, sql`${PROMISED} < ${asked}`)),
     ),
-    hasJob: queries.select({ job: jobs.jobId }).from(jobs).where(isJob).prepare(),
+    promiseInRow: queries
+      .select({ counter: jobs.promisedCounter, node: jobs.promisedNode })
+      .from(jobs)
+      .where(isJob)
+      .prepare(),
+    /** It never falls, and a record that moved away stays away until a value comes. */
     upsertPromise: write(
       queries
         .insert(promises)
         .values(placeholders(promises))
         .onConflictDoUpdate({
           target: promises.jobId,
-          set: excluded(promises, ['jobId']),
-          setWhere: sql`(excluded.counter, excluded.node) >= (${promises.counter}, ${promises.node})`,
+          set: {
+            counter: sql`iif(${IS_LONE_HIGHER}, excluded.counter, ${promises.counter})`,
+            node: sql`iif(${IS_LONE_HIGHER}, excluded.node, ${promises.node})`,
+            retired: sql`max(excluded.retired, ${promises.retired})`,
+          },
         }),
     ),
     readPromise: queries.select().from(promises).where(isOfJob).prepare(),

@@ -18,13 +18,7 @@ import type {
 } from '../../src/core/inputs.ts';
 import { recordedStatus } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
-import {
-  attemptKey,
-  type Ban,
-  compareEpochs,
-  compareValues,
-  type Epoch,
-} from '../../src/core/record.ts';
+import { attemptKey, type Ban, compareEpochs, compareValues } from '../../src/core/record.ts';
 import type { PeerRow, RememberedPeer, Store } from '../../src/node/ports.ts';
 import { toStub } from '../../src/store/expire.ts';
 
@@ -287,9 +281,11 @@ class MemoryStore implements Store {
     const known = this.notesOf(job);
     switch (write.kind) {
       case 'promise': {
-        const promised = record?.header.promised ?? promises.get(job)?.epoch;
+        const lone = promises.get(job);
+        const promised = record?.header.promised ?? lone?.epoch;
         if (promised && compareEpochs(write.epoch, promised) <= 0) return;
-        if (!record) setRow(promises, job, { job, epoch: write.epoch, isRetired: false }, undo);
+        const isRetired = lone?.isRetired ?? false;
+        if (!record) setRow(promises, job, { job, epoch: write.epoch, isRetired }, undo);
         else {
           const header = { ...record.header, promised: write.epoch };
           setRow(records, job, { header, job: record.job }, undo);
@@ -305,10 +301,14 @@ class MemoryStore implements Store {
       case 'marked':
         if (record) setRow(notes, job, { ...known, lacking: write.lacking }, undo);
         return;
-      case 'dropped':
+      case 'dropped': {
+        const before = record?.header.promised ?? promises.get(job)?.epoch ?? write.promised;
+        const epoch = compareEpochs(before, write.promised) > 0 ? before : write.promised;
         setRow(records, job, undefined, undo);
         setRow(notes, job, undefined, undo);
-        setRow(promises, job, { job, epoch: write.promised, isRetired: write.isRetired }, undo);
+        const isRetired = write.isRetired || promises.get(job)?.isRetired === true;
+        setRow(promises, job, { job, epoch, isRetired }, undo);
+      }
     }
   }
 }

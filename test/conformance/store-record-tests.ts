@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { asWall } from '../../src/base/instant.ts';
 import type { Conflict, Write } from '../../src/core/effects.ts';
-import type { StoredState } from '../../src/core/inputs.ts';
+import type { StoredPromise, StoredState } from '../../src/core/inputs.ts';
 import type { JobState } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Epoch } from '../../src/core/record.ts';
@@ -37,11 +37,11 @@ const settle = (serial: number, isEverywhere: boolean): Write => ({
   job: jobId(serial),
   isEverywhere,
 });
-const drop = (serial: number): Write => ({
+const drop = (serial: number, promised = epoch(1), isRetired = true): Write => ({
   kind: 'dropped',
   job: jobId(serial),
-  promised: { counter: 9, node: NODE_B },
-  isRetired: true,
+  promised,
+  isRetired,
 });
 const mark = (serial: number, lacking: typeof NODE_B | undefined): Write => ({
   kind: 'marked',
@@ -135,6 +135,13 @@ export function registerTests(makeBench: MakeBench): void {
     });
   });
 
+  test('the promise of a record is in its row alone, also one that came too late', (t) => {
+    for (const to of [epoch(4), epoch(5), epoch(6)]) {
+      const state = lifeOf(makeBench(t), [[put(held)], [promise(1, to)]]);
+      assert.deepEqual([state.promises, ids(state.records)], [[], [jobId(1)]]);
+    }
+  });
+
   test('a value at the promise is taken', (t) => {
     const next = record(1, { epoch: 7 });
     bothWays(makeBench, t, [put(held), promise(1, epoch(7)), put(next)], (store) =>
@@ -152,13 +159,24 @@ export function registerTests(makeBench: MakeBench): void {
     bothWays(makeBench, t, [put(high), put(low), put(taken)], (store) =>
       assert.deepEqual(store.readRecord(jobId(1)), taken),
     );
+    for (const lower of [epoch(8, NODE_B), epoch(9)]) {
+      const sloppy = record(1, { promised: lower });
+      const accepted = { epoch: epoch(9, NODE_B), version: 1 };
+      const value = { header: { ...sloppy.header, accepted }, job: sloppy.job };
+      bothWays(makeBench, t, [put(high), put(value)], (store) => {
+        const kept = { ...value.header, promised: epoch(9, NODE_B) };
+        assert.deepEqual(store.readRecord(jobId(1))?.header, kept);
+      });
+    }
   });
 
   test('a promise without a value is kept, and the highest of several', (t) => {
     const writes = [promise(1, epoch(3)), promise(1, epoch(4, NODE_B)), promise(1, epoch(4))];
     for (const commits of [writes.map((write) => [write]), [writes]]) {
       const state = lifeOf(makeBench(t), commits);
-      assert.deepEqual(state.promises, [{ job: jobId(1), epoch: epoch(4, NODE_B) }]);
+      assert.deepEqual(state.promises, [
+        { job: jobId(1), epoch: epoch(4, NODE_B), isRetired: false },
+      ]);
       assert.deepEqual(state.records, []);
     }
   });
@@ -167,7 +185,7 @@ export function registerTests(makeBench: MakeBench): void {
     const writes = [promise(1, epoch(4)), put(record(1, { epoch: 3, version: 9 }))];
     for (const commits of [writes.map((write) => [write]), [writes]]) {
       const state = lifeOf(makeBench(t), commits);
-      assert.deepEqual(state.promises, [{ job: jobId(1), epoch: epoch(4) }]);
+      assert.deepEqual(state.promises, [{ job: jobId(1), epoch: epoch(4), isRetired: false }]);
       assert.deepEqual(state.records, []);
     }
   });
@@ -185,17 +203,50 @@ export function registerTests(makeBench: MakeBench): void {
     assert.deepEqual(sorted(state.records), [exact, above, raised]);
   });
 
-  test('what is dropped is gone with its promise, and another birth can come', (t) => {
-    const reborn = record(1, { epoch: 1, birth: 'another' });
-    bothWays(makeBench, t, [put(held), promise(1, epoch(8)), drop(1), put(reborn)], (store) =>
-      assert.deepEqual(store.readRecord(jobId(1)), reborn),
-    );
-    bothWays(makeBench, t, [put(held), drop(1), drop(7)], (store) => {
+  test('of what is dropped the highest promise is left, and that it was here', (t) => {
+    const dropped = [put(held), promise(1, epoch(8)), drop(1, epoch(8))];
+    const low = record(1, { epoch: 7, birth: 'another' });
+    bothWays(makeBench, t, [...dropped, put(low)], (store) => {
       assert.equal(store.readRecord(jobId(1)), undefined);
       assert.deepEqual(store.countByStatus(), {});
+      assert.deepEqual(store.restore().promises, [away(8)]);
     });
-    const state = lifeOf(makeBench(t), [[promise(1, epoch(8)), drop(1)]]);
-    assert.deepEqual(state.promises, []);
+    const others: Record<string, Write[]> = {
+      'its row had a higher promise': [put(held), promise(1, epoch(8)), drop(1, epoch(6))],
+      'its row had a lower promise': [put(held), drop(1, epoch(8))],
+      'only a promise was here': [promise(1, epoch(7)), drop(1, epoch(8))],
+      'only a higher promise was here': [promise(1, epoch(8)), drop(1, epoch(7))],
+      'nothing was here': [drop(1, epoch(8))],
+      'it was dropped before': [...dropped, drop(1, epoch(7))],
+      'the same was promised again': [...dropped, promise(1, epoch(8))],
+      'less was promised later': [...dropped, promise(1, epoch(7))],
+      'it is dropped for another reason later': [...dropped, drop(1, epoch(8), false)],
+    };
+    for (const [what, writes] of Object.entries(others))
+      bothWays(makeBench, t, writes, (store) =>
+        assert.deepEqual(store.restore().promises, [away(8)], what),
+      );
+    bothWays(makeBench, t, [...dropped, promise(1, epoch(9))], (store) =>
+      assert.deepEqual(store.restore().promises, [away(9)]),
+    );
+  });
+
+  test('what is dropped and has not moved away may come back at any promise', (t) => {
+    const kept = { ...away(8), isRetired: false };
+    for (const writes of [
+      [put(held), drop(1, epoch(8), false)],
+      [drop(1, epoch(7), false), promise(1, epoch(8))],
+    ])
+      bothWays(makeBench, t, writes, (store) => assert.deepEqual(store.restore().promises, [kept]));
+  });
+
+  test('another birth can come at the promise of what was dropped, and then it is here', (t) => {
+    const reborn = record(1, { epoch: 8, birth: 'another' });
+    const writes = [put(held), drop(1, epoch(8)), put(reborn)];
+    bothWays(makeBench, t, writes, (store) => {
+      assert.deepEqual(store.readRecord(jobId(1)), reborn);
+      assert.deepEqual(store.restore().promises, []);
+    });
   });
 
   test('nothing of a commit that fails is kept', (t) => {
@@ -222,7 +273,7 @@ export function registerTests(makeBench: MakeBench): void {
     assert.deepEqual(store.readRecord(jobId(1)), held);
     assert.deepEqual(store.listConflicts(10), []);
     const state = store.restore();
-    assert.deepEqual(state.promises, [{ job: jobId(2), epoch: epoch(2) }]);
+    assert.deepEqual(state.promises, [{ job: jobId(2), epoch: epoch(2), isRetired: false }]);
     assert.deepEqual([state.bans, state.outbox, ids(state.records)], [[], [], [jobId(1)]]);
     store.close();
   });
@@ -246,6 +297,12 @@ export function noteTests(makeBench: MakeBench): void {
       assert.deepEqual(ids(lifeOf(makeBench(t), commits).records), [jobId(2)]);
     const inOne = [decided(final(1)), put(final(1, 3))];
     assert.deepEqual(lifeOf(makeBench(t), [inOne]).records, []);
+  });
+
+  test('a state that has not ended cannot be decided', (t) => {
+    const writes = [put(record(1)), settle(1, true), put(final(1))];
+    for (const commits of [writes.map((write) => [write]), [writes]])
+      assert.deepEqual(lifeOf(makeBench(t), commits).records, [final(1)]);
   });
 
   test('what was dropped takes along what was known of it', (t) => {
@@ -317,7 +374,11 @@ export function retentionTests(makeBench: MakeBench): void {
     const result = outcome({ stdout: printed(tail), stderr: printed('e') });
     const final = { status: 'JOB_COMPLETED', at: asWall(T0 + at), reason: '' } as const;
     const state: JobState = { tag: 'final', final: { ...final, outcome: result } };
-    return record(serial, { state, version: 2, spec: { env: { SECRET: 's' }, command: 'x' } });
+    const spec = { env: { SECRET: 's' }, command: 'x' };
+    const { header, job } = record(serial, { state, version: 2, spec });
+    const { fence, executor, finishedAt } = result;
+    const past = { fence, executor, at: finishedAt, note: 'lost', isSuperseded: false };
+    return { header, job: { ...job, history: [past] } };
   };
   const at = (ms: number) => asWall(T0 + ms);
 
@@ -348,6 +409,7 @@ export function retentionTests(makeBench: MakeBench): void {
     const { spec, state, contentHash, createdAt } = stub.job;
     assert.deepEqual(stub.header, ended(1, 100).header);
     assert.deepEqual([spec.command, spec.env, spec.taskType], ['', {}, '']);
+    assert.deepEqual(stub.job.history, []);
     assert.deepEqual([contentHash, createdAt], ['c0ffee', ended(1, 100).job.createdAt]);
     assert.ok(state.tag === 'final' && state.final.status === 'JOB_COMPLETED');
     assert.deepEqual(state.final.outcome?.fence, outcome().fence);
@@ -420,6 +482,12 @@ export function retentionTests(makeBench: MakeBench): void {
     store.close();
   });
 }
+
+const away = (counter: number): StoredPromise => ({
+  job: jobId(1),
+  epoch: epoch(counter),
+  isRetired: true,
+});
 
 const sorted = <T extends JobRecord>(records: readonly T[]): T[] =>
   [...records].sort((a, b) => (a.header.job < b.header.job ? -1 : 1));
