@@ -136,7 +136,7 @@ const toLeaseRef = (ref: LeaseRef): mesh.LeaseRef.$Properties => ({
 const parseLeaseRef = ({ epoch, sets, birth, ...ref }: mesh.LeaseRef.$Properties): LeaseRef => ({
   ...parseAttemptRef(ref),
   epoch: parseEpoch(epoch),
-  ...(typeof birth === 'string' && { birth: field.birth(birth) }),
+  ...field.optionalBirth(birth),
   sets: field.count(sets, MAX_UINT32),
 });
 

@@ -83,6 +83,10 @@ export function jobId(value: Maybe<string>): JobId {
 }
 
 export const birth = (value: Maybe<string>): Birth => asBirth(identifier(value));
+/** Nothing where the field is unset. */
+export const optionalBirth = (value: Maybe<string>): { birth?: Birth } =>
+  typeof value === 'string' ? { birth: birth(value) } : {};
+
 export const nonce = (value: Maybe<string>): Nonce => asNonce(identifier(value));
 
 /** Not empty. */

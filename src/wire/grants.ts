@@ -26,7 +26,7 @@ export function fromGrant(wire: mesh.Grant.$Properties | null | undefined): Gran
   const grant = field.required(wire);
   return {
     job: field.jobId(grant.jobId),
-    ...(typeof grant.birth === 'string' && { birth: field.birth(grant.birth) }),
+    ...field.optionalBirth(grant.birth),
     fence: parseFence(grant.fence),
     nonce: field.nonce(grant.nonce),
     rs: parseReplicas(grant.rs),

@@ -88,10 +88,17 @@ export function fromRegisterMessage(wire: Wire): RegisterMessage {
       const value = { ...parseJobEpoch(job), version: field.count(version) };
       return { kind: 'settled', ...value, isEverywhere: isEverywhere === true };
     }
+    default:
+      return fromParting(wire);
+  }
+}
+
+/** What nodes say when they let go of a record, hand it over, or meet again. */
+function fromParting(wire: Wire): RegisterMessage {
+  switch (wire.kind) {
     case 'retire': {
       const { birth, ...job } = field.required(wire.retire);
-      const known = typeof birth === 'string' ? { birth: field.birth(birth) } : {};
-      return { kind: 'retire', ...parseJobEpoch(job), ...known };
+      return { kind: 'retire', ...parseJobEpoch(job), ...field.optionalBirth(birth) };
     }
     case 'handOver': {
       const { birth, ...job } = field.required(wire.handOver);
@@ -112,7 +119,7 @@ function fromRefused(wire: mesh.Refused.$Properties): RegisterMessage {
     kind: 'refused',
     ...parseJobEpoch(job),
     promised: parseEpoch(promised),
-    ...(typeof birth === 'string' && { birth: field.birth(birth) }),
+    ...field.optionalBirth(birth),
     isFinal: isFinal === true,
   };
 }

@@ -32,6 +32,7 @@ export const JOB = asJobId('job-7');
 export const BOOT: BootId = { counter: 3, salt: '0123456789abcdef' };
 const T = 1_767_323_045_678;
 
+const BIRTH = asBirth('00ff00ff00ff00ff');
 export const FENCE: Fence = { epoch: { counter: 5, node: NODE_A }, attempt: 2 };
 
 export const LOAD: Load = {
@@ -88,6 +89,7 @@ export const PLAIN_SPEC: JobSpec = {
 
 export const GRANT: Grant = {
   job: JOB,
+  birth: BIRTH,
   fence: FENCE,
   nonce: asNonce('3.17'),
   rs: [NODE_A, NODE_B],
@@ -157,7 +159,7 @@ export const JOBS: readonly Job[] = STATES.map((state) => ({
 
 export const HEADER: RecordHeader = {
   job: JOB,
-  birth: asBirth('00ff00ff00ff00ff'),
+  birth: BIRTH,
   rs: [NODE_A],
   oldRs: [NODE_B],
   promised: { counter: 6, node: NODE_B },
@@ -197,7 +199,10 @@ export const MESSAGES: readonly Message[] = [
   {
     kind: 'renew',
     sentAt: 1234.567890123,
-    attempts: [{ job: JOB, fence: FENCE, epoch: EPOCH, sets: 0xfedc_ba98 }],
+    attempts: [
+      { job: JOB, birth: BIRTH, fence: FENCE, epoch: EPOCH, sets: 0xfedc_ba98 },
+      { job: JOB, fence: FENCE, epoch: EPOCH, sets: 0 },
+    ],
   },
   {
     kind: 'renewed',
@@ -233,8 +238,8 @@ export const MESSAGES: readonly Message[] = [
   { kind: 'settled', job: JOB, epoch: EPOCH, version: 3, isEverywhere: false },
   { kind: 'retire', job: JOB, epoch: EPOCH },
   { kind: 'retire', job: JOB, epoch: EPOCH, birth: HEADER.birth },
-  { kind: 'holding', held: [{ job: JOB, accepted: { epoch: EPOCH, version: 3 } }] },
-  { kind: 'handOver', job: JOB, epoch: EPOCH },
+  { kind: 'holding', held: [{ job: JOB, birth: BIRTH, accepted: { epoch: EPOCH, version: 3 } }] },
+  { kind: 'handOver', job: JOB, epoch: EPOCH, birth: BIRTH },
   { kind: 'clash', record: RECORD },
   { kind: 'bans', bans: [BAN] },
 ];

@@ -84,10 +84,20 @@ describe('untrusted bytes', () => {
     'a ban of nobody': { bans: { bans: [{ name: 'lab-1' }] } },
     'too many records that are held': {
       holding: {
-        held: Array.from({ length: 1001 }, () => ({ jobId: 'job-7', accepted: { epoch } })),
+        held: Array.from({ length: 1001 }, () => ({
+          jobId: 'job-7',
+          birth: 'b',
+          accepted: { epoch },
+        })),
       },
     },
-    'a record held of no value': { holding: { held: [{ jobId: 'job-7' }] } },
+    'a record held of no value': { holding: { held: [{ jobId: 'job-7', birth: 'b' }] } },
+    'a record held of no birth': { holding: { held: [{ jobId: 'job-7', accepted: { epoch } }] } },
+    'a job handed over of no birth': { handOver: { jobId: 'job-7', epoch } },
+    'a lease of an empty birth': { renew: { attempts: [{ ...ref, epoch, birth: '' }] } },
+    'a grant of an empty birth': {
+      grant: { ...ref, nonce: '1.1', rs: [NODE_A], job: { priority: 1 }, birth: '' },
+    },
     'a delivery nobody knows': {
       grant: {
         ...ref,
