@@ -22,7 +22,7 @@ import type { DispatchMessage } from './messages.ts';
 import { afterLostAttempt, cancelledFinal, conflictOf, judgeOutcome, revoke } from './outcome.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership, Run } from './ownership.ts';
-import { compareEpochs, type Fence, isSameFence } from './record.ts';
+import { attemptKey, compareEpochs, type Fence, isSameFence } from './record.ts';
 import type { Replicas } from './replicas.ts';
 
 const REFUSED_PAUSE_MS = 1000;
@@ -31,6 +31,7 @@ const REPEAT_MS = 1000;
 const QUIET_MS = 10_000;
 /** An executor that has not been a member for so long, since the job was taken up, counts as dead. */
 const UNSEEN_MS = 7000;
+const MAX_NOTED = 10_000;
 
 export interface AssignmentParts {
   readonly out: Outgoing;
@@ -49,6 +50,8 @@ type Of<K extends DispatchMessage['kind']> = Extract<DispatchMessage, { kind: K 
 
 export class Assignments {
   private readonly parts: AssignmentParts;
+  /** Late outcomes that people were told of, the oldest first. */
+  private readonly noted = new Set<string>();
 
   constructor(parts: AssignmentParts) {
     this.parts = parts;
@@ -188,7 +191,9 @@ export class Assignments {
         state: { tag: 'final', final: cancelledFinal(out.now.wall) },
       });
     } else if (state.tag === 'granted' || state.tag === 'revoked') {
-      this.settleWithout(owned, state.grant, { reason: message.reason, hasRun: false });
+      const run = owned.stage.tag === 'given' ? owned.stage.run : undefined;
+      const hasRun = run === undefined || run.isStarted || run.isAdopted;
+      this.settleWithout(owned, state.grant, { reason: message.reason, hasRun });
     }
   }
 
@@ -208,11 +213,20 @@ export class Assignments {
   private noteLate(decided: Job, job: JobId, outcome: AttemptOutcome, from: NodeId): void {
     const { out } = this.parts;
     const conflict = conflictOf(decided, job, outcome, out.now.wall);
-    if (conflict) {
+    if (conflict && this.isNews(attemptKey(job, outcome.fence))) {
       out.persist({ kind: 'conflict', conflict });
       out.event({ kind: 'conflictFound', conflict });
     }
     this.acknowledge(from, job, outcome.fence);
+  }
+
+  /** A late outcome is told again until its acknowledgement arrives. */
+  private isNews(key: string): boolean {
+    if (this.noted.has(key)) return false;
+    this.noted.add(key);
+    const [oldest] = this.noted;
+    if (this.noted.size > MAX_NOTED && oldest !== undefined) this.noted.delete(oldest);
+    return true;
   }
 
   private judge(owned: OwnedJob, from: NodeId, outcome: AttemptOutcome): void {
@@ -357,8 +371,10 @@ export class Assignments {
     if (state.cancelAt !== undefined) this.cancelAttempt(owned, state.grant);
     if (isOurs && !run.isStarted && state.cancelAt === undefined)
       this.sendGrant(owned, state.grant, run);
-    else
+    else {
+      run.isAdopted = true;
       out.send(executor, { kind: 'adopt', job, fence, epoch: accepted.epoch, sets: { rs, oldRs } });
+    }
     run.sentAt = out.now.mono;
   }
 
@@ -397,6 +413,7 @@ const newRun = (lastYesAt: MonoMs): Run => ({
   sentAt: undefined,
   leaseMs: LEASE_MS,
   isStarted: false,
+  isAdopted: false,
   lastYesAt,
 });
 

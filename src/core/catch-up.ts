@@ -13,7 +13,7 @@ import { randomBelow } from '../base/random.ts';
 import type { Held, RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { replicasOf } from './quorum.ts';
-import { compareValues, ownerOf } from './record.ts';
+import { compareEpochs, compareValues, ownerOf } from './record.ts';
 import { type Kept, leaderOf, type Replicas } from './replicas.ts';
 
 const MAX_HELD = 500;
@@ -91,7 +91,8 @@ export class CatchUp {
     const { out } = this;
     const record = kept?.record;
     if (!record) {
-      if (accepted.epoch.node === out.self)
+      // Only what was let go on purpose: a node whose own row is damaged knows nothing either.
+      if (kept?.isRetired && compareEpochs(kept.promised, accepted.epoch) >= 0)
         out.send(to, { kind: 'retire', job, epoch: accepted.epoch, birth });
       return;
     }

@@ -137,12 +137,9 @@ export class Membership {
       return;
     }
     const before = this.members.get(link.node);
-    if (before && before.boot.counter > link.boot.counter) {
-      this.out.emit({
-        kind: 'hangUp',
-        node: link.node,
-        reason: "its boot counter fell: that node's disk went back",
-      });
+    const refusal = before && refusalOf(before.boot, link.boot);
+    if (refusal) {
+      this.out.emit({ kind: 'hangUp', node: link.node, reason: refusal });
       // The dial has ended, or it would count as open for ever.
       this.addresses.onDialFailed(link.node, { isUrgent: false });
       return;
@@ -448,4 +445,11 @@ export class Membership {
       }));
     if (members.length > 0) this.out.signal(to.facts.node, { kind: 'members', members });
   }
+}
+
+/** A node that lost what it promised, or that runs twice, is nobody to agree with. */
+function refusalOf(known: BootId, told: BootId): string | undefined {
+  if (told.counter < known.counter) return "its boot counter fell: that node's disk went back";
+  if (told.counter > known.counter || isSameBoot(known, told)) return undefined;
+  return 'two lives of it have the same boot counter: its disk was copied';
 }

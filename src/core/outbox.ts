@@ -4,12 +4,14 @@
  * after that until the lease is over, because a grant of it may still be on its way.
  */
 import type { JobId, NodeId } from '../base/ids.ts';
-import { asMono, type MonoMs } from '../base/instant.ts';
+import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
 import type { OutboxRow } from './inputs.ts';
 import type { Outgoing } from './outgoing.ts';
 import { attemptKey, type Fence } from './record.ts';
 
 const REPEAT_MS = 2000;
+/** An outcome of which nobody knows the job is kept so long. */
+const GONE_MS = 60_000;
 /** Outcomes told again in one tick, and bytes of output in them; the rest follows in the next ones. */
 const MAX_REPEATS = 500;
 const MAX_REPEAT_BYTES = 2 * 1024 * 1024;
@@ -20,6 +22,8 @@ interface Entry {
   sentAt: MonoMs;
   /** Replicas that have no record of the job. */
   readonly goneFrom: Set<NodeId>;
+  /** Nobody knows the job: when to give up. */
+  collectAt?: MonoMs;
   /** An owner outside of the sets known here, who asked for it. */
   toldOwner?: NodeId;
 }
@@ -110,14 +114,16 @@ export class Outbox {
     this.collect(key, entry);
   }
 
-  /** Only when nobody of them has a record of it: one that has may still be on its way back. */
+  /**
+   * Only when nobody of them has a record of it, and after a while: the job may have moved to an
+   * owner that this node has not heard of since its restart, and that will ask.
+   */
   onGone(from: NodeId, job: JobId, fence: Fence): void {
-    const key = attemptKey(job, fence);
-    const entry = this.entries.get(key);
+    const entry = this.entries.get(attemptKey(job, fence));
     if (!entry) return;
     entry.goneFrom.add(from);
-    if (entry.row.rs.every((node) => entry.goneFrom.has(node) || this.isBanned(node)))
-      this.collect(key, entry);
+    const isGone = entry.row.rs.every((node) => entry.goneFrom.has(node) || this.isBanned(node));
+    if (isGone) entry.collectAt ??= afterMono(this.out.now.mono, GONE_MS);
   }
 
   private isHearer(from: NodeId, entry: Entry): boolean {
@@ -141,7 +147,8 @@ export class Outbox {
     const due: [string, Entry][] = [];
     for (const [key, entry] of this.entries) {
       if (mono - entry.sentAt < REPEAT_MS || due.length >= MAX_REPEATS) break;
-      due.push([key, entry]);
+      if (entry.collectAt !== undefined && mono >= entry.collectAt) this.collect(key, entry);
+      else due.push([key, entry]);
     }
     this.tellAgain(due);
     // In the order they came in, so one may wait for another, for no longer than a lease; looking

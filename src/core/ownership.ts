@@ -40,6 +40,8 @@ export interface Run {
   leaseMs: number;
   /** The executor said that it runs. */
   isStarted: boolean;
+  /** It was asked for as an attempt that should run: no word of it then is no proof that it never did. */
+  isAdopted: boolean;
   /** Wall time, by the executor's calendar. */
   startedAt?: number | undefined;
   /** Its lease ends at most LEASE_MS after this. */

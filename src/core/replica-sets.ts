@@ -55,8 +55,19 @@ export class ReplicaSets {
   /** For an id that clients choose: the first of its order, this node among them. */
   chooseForKey(job: JobId): NodeId[] {
     const { self } = this.parts.out;
-    const first = rendezvousOrder(job, [self, ...this.steady()]).slice(0, FULL_SET);
+    const first = rendezvousOrder(job, [self, ...this.living()]).slice(0, FULL_SET);
     return first.includes(self) ? first : [self, ...first.slice(0, FULL_SET - 1)];
+  }
+
+  /**
+   * Also those that are silent for now: a node that stood still and wakes has heard nobody lately,
+   * and must not take an id for itself that the others have long given.
+   */
+  private living(): NodeId[] {
+    return this.parts
+      .members()
+      .filter(({ state, load }) => (state === 'alive' || state === 'suspect') && !load.leaving)
+      .map(({ facts }) => facts.node);
   }
 
   private steady(): NodeId[] {

@@ -50,6 +50,7 @@ export class Replicas {
   private readonly parked = new Map<JobId, ((kept: Kept | undefined) => void)[]>();
   /** Left out of memory with the commit that removes them. */
   private readonly dropping = new Set<JobId>();
+  private recordCount = 0;
 
   constructor(parts: ReplicasParts) {
     this.parts = parts;
@@ -61,7 +62,7 @@ export class Replicas {
 
   /** Records that still need somebody to decide about them. */
   get size(): number {
-    return this.kept.size;
+    return this.recordCount;
   }
 
   entries(): MapIterator<[JobId, Kept]> {
@@ -120,32 +121,37 @@ export class Replicas {
       this.put(job, { ...NOTHING, record, promised, isSettled: true, isPromised: true });
     }
     for (const act of acts) act(this.kept.get(job));
-    if (this.kept.get(job)?.isSettled && !this.dropping.has(job)) this.evict(job);
+    const kept = this.kept.get(job);
+    const isUntouched = kept?.record === record && kept?.promised === record?.header.promised;
+    if (kept?.isSettled && isUntouched) this.evict(job);
   }
 
   onCommitted(write: Write): void {
-    if (write.kind === 'record') this.onSettledOnDisk(write.header.job, write.isSettled === true);
-    else if (write.kind === 'settled') this.onSettledOnDisk(write.job, true);
-    else if (write.kind === 'dropped') this.dropping.delete(write.job);
+    if (write.kind === 'dropped') this.dropping.delete(write.job);
+    else if (write.kind === 'record') this.evictSettled(write.header.job);
+    else if (write.kind === 'settled' || write.kind === 'promise') this.evictSettled(write.job);
   }
 
-  private onSettledOnDisk(job: JobId, isSettled: boolean): void {
-    if (isSettled && this.kept.get(job)?.isSettled) this.evict(job);
+  private evictSettled(job: JobId): void {
+    if (this.kept.get(job)?.isSettled && !this.dropping.has(job)) this.evict(job);
   }
 
   private put(job: JobId, kept: Kept): void {
     this.kept.set(job, kept);
+    if (kept.record) this.recordCount++;
     this.index(job, leaderOf(kept));
   }
 
   private evict(job: JobId): void {
     const kept = this.kept.get(job);
     if (kept) this.unindex(job, leaderOf(kept));
+    if (kept?.record) this.recordCount--;
     this.kept.delete(job);
   }
 
   private change(job: JobId, kept: Kept, change: Partial<Kept>): void {
     const before = leaderOf(kept);
+    if ('record' in change) this.recordCount += Number(!!change.record) - Number(!!kept.record);
     Object.assign(kept, change);
     const after = leaderOf(kept);
     if (before === after) return;
@@ -209,12 +215,18 @@ export class Replicas {
     const header: RecordHeader = { ...record.header, promised: accepted.epoch };
     const newest = header.promised === record.header.promised ? record : { ...record, header };
     const isAlone = replicasOf(header).length === 1 && ownerOf(header) === this.parts.out.self;
-    const isSettled = isAlone && record.job.state.tag === 'final';
+    const isFinal = record.job.state.tag === 'final';
+    // What was decided once stays decided, whoever writes it again.
+    const isSettled = isFinal && (isAlone || kept.isSettled);
     const change = { record: newest, promised: accepted.epoch, isSettled, isRetired: false };
     if (this.kept.has(job)) this.change(job, kept, change);
     else this.put(job, Object.assign(kept, change));
     kept.yesAt = this.parts.out.now.mono;
-    this.parts.out.persist({ kind: 'record', ...newest, ...(isSettled && { isSettled }) });
+    this.parts.out.persist({
+      kind: 'record',
+      ...newest,
+      ...(isFinal && isAlone && { isSettled: true }),
+    });
   }
 
   // -------------------------------------------------------------- promises
@@ -247,7 +259,7 @@ export class Replicas {
     const yesAgoMs = this.yesAgo(kept);
     if (isNew) {
       const wasOwn = kept !== undefined && leaderOf(kept) === out.self;
-      if (kept) this.change(job, kept, { promised: epoch, isSettled: false });
+      if (kept) this.change(job, kept, { promised: epoch });
       else this.put(job, { ...NOTHING, promised: epoch, isPromised: true });
       out.persist({ kind: 'promise', job, epoch });
       if (wasOwn && epoch.node !== out.self) onDeposed(job);
