@@ -9,6 +9,7 @@ import { recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
+import { majorityOf } from './quorum.ts';
 import { type Epoch, ownerOf, RECORD_VERSION } from './record.ts';
 import type { Records } from './records.ts';
 import { leaderOf } from './replicas.ts';
@@ -48,7 +49,7 @@ export class Intake {
         const wanted = submission.spec.replicas ?? rs.length;
         this.parts.out.reply(request, { kind: 'fewReplicas', wanted, disks: rs.length });
       } else if (!this.parts.ownership.awaitSubmit(submission.job, request)) {
-        const disks = known.header.rs.length;
+        const disks = this.disksOf(submission.job, known, kept?.isSettled === true);
         this.parts.out.reply(request, { kind: 'submitted', record: known, isRepeat: true, disks });
       }
     });
@@ -60,8 +61,20 @@ export class Intake {
     at: { epoch: Epoch; rs: readonly NodeId[] },
     requests: RequestId[],
   ): void {
+    const wanted = submission.spec.replicas;
+    if (wanted !== undefined && at.rs.length < wanted) {
+      for (const request of requests)
+        this.parts.out.reply(request, { kind: 'fewReplicas', wanted, disks: 0 });
+      return;
+    }
     const record = this.firstRecord(submission, at);
     this.parts.ownership.create(record, requests, this.parts.enqueue);
+  }
+
+  /** Disks that have the job for certain: a quorum of them once its end is decided. */
+  private disksOf(job: JobId, { header }: JobRecord, isSettled: boolean): number {
+    if (isSettled) return majorityOf(header.rs);
+    return Math.max(1, this.parts.records.register.holdersOf(job));
   }
 
   onCancel(request: RequestId, job: JobId): void {
