@@ -25,7 +25,11 @@ export function causeOfRepeat(
   newer: Execution,
 ): string | undefined {
   const during = history.faults.filter((fault) => isWithin(fault, older.start, newer.start));
-  const own = during.find(({ nodes }) => nodes.includes(older.node));
+  // The newest one: what an earlier one has left of itself is the weaker reason.
+  const own = during
+    .filter(({ nodes }) => nodes.includes(older.node))
+    .toSorted((a, b) => a.from - b.from)
+    .at(-1);
   if (own) return `${own.kind} of its node`;
   const others = during.map(({ nodes, from, to }) => ({ nodes, from, to }));
   const needed = history.nodes.length > 2 ? 2 : 1;

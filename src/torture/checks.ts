@@ -236,7 +236,8 @@ function findTwice(history: History): Case[] {
 function findOverlaps(history: History): Case[] {
   return [...executionsByJob(history)].flatMap(([job, executions]) =>
     executions.flatMap((newer) => {
-      if (newer.overlaps.length === 0) return [];
+      // Of a key that became two jobs, both run.
+      if (newer.overlaps.length === 0 || isListedConflict(history, job)) return [];
       const named = new Set(newer.overlaps.map(({ other }) => other));
       // What held the lock is not known: any older one may be it, and one that is allowed to will do.
       const suspects = executions.filter(

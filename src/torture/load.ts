@@ -104,8 +104,9 @@ export class Load {
       const node = this.pick(this.random());
       if (node) await this.submitAt(node, planned, job);
     }
+    if (!(await this.pause(KEY_AGAIN_MS))) return acknowledged();
     const last = this.pick(planned.dice[1]);
-    if (last && (await this.pause(KEY_AGAIN_MS))) await this.submitAt(last, planned, job);
+    if (last) await this.submitAt(last, planned, job);
     return acknowledged();
   }
 

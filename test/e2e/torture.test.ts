@@ -65,7 +65,7 @@ describe('mesh torture', () => {
     assertNothingLeft(run);
   });
 
-  // A job's record is on one disk yet: this is to pass once it is on three.
+  // A node that has just started or woken still denies jobs of peers it is not linked to yet.
   const skip = process.env.TORTURE ? false : 'set TORTURE to run it';
   test('with nodes that die, freeze and restart: every promise is kept', {
     ...DEADLINE,

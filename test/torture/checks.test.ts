@@ -316,6 +316,12 @@ describe('a key', () => {
     };
     assertBroken(twice, 'second-outcome', 'repeated');
     assertKept({ ...twice, end: { ...finalEnd(), conflicts: JOB } });
+    const beside = twice.executions.map((one, i) => ({
+      ...one,
+      overlaps: i === 0 ? [] : [{ other: undefined }],
+    }));
+    assertBroken({ ...twice, executions: beside }, 'second-outcome', 'repeated', 'overlap');
+    assertKept({ ...twice, executions: beside, end: { ...finalEnd(), conflicts: JOB } });
     // A job without a key has no business in that list.
     assertBroken(
       { ...twice, jobs: [job()], end: { ...finalEnd(), conflicts: JOB } },

@@ -109,6 +109,14 @@ describe('repeated executions', () => {
     assert.equal(duplicates(history({ executions }))[0]?.cause, undefined);
   });
 
+  test('name the newest of several causes', () => {
+    const faults = [fault({ kind: 'restart', from: 5000, to: 9500 }), fault()];
+    for (const ordered of [faults, faults.toReversed()]) {
+      const [one] = duplicates(history({ executions, faults: ordered }));
+      assert.equal(one?.cause, 'kill of its node');
+    }
+  });
+
   test('that overlap are not excused by what excuses a repeat', () => {
     const beside = [CUT_SHORT, secondAttempt({ overlaps: [{ other: '1.node-x.1' }] })];
     const [one] = duplicates(history({ executions: beside, faults: [fault()] }));
