@@ -15,7 +15,7 @@ while read -r word; do
   esac
 done
 kill -s CONT $all 2>/dev/null
-kill $all 2>/dev/null`;
+kill -s INT $all 2>/dev/null`;
 
 /** Nobody would find the nodes of a command that was killed. */
 export class NodeWatch {

@@ -1,7 +1,6 @@
 /** What can be done here, and why the rest cannot: each reason is the end of a sentence. */
-import { parseJobRequest } from '../api/job-request.ts';
 import { whyNoFilter, whyNoLan } from './lan.ts';
-import type { FaultKind, JobKind } from './plan.ts';
+import type { FaultKind } from './plan.ts';
 import { hasProcFolder } from './processes.ts';
 import { whyNoSmallDisk } from './small-disk.ts';
 
@@ -22,6 +21,7 @@ export function whyNoFault(
     case 'kill':
     case 'freeze':
     case 'restart':
+    case 'drain':
     case 'rolling':
       return undefined;
     case 'host':
@@ -37,16 +37,5 @@ export function whyNoFault(
       return hasNamespaces ? whyNoFilter() : 'it needs --namespaces';
     case 'disk':
       return whyNoSmallDisk();
-  }
-}
-
-/** Undefined: this build takes such jobs. */
-export function whyNoJob(kind: JobKind): string | undefined {
-  if (kind !== 'at-most-once') return undefined;
-  try {
-    parseJobRequest({ command: 'true', delivery: 'at_most_once' });
-    return undefined;
-  } catch {
-    return 'this build does not take the field delivery';
   }
 }

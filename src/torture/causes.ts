@@ -2,43 +2,82 @@
  * Why a job was executed again, or twice at a time: the faults that allow it. Whatever has no
  * cause here is a broken promise, so this list is meant to be short.
  *
- * An execution may be repeated when its own node was faulty while it ran, or when so many of the
- * other nodes were that its lease could not be renewed: two at the same time (each job has three
- * replicas at most, and its executor may be none of them), in a pair the other one. A single other
- * node, the job's owner included, is no cause. Two executions may live at the same time only when
- * the older one stood on a host that was frozen as a whole, since nothing on it could end it. One
- * key may become two jobs only while the nodes do not agree on who is there.
+ * An execution may be repeated when its own node was faulty while it ran, in a way that its lease
+ * or its processes cannot outlive: a node that is back in time takes its attempts up again (G5),
+ * one that is out of reach for a moment still renews, datagrams carry nothing that counts, and a
+ * full disk ends no attempt. Else when so many of the other nodes were away that the lease could
+ * not be renewed: two at the same time (each job has three replicas at most, and its executor may
+ * be none of them), in a pair the other one. A single other node, the owner included, is no cause.
+ *
+ * Two executions may live at the same time only when the older one stood on a host that was frozen
+ * as a whole, since nothing on it could end it. One key may become two jobs only while the nodes
+ * do not agree on who is there.
  */
+import { unreachable } from '../base/unreachable.ts';
 import type { Execution, FaultRecord, History, JobHistory } from './history.ts';
 
+/** Started again within so long, a node takes up what it ran; the lease allows it. */
+const ADOPTED_MS = 4000;
 /** What a fault set going may still start so long after it. */
 const AFTERMATH_MS = 1000;
 /** After joins and deaths. */
 const MEMBERS_DISAGREE_MS = 10_000;
 /** A lease has at least so much left whenever it is renewed in time. */
 const LEASE_LEFT_MS = 3000;
+/** One that was cut short may have lived a little longer than its last sign of life. */
+export const SIGN_INTERVAL_MS = 600;
 
 /** Undefined: it should not have been repeated. */
-export function causeOfRepeat(
+export const causeOfRepeat = (
   history: History,
   older: Execution,
   newer: Execution,
-): string | undefined {
-  const during = history.faults.filter((fault) => isWithin(fault, older.start, newer.start));
+): string | undefined => causeOfEnd(history, older, newer.start);
+
+/** Undefined: it should have come to its end. */
+export const causeOfLoss = (history: History, execution: Execution): string | undefined =>
+  causeOfEnd(history, execution, execution.last + SIGN_INTERVAL_MS);
+
+function causeOfEnd(history: History, execution: Execution, until: number): string | undefined {
+  const window = { from: execution.start, to: until };
+  const during = history.faults.filter((fault) => isWithin(fault, window.from, window.to));
   // The newest one: what an earlier one has left of itself is the weaker reason.
   const own = during
-    .filter(({ nodes }) => nodes.includes(older.node))
+    .filter((fault) => fault.nodes.includes(execution.node) && canEnd(fault))
     .toSorted((a, b) => a.from - b.from)
     .at(-1);
   if (own) return `${own.kind} of its node`;
-  const others = during.map(({ nodes, from, to }) => ({ nodes, from, to }));
   const needed = history.nodes.length > 2 ? 2 : 1;
-  const longest = longestOutage(others, needed, history.nodes, {
-    from: older.start,
-    to: newer.start,
-  });
+  const longest = longestOutage(during.filter(isOutage), needed, history.nodes, window);
   return longest >= LEASE_LEFT_MS ? 'its replicas out of reach' : undefined;
 }
+
+/** Whether it can cost an attempt its processes or its lease. */
+function canEnd({ kind, from, to }: FaultRecord): boolean {
+  switch (kind) {
+    case 'kill':
+    case 'restart':
+    case 'rolling':
+      return to - from > ADOPTED_MS;
+    case 'host':
+    case 'drain':
+      return true;
+    case 'freeze':
+    case 'host-freeze':
+    case 'cut':
+    case 'one-way':
+    case 'loss':
+      return to - from > LEASE_LEFT_MS;
+    case 'udp':
+    case 'disk':
+      return false;
+    default:
+      return unreachable(kind);
+  }
+}
+
+/** Whether it keeps a replica from renewing. */
+const isOutage = ({ kind }: FaultRecord): boolean => kind !== 'udp' && kind !== 'disk';
 
 /** Undefined: the two should not have lived at the same time. */
 export function causeOfOverlap(

@@ -4,7 +4,7 @@
  * history made by hand that it must object to. G and I are the numbers of the guarantees and
  * invariants that the design gives them.
  */
-import { causeOfConflict, causeOfOverlap, causeOfRepeat } from './causes.ts';
+import { causeOfConflict, causeOfLoss, causeOfOverlap, causeOfRepeat } from './causes.ts';
 import {
   acknowledgedJobs,
   type EndState,
@@ -172,8 +172,14 @@ function findUntrue(history: History): Case[] {
 
 function findWrongEnds(history: History): Case[] {
   const jobs = acknowledgedJobs(history);
+  const executions = executionsByJob(history);
   return eachFinal(history, ({ job, final, attempts }) => {
     const asked = jobs.get(job);
+    const ran = executions.get(job) ?? [];
+    const isLost = final.status === 'JOB_LOST' && asked?.kind === 'at-most-once';
+    if (isLost && ran.some((one) => !causeOfLoss(history, one))) {
+      return `JOB_LOST after ${ran.map(spanText).join('; ')}, and no fault allows it`;
+    }
     return asked && isRightEnd(asked, final.status, attempts)
       ? undefined
       : `${finalText(final)} after ${attempts} attempts, though its command exits with ${asked?.exitCode}`;

@@ -130,6 +130,10 @@ const ACTIONS: Readonly<Record<FaultKind, (target: Target, mesh: TortureMesh) =>
     return async () => node.signal('SIGCONT');
   },
   restart: terminate,
+  drain: async ({ node }) => {
+    await node.stop();
+    return nothing;
+  },
   rolling: terminate,
   host: async ({ node }) => {
     node.expectEnd();

@@ -136,8 +136,7 @@ export class Load {
   private requestFor(planned: PlannedJob, key: string | undefined): JobRequest {
     const { label, kind, runsMs, exitCode } = planned;
     const { ledger, run } = this.parts.mesh;
-    // A variable, since a field nobody knows yet is refused by the type of a literal.
-    const request = {
+    return {
       command: workCommand({ runsMs, exitCode, isStubborn: kind === 'stubborn' }),
       env: {
         [LEDGER_VARIABLES.folder]: ledger,
@@ -145,9 +144,8 @@ export class Load {
         [LEDGER_VARIABLES.run]: run,
       },
       ...(key !== undefined && { idempotency_key: key }),
-      ...(kind === 'at-most-once' && { delivery: 'at_most_once' as const }),
+      ...(kind === 'at-most-once' && { delivery: 'at_most_once' }),
     };
-    return request;
   }
 
   private async cancel(id: string, job: OpenJob): Promise<void> {

@@ -1,5 +1,5 @@
 /** How long things took: functions of the history, as the checks are. */
-import { causeOfOverlap, causeOfRepeat } from './causes.ts';
+import { causeOfOverlap, causeOfRepeat, SIGN_INTERVAL_MS } from './causes.ts';
 import {
   type Execution,
   executionsByJob,
@@ -130,9 +130,6 @@ function hitBy(history: History, fault: FaultRecord): Hit[] {
     }),
   );
 }
-
-/** One that was cut short may have lived a little longer than its last sign of life. */
-const SIGN_INTERVAL_MS = 600;
 
 function livedAt(execution: Execution, next: Execution | undefined, at: number): boolean {
   if (next && next.start < at) return false;

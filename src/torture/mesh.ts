@@ -105,13 +105,13 @@ export class TortureMesh {
 
   // -------------------------------------------------------------- the end
 
-  /** Ends all nodes by SIGTERM; says what is left when they have ended, as sentences. */
+  /** Ends all nodes by SIGINT; says what is left when they have ended, as sentences. */
   async leave(): Promise<string[]> {
-    const ended = await Promise.all(this.nodes.map((node) => node.terminate()));
+    const ended = await Promise.all(this.nodes.map((node) => node.stop()));
     const late = this.nodes.filter((_, i) => !ended[i]);
     for (const host of this.hosts) await host.close();
     const left = [
-      ...late.map(({ name }) => `${name} did not end by SIGTERM and was killed`),
+      ...late.map(({ name }) => `${name} did not end by SIGINT and was killed`),
       ...(await this.processesLeft()),
       ...this.nodes.flatMap(filesLeft),
     ];

@@ -9,7 +9,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshError } from '../base/errors.ts';
 import { withoutSettings } from '../cli/local-nodes.ts';
 import { type Client, createClient } from '../client/client.ts';
-import { Requests } from '../client/request.ts';
 import type { Host } from './host.ts';
 import { LEDGER_VARIABLES } from './ledger.ts';
 
@@ -69,10 +68,6 @@ export class TortureNode {
   /** Of the life that runs. */
   get client(): Client {
     return createClient(this.address);
-  }
-
-  get requests(): Requests {
-    return new Requests(this.address);
   }
 
   private get address() {
@@ -169,10 +164,19 @@ export class TortureNode {
     await this.end('SIGKILL');
   }
 
-  /** SIGTERM. False: it did not end in time and was killed. */
-  async terminate(): Promise<boolean> {
+  /** For a restart: its jobs run on. False: it did not end in time and was killed. */
+  terminate(): Promise<boolean> {
+    return this.endInTime('SIGTERM');
+  }
+
+  /** For good: it hands its jobs over. False: it did not end in time and was killed. */
+  stop(): Promise<boolean> {
+    return this.endInTime('SIGINT');
+  }
+
+  private async endInTime(signal: NodeJS.Signals): Promise<boolean> {
     const late = setTimeout(() => this.child?.kill('SIGKILL'), END_DEADLINE_MS);
-    await this.end('SIGTERM');
+    await this.end(signal);
     clearTimeout(late);
     return this.child?.signalCode !== 'SIGKILL';
   }

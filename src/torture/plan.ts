@@ -14,6 +14,7 @@ export const FAULTS = {
   kill: 'SIGKILL to the node process, started again after 0.5 to 20 s',
   freeze: 'SIGSTOP to the node process for 1 to 20 s; its jobs run on',
   restart: 'SIGTERM, started again when it has ended',
+  drain: 'SIGINT: it hands over and leaves, and is started again',
   rolling: 'SIGTERM and a new start of one node after the other',
   host: 'SIGKILL to the node, its supervisor and its jobs at once',
   'host-freeze': 'SIGSTOP to all of these for 1 to 20 s',
@@ -83,8 +84,6 @@ export interface PlanOptions {
   /** Kinds to draw from, without repetition. */
   readonly faults: readonly FaultKind[];
   readonly jobsPerSecond: number;
-  /** Kinds of jobs this build does not know. */
-  readonly withoutJobs: readonly JobKind[];
 }
 
 export function planTorture(options: PlanOptions): Plan {
@@ -146,6 +145,7 @@ function outageMs(kind: FaultKind, random: Random): number {
   const drawn = between(random, random() < 0.5 ? SHORT_MS : LONG_MS);
   switch (kind) {
     case 'restart':
+    case 'drain':
     case 'rolling':
       return 0;
     case 'kill':
@@ -164,7 +164,7 @@ function nodesOf(kind: FaultKind, node: number, other: number, nodes: number): n
 
 function lastsMs(kind: FaultKind, forMs: number, nodes: number): number {
   if (kind === 'rolling') return nodes * RESTART_MS;
-  return kind === 'restart' ? RESTART_MS : forMs;
+  return kind === 'restart' || kind === 'drain' ? RESTART_MS : forMs;
 }
 
 /** Gives each of its things once, in a random order, before it gives any again. */
@@ -198,16 +198,14 @@ const SHARES: readonly (readonly [JobKind, number])[] = [
 ];
 
 function planJobs(options: PlanOptions, random: Random): PlannedJob[] {
-  const { durationMs, jobsPerSecond, withoutJobs } = options;
+  const { durationMs, jobsPerSecond } = options;
   const jobs: PlannedJob[] = [];
   let atMs = 0;
   for (;;) {
     // Waiting times of a Poisson stream: bunches and gaps, as people make them.
     atMs += (-Math.log(1 - random()) * 1000) / jobsPerSecond;
     if (!(atMs < durationMs)) return jobs;
-    const drawn = drawKind(random);
-    const kind = withoutJobs.includes(drawn) ? 'short' : drawn;
-    jobs.push(planJob(kind, jobs.length + 1, Math.round(atMs), random));
+    jobs.push(planJob(drawKind(random), jobs.length + 1, Math.round(atMs), random));
   }
 }
 

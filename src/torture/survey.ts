@@ -1,6 +1,6 @@
 /** After all faults are healed: waits until everything has settled, and asks every node everything. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { API_PREFIX } from '../api/api.ts';
+import { MAX_CONFLICT_LIMIT } from '../api/api.ts';
 import type { EndState, EndView } from './history.ts';
 import { type Load, toFinalView } from './load.ts';
 import type { TortureMesh } from './mesh.ts';
@@ -98,12 +98,11 @@ async function viewOf(node: TortureNode, job: string, load: Load): Promise<EndVi
   return final ? { tag: 'final', final, attempts: attempt } : { tag: 'unfinished', status };
 }
 
-/** The text is enough: a job is listed when it is named. A build without conflicts lists none. */
+/** The text is enough: a job is listed when it is named. One that does not answer lists none. */
 async function conflictsOf(node: TortureNode): Promise<string> {
-  const path = `${API_PREFIX}/conflicts`;
   const signal = AbortSignal.timeout(ASK_DEADLINE_MS);
-  const asked = node.requests.fetch(path, { signal }).then((answer) => answer.text());
-  return asked.catch(() => '');
+  const asked = node.client.conflicts({ limit: MAX_CONFLICT_LIMIT, signal });
+  return asked.then(JSON.stringify).catch(() => '');
 }
 
 async function eachAtOnce<Thing>(

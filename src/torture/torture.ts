@@ -21,7 +21,7 @@ import { Load } from './load.ts';
 import { TortureMesh } from './mesh.ts';
 import type { TortureNode } from './node.ts';
 import { pageOf } from './page.ts';
-import { type FaultKind, type JobKind, type Plan, planTorture } from './plan.ts';
+import { type FaultKind, type Plan, planTorture } from './plan.ts';
 import { makeReport, type Report } from './report.ts';
 import { survey, untilAgreed } from './survey.ts';
 
@@ -36,7 +36,6 @@ export interface TortureOptions {
   readonly reportDir: string | undefined;
   /** The program's own bundle, run once more for each node. */
   readonly entry: string;
-  readonly withoutJobs: readonly JobKind[];
   readonly repeat: string;
   readonly skipped: readonly string[];
 }

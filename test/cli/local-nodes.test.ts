@@ -46,8 +46,8 @@ describe('the watch over nodes', () => {
     const ends = Promise.all([once(frozen, 'exit'), once(other, 'exit')]);
     child.kill('SIGKILL');
     assert.deepEqual(await ends, [
-      [null, 'SIGTERM'],
-      [null, 'SIGTERM'],
+      [null, 'SIGINT'],
+      [null, 'SIGINT'],
     ]);
     assert.equal(gone.exitCode ?? gone.signalCode, null);
     gone.kill('SIGKILL');

@@ -136,14 +136,35 @@ describe('the end of a job', () => {
       'wrong-end',
     ));
 
-  test('is lost only after three attempts, and at most once after one', () => {
+  test('is lost only after three attempts, and at_most_once after none is wrong', () => {
     const lost = { status: 'JOB_LOST', exitCode: null, stdout: '' };
     const ends = (attempts: number, kind: 'short' | 'at-most-once') =>
       broken({ end: finalEnd(lost, attempts), sightings: [], jobs: [job({ kind })] });
     assert.deepEqual(ends(2, 'short'), ['wrong-end']);
     assert.deepEqual(ends(3, 'short'), []);
     assert.deepEqual(ends(0, 'at-most-once'), ['wrong-end']);
-    assert.deepEqual(ends(1, 'at-most-once'), []);
+  });
+});
+
+describe('an at_most_once job that was lost', () => {
+  const lost = (more: Partial<History>): Partial<History> => ({
+    jobs: [job({ kind: 'at-most-once' })],
+    executions: [execution(CUT_SHORT)],
+    sightings: [],
+    end: finalEnd({ status: 'JOB_LOST', exitCode: null, stdout: '' }),
+    ...more,
+  });
+
+  test('needs a fault that ended it', () => {
+    assertBroken(lost({}), 'wrong-end');
+    assertKept(lost({ faults: [fault()] }));
+    assertBroken(lost({ faults: [fault({ to: 12_000 })] }), 'wrong-end');
+  });
+
+  test('may not have come to its end before the fault', () => {
+    const executions = [execution({ last: 10_100 })];
+    const faults = [fault({ from: 10_800, to: 20_000 })];
+    assertBroken(lost({ executions, faults }), 'wrong-end');
   });
 });
 
@@ -151,6 +172,34 @@ describe('a second execution', () => {
   test('needs a cause', () => assertBroken(repeated(), 'repeated'));
 
   test('has one when its node was killed', () => assertKept(repeated({ faults: [fault()] })));
+
+  test('has none when its node was back in time to take it up again', () => {
+    for (const kind of ['kill', 'restart', 'rolling'] as const) {
+      assertBroken(repeated({ faults: [fault({ kind, to: 14_500 })] }), 'repeated');
+      assertKept(repeated({ faults: [fault({ kind, to: 14_501 })] }));
+    }
+  });
+
+  test('has one after a moment when its host was gone or its node handed it back', () => {
+    for (const kind of ['host', 'drain'] as const)
+      assertKept(repeated({ faults: [fault({ kind, to: 10_600 })] }));
+  });
+
+  test('has none when its node was out of reach for less than a lease', () => {
+    for (const kind of ['freeze', 'host-freeze', 'cut', 'one-way', 'loss'] as const) {
+      assertBroken(repeated({ faults: [fault({ kind, to: 13_500 })] }), 'repeated');
+      assertKept(repeated({ faults: [fault({ kind, to: 13_501 })] }));
+    }
+  });
+
+  test('never has one in lost datagrams or a full disk, its own or those of the others', () => {
+    for (const kind of ['udp', 'disk'] as const) {
+      const faults = ['node1', 'node2', 'node3'].map((node) =>
+        fault({ kind, nodes: [node], to: 19_000 }),
+      );
+      assertBroken(repeated({ faults }), 'repeated');
+    }
+  });
 
   test('has none when another node was killed, even the owner', () =>
     assertBroken(repeated({ faults: [fault({ nodes: ['node1'] })] }), 'repeated'));

@@ -18,7 +18,6 @@ const plan = (more: Partial<PlanOptions> = {}) =>
     nodes: 3,
     faults: ALL,
     jobsPerSecond: 4,
-    withoutJobs: [],
     ...more,
   });
 
@@ -124,15 +123,5 @@ describe('planned jobs', () => {
       if (kind === 'long' || kind === 'stubborn') assert.ok(runsMs >= 5000 && runsMs <= 20_000);
       if (kind === 'short') assert.ok(runsMs <= 600);
     }
-  });
-
-  test('leave out a kind that cannot be had, without another change', () => {
-    const all = plan().jobs;
-    const some = plan({ withoutJobs: ['at-most-once'] }).jobs;
-    assert.ok(some.every(({ kind }) => kind !== 'at-most-once'));
-    assert.deepEqual(
-      some.map(({ atMs }) => atMs),
-      all.map(({ atMs }) => atMs),
-    );
   });
 });

@@ -76,7 +76,7 @@ async function torture(flags: Flags, command: Command): Promise<number> {
 }
 
 async function toOptions(flags: Flags, command: Command): Promise<TortureOptions> {
-  const { whyNoFault, whyNoJob, whyNoNamespaces } = await import('../../torture/available.ts');
+  const { whyNoFault, whyNoNamespaces } = await import('../../torture/available.ts');
   const { nodes, minutes, seconds, namespaces: hasNamespaces = false } = flags;
   const wrong = (sentence: string): never => command.error(`error: ${sentence}`, { exitCode: 2 });
   if (minutes !== undefined && seconds !== undefined) wrong('give --minutes or --seconds.');
@@ -87,7 +87,6 @@ async function toOptions(flags: Flags, command: Command): Promise<TortureOptions
   const impossible = reasons.filter(({ why }) => why !== undefined);
   const [first] = impossible;
   if (flags.faults && first) wrong(`the fault ${first.kind} cannot be had here: ${first.why}.`);
-  const noJob = whyNoJob('at-most-once');
   const options = {
     nodes,
     durationMs: (seconds ?? (minutes ?? DEFAULT_MINUTES) * 60) * 1000,
@@ -97,11 +96,7 @@ async function toOptions(flags: Flags, command: Command): Promise<TortureOptions
     hasNamespaces,
     reportDir: flags.report,
     entry: realpathSync(process.argv[1] ?? ''),
-    withoutJobs: noJob === undefined ? [] : (['at-most-once'] as const),
-    skipped: [
-      ...impossible.map(({ kind, why }) => `the fault ${kind}: ${why}.`),
-      ...(noJob === undefined ? [] : [`at_most_once jobs: ${noJob}.`]),
-    ],
+    skipped: impossible.map(({ kind, why }) => `the fault ${kind}: ${why}.`),
   };
   return { ...options, repeat: repeatOf(options) };
 }
