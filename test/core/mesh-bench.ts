@@ -1,7 +1,7 @@
 /**
  * Several real cores, their disks, and a network that delivers at once and in order unless a test
  * says otherwise. Time passes for all of them alike, in ticks. An attempt runs from its start until
- * a test ends it or its node stops it.
+ * a test ends it or its node stops it; that no two of a job run at once is checked at each start.
  */
 import assert from 'node:assert/strict';
 import type { JobId, NodeId } from '../../src/base/ids.ts';
@@ -46,6 +46,7 @@ export class MeshBench {
   private readonly links = new Set<string>();
   private readonly cuts = new Set<string>();
   private readonly frozen = new Set<NodeId>();
+  private readonly onThaw: (() => void)[] = [];
   private letters: Letter[] = [];
 
   /** @param facts of these nodes and of all that start later, if nothing else is said */
@@ -109,6 +110,7 @@ export class MeshBench {
   thaw(node: NodeId): void {
     this.frozen.delete(node);
     this.node(node).monoMs = this.monoMs;
+    for (const report of this.onThaw.splice(0)) report();
     this.settle();
   }
 
@@ -222,6 +224,8 @@ export class MeshBench {
     for (const { node: to } of dials) this.dial(node, to);
     for (const { attempt } of starts) {
       const { job, fence } = attempt;
+      const others = this.running(job).filter((ran) => !this.frozen.has(ran.node));
+      assert.deepEqual(others, [], `${job} runs at two nodes`);
       this.runs.push({ node, job, fence, at: this.monoMs, isRunning: true });
       reportRunning(bench, attempt);
     }
@@ -268,13 +272,20 @@ export class MeshBench {
     return this.runs.filter((ran) => ran.job === job && ran.isRunning);
   }
 
+  /** This attempt ends of itself, though its node may be frozen and tell so only when it wakes. */
+  endRun(ran: Ran, end: AttemptEnd = EXIT_0): void {
+    ran.isRunning = false;
+    const report = (): void => reportEnd(this.node(ran.node), ran, end);
+    if (this.frozen.has(ran.node)) this.onThaw.push(report);
+    else report();
+    this.settle();
+  }
+
   /** The one attempt of the job that runs ends of itself. */
   end(job: JobId, end: AttemptEnd = EXIT_0): void {
     const [ran, ...others] = this.running(job);
     assert.ok(ran && others.length === 0, `${others.length + (ran ? 1 : 0)} attempts run`);
-    ran.isRunning = false;
-    reportEnd(this.node(ran.node), ran, end);
-    this.settle();
+    this.endRun(ran, end);
   }
 
   /** Each node that has the job on its disk: the status it shows. */
