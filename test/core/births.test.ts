@@ -218,12 +218,16 @@ describe('two births of one id that meet', () => {
     assert.match(conflict?.note ?? '', /both sides of a partition/);
   });
 
-  test('of which one is only kept here are compared by its owner', () => {
+  test('of which one is only kept here are compared here too: the higher is dropped', () => {
     const bench = home([B, C]);
     bench.hear(B, { kind: 'accept', record: recordOf({ job: K, state: grantedTo(C) }) });
-    bench.hear(C, { kind: 'clash', record: theirs({ birth: 'birth-0' }) });
-    assert.equal(bench.message(B, 'clash').record.header.birth, 'birth-0');
-    assert.equal(bench.record(K).header.birth, 'birth-b');
+    bench.hear(C, { kind: 'clash', record: theirs({ birth: 'birth-z' }) });
+    assert.equal(bench.message(C, 'clash').record.header.birth, 'birth-b');
+    bench.hear(C, { kind: 'clash', record: theirs({ birth: 'birth-a' }) });
+    assert.equal(bench.records.has(K), false);
+    assert.equal(bench.disk.tables.conflicts.size, 0, 'its owner tells people');
+    bench.hear(C, { kind: 'accept', record: theirs({ birth: 'birth-a', rs: [C, SELF] }) });
+    assert.equal(bench.record(K).header.birth, 'birth-a');
   });
 
   test('after a partition end as one job, the same at every node', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { asJobId, type NodeId } from '../../src/base/ids.ts';
+import { asBirth, asJobId, type NodeId } from '../../src/base/ids.ts';
 import { B, bootOf, C, CoreBench, D, SELF } from './core-bench.ts';
 import { epochOf, finalOf, JOB, type RecordChange, recordOf, THREE } from './record-of.ts';
 
@@ -19,8 +19,11 @@ function replica(...changes: RecordChange[]): CoreBench {
 const holding = (
   bench: CoreBench,
   from: NodeId,
-  { epoch = epochOf(B), version = 1, job = JOB } = {},
-): void => bench.hear(from, { kind: 'holding', held: [{ job, accepted: { epoch, version } }] });
+  { epoch = epochOf(B), version = 1, job = JOB, birth = 'birth-b' } = {},
+): void => {
+  const held = { job, birth: asBirth(birth), accepted: { epoch, version } };
+  bench.hear(from, { kind: 'holding', held: [held] });
+};
 
 describe('a node that meets a leader again', () => {
   test('names what it keeps of it, and nothing of others', () => {
@@ -28,7 +31,8 @@ describe('a node that meets a leader again', () => {
     bench.unlink(B);
     bench.link(B, { slots: 0 }, bootOf(2));
     const { held } = bench.message(B, 'holding');
-    assert.deepEqual(held, [{ job: JOB, accepted: { epoch: epochOf(B), version: 3 } }]);
+    const accepted = { epoch: epochOf(B), version: 3 };
+    assert.deepEqual(held, [{ job: JOB, birth: 'birth-b', accepted }]);
   });
 
   test('names much in several messages', () => {
@@ -90,15 +94,21 @@ describe('a node that is told what another keeps', () => {
     const job = bench.accept();
     bench.link(D, { slots: 0 });
     bench.replica(D).isSilent = true;
-    holding(bench, D, { job, epoch: epochOf(SELF) });
+    holding(bench, D, { job, epoch: epochOf(SELF), birth: bench.record(job).header.birth });
     assert.deepEqual(bench.message(D, 'retire').epoch, epochOf(SELF));
     bench.assertQuiet();
   });
 
-  test('lets go who keeps a job that it led itself and knows no more', () => {
+  test('tells its own birth of the id to who keeps another one', () => {
+    const bench = replica({ version: 2 });
+    holding(bench, C, { epoch: epochOf(C), birth: 'birth-c' });
+    assert.equal(bench.message(C, 'clash').record.header.birth, 'birth-b');
+    bench.assertQuiet();
+  });
+
+  test('lets nobody go of whose job it knows nothing: its own disk may have been set back', () => {
     const bench = replica();
-    holding(bench, C, { job: asJobId('deleted'), epoch: epochOf(SELF) });
-    bench.message(C, 'retire');
+    holding(bench, C, { job: asJobId('lost'), epoch: epochOf(SELF) });
     holding(bench, C, { job: asJobId('never heard of'), epoch: epochOf(B) });
     bench.assertQuiet();
   });

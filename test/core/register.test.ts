@@ -114,6 +114,32 @@ describe('a submit', () => {
     bench.assertQuiet();
   });
 
+  test('that is cancelled by another client before enough disks have it is answered too', () => {
+    const bench = owner([B, C]);
+    const { job, request } = bench.submit({ replicas: 3 });
+    vote(bench, B, job);
+    const cancel = bench.cancel(job);
+    vote(bench, B, job, 2);
+    assert.equal(bench.reply(cancel).kind, 'cancelled');
+    bench.advance(3000);
+    assert.equal(bench.replies(request).length, 1);
+  });
+
+  test('that asks for three disks is offered to nobody before', () => {
+    const bench = owner([B, C]);
+    bench.link(D, { slots: 2 });
+    bench.replica(D).isSilent = true;
+    const { job } = bench.submit({ replicas: 3 });
+    const { rs } = bench.record(job).header;
+    const [, first = B, second = C] = rs;
+    vote(bench, first, job);
+    bench.advance(500);
+    assert.deepEqual(bench.messages(D, 'offer'), []);
+    vote(bench, second, job);
+    bench.advance(100);
+    assert.equal(bench.message(D, 'offer').job, job);
+  });
+
   test('that asks for more disks than there are nodes is refused at once, and not recorded', () => {
     const bench = owner([B]);
     const { request } = bench.submit({ replicas: 3 });

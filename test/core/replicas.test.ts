@@ -283,6 +283,18 @@ describe('a record that is kept here no more', () => {
     assert.equal(bench.message(C, 'promise').record?.header.accepted.version, 6);
   });
 
+  test('is led here no more, though its owner slept and has not heard that it was followed', () => {
+    const bench = new CoreBench({ facts: { slots: 0 } });
+    bench.link(B);
+    const { job, request } = bench.submit();
+    bench.reply(request);
+    const { birth } = bench.record(job).header;
+    bench.hear(B, { kind: 'retire', job, epoch: epochOf(B, 2), birth });
+    assert.equal(bench.core.owned().unfinished, 0);
+    assert.equal(bench.reply(bench.cancel(job)).kind, 'unknownJob');
+    assert.equal(bench.records.has(job), false);
+  });
+
   test('does not come back with the next start', () => {
     const bench = keeping();
     bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { asJobId, type NodeId } from '../../src/base/ids.ts';
+import { asBirth, asJobId, type NodeId } from '../../src/base/ids.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import { REVOKE_WAIT_MS } from '../../src/core/lease.ts';
 import type { Epoch } from '../../src/core/record.ts';
@@ -372,9 +372,12 @@ describe('a leader that has not been seen since the own start', () => {
 });
 
 describe('an owner that hands a job over', () => {
+  const handOver = (bench: CoreBench, from: NodeId, job = JOB, birth = 'birth-b'): void =>
+    bench.hear(from, { kind: 'handOver', job, birth: asBirth(birth), epoch: epochOf(from) });
+
   test('is followed at once, while it lives', () => {
     const bench = replica();
-    bench.hear(B, { kind: 'handOver', job: JOB, epoch: epochOf(B) });
+    handOver(bench, B);
     assert.deepEqual(asked(bench, C), epochOf(SELF, 2));
     promise(bench, C);
     assert.equal(owns(bench), true);
@@ -382,9 +385,23 @@ describe('an owner that hands a job over', () => {
 
   test('is not followed when it is not its owner, or the job is not here', () => {
     const bench = replica();
-    bench.hear(C, { kind: 'handOver', job: JOB, epoch: epochOf(C) });
-    bench.hear(B, { kind: 'handOver', job: asJobId('unknown'), epoch: epochOf(B) });
+    handOver(bench, C);
+    handOver(bench, B, asJobId('unknown'));
     assert.deepEqual(bench.messages(C, 'prepare'), []);
+  });
+
+  test('that has been over for long is told so, where the sets do not name it any more', () => {
+    const bench = replica({ epoch: epochOf(C, 2), rs: [C, SELF, D] });
+    handOver(bench, B);
+    assert.deepEqual(bench.messages(C, 'prepare'), []);
+    bench.message(B, 'retire');
+  });
+
+  test('of another birth of the id is told which is kept here', () => {
+    const bench = replica();
+    handOver(bench, B, JOB, 'birth-c');
+    assert.deepEqual(bench.messages(C, 'prepare'), []);
+    assert.equal(bench.message(B, 'clash').record.header.birth, 'birth-b');
   });
 });
 
