@@ -110,15 +110,19 @@ describe('an attempt whose owner was followed', () => {
 });
 
 describe('the outcome of an attempt', () => {
-  test('is kept while anybody who may know the job has not answered', () => {
+  test('is kept while anybody may know the job, and a minute longer when nobody does', () => {
     const { bench, grant } = runningForB();
     adopt(bench, C, grant);
     bench.take('send');
     reportEnd(bench, grant);
     for (const node of [C, D])
       bench.hear(node, { kind: 'gone', job: grant.job, fence: grant.fence });
+    bench.advance(70_000);
     assert.equal(bench.core.owned().untold, 1);
     bench.hear(B, { kind: 'gone', job: grant.job, fence: grant.fence });
+    bench.advance(50_000);
+    assert.equal(bench.core.owned().untold, 1);
+    bench.advance(15_000);
     assert.equal(bench.core.owned().untold, 0);
   });
 });

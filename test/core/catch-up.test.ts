@@ -106,6 +106,13 @@ describe('a node that is told what another keeps', () => {
     bench.assertQuiet();
   });
 
+  test('that was let go itself lets nobody else go: it knows of its own place only', () => {
+    const bench = replica({});
+    bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B), birth: asBirth('birth-b') });
+    for (const version of [1, 7]) holding(bench, C, { version });
+    assert.deepEqual(bench.messages(C, 'retire'), []);
+  });
+
   test('lets nobody go of whose job it knows nothing: its own disk may have been set back', () => {
     const bench = replica();
     holding(bench, C, { job: asJobId('lost'), epoch: epochOf(SELF) });

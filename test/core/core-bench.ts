@@ -191,9 +191,18 @@ export class CoreBench {
     else if (effect.kind === 'signal' && isSignOfLife(effect.message)) this.say(effect);
     else if (isAtOnce(effect)) this.release(effect);
     else this.held.push(effect);
-    if (effect.kind !== 'withdraw') return;
+    if (effect.kind === 'withdraw') this.withdraw(effect.job);
+  }
+
+  private withdraw(job: JobId): void {
     this.writes = this.writes.filter(
-      (write) => write.kind !== 'record' || write.header.job !== effect.job,
+      (write) => write.kind !== 'record' || write.header.job !== job,
+    );
+    this.held = this.held.filter(
+      (effect) =>
+        effect.kind !== 'send' ||
+        effect.message.kind !== 'accept' ||
+        effect.message.record.header.job !== job,
     );
   }
 
