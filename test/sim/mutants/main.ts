@@ -35,13 +35,14 @@ interface Found {
 prepare();
 const skipped = failingSeeds();
 if (skipped.length > 0) say(`fail as the code is, and are left out: ${skipped.join(', ')}`);
-const survivors = MUTANTS.filter(({ name }) => name.includes(values.only)).filter((mutant) => {
+const mutants = MUTANTS.filter(({ name }) => name.includes(values.only));
+const survivors = mutants.filter((mutant) => {
   const { seed, what } = tryOut(mutant);
   say(`${seed === undefined ? 'NOT NOTICED' : `seed ${String(seed).padStart(4)}`}  ${mutant.name}`);
   if (what !== '') say(`             ${what}`);
   return seed === undefined;
 });
-say(`${survivors.length} of ${MUTANTS.length} mutants live through ${values.seeds} seeds`);
+say(`${survivors.length} of ${mutants.length} mutants live through ${values.seeds} seeds`);
 process.exitCode = survivors.length > 0 ? 1 : 0;
 
 function prepare(): void {

@@ -54,8 +54,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a client is told one disk more than there is',
     file: 'ownership.ts',
-    from: 'this.answerSubmit(owned, decision.disks);',
-    to: 'this.answerSubmit(owned, decision.disks + 1);',
+    from: "kind: 'submitted', record: owned.record, isRepeat: i > 0, disks });",
+    to: "kind: 'submitted', record: owned.record, isRepeat: i > 0, disks: disks + 1 });",
   },
   {
     name: 'an outcome is acknowledged before it is decided',
@@ -71,10 +71,10 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'mayFollowAlone: () => true',
   },
   {
-    name: 'a restarted owner decides without its peer',
-    file: 'takeover.ts',
-    from: 'isAlone = records.every(({ header }) => ownerOf(header) === peer) && mayFollowAlone(peer);',
-    to: 'isAlone = mayFollowAlone(peer);',
+    name: 'one of a pair follows the other on a clean ping of long ago',
+    file: 'membership.ts',
+    from: 'return member.stateSince - member.cleanPingAt <= CLEAN_PING_MS;',
+    to: 'return true;',
   },
   {
     name: 'what is decided alone is not marked',
@@ -106,12 +106,6 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'quorum.ts',
     from: 'left.filter(hasYes).length >= majorityOf(left),',
     to: 'left.some(hasYes),',
-  },
-  {
-    name: 'a replica prolongs leases of an owner that it has left',
-    file: 'leases.ts',
-    from: "if (compareEpochs(epoch, kept.promised) < 0) return 'silent';",
-    to: '',
   },
   {
     name: 'an attempt runs on when its lease is over',
