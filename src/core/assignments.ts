@@ -183,7 +183,7 @@ export class Assignments {
     const owned = ownership.get(message.job);
     if (!owned || !isCurrent(owned, from, message.fence)) return;
     const { state } = owned.record.job;
-    owned.refusedBy = { node: from, until: afterMono(out.now.mono, REFUSED_PAUSE_MS) };
+    this.avoid(owned, from);
     if (state.tag === 'granted' && state.cancelAt !== undefined) {
       ownership.setStage(owned, { tag: 'settling' });
       ownership.propose(owned, {
@@ -249,6 +249,7 @@ export class Assignments {
       const isOther = before.tag === 'granted' && !isSameFence(before.grant.fence, outcome.fence);
       if (isOther) this.cancelAttempt(owned, before.grant);
     }
+    if (verdict.kind === 'again') this.avoid(owned, from);
     ownership.propose(owned, verdict.job, () => {
       acknowledge();
       if (verdict.kind === 'again') enqueue(owned);
@@ -269,6 +270,12 @@ export class Assignments {
       at: outcome.startedAt ?? outcome.finishedAt,
       why: 'found ended when its owner had died',
     });
+  }
+
+  /** It could not, or would not: others are asked first. */
+  private avoid(owned: OwnedJob, node: NodeId): void {
+    const until = afterMono(this.parts.out.now.mono, REFUSED_PAUSE_MS);
+    owned.refusedBy = { node, until };
   }
 
   private acknowledge(to: NodeId, job: JobId, fence: Fence): void {

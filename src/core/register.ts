@@ -22,7 +22,8 @@ import { compareEpochs, type ReplicaSets } from './record.ts';
 import { type Replicas, yesAtOf } from './replicas.ts';
 
 const REPEAT_MS = 1000;
-const MAX_REPEATS = 500;
+/** Told again to one replica in a tick: each may be 64 KiB, and a link takes 16 MiB. */
+const MAX_REPEATS = 100;
 
 export interface RegisterParts {
   readonly out: Outgoing;

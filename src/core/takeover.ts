@@ -33,8 +33,11 @@ const REPEAT_MS = 500;
 /** A candidate that another one beat waits for its value so long, then tries again. */
 const BACKOFF_MS = 1000;
 const ASK_AROUND_MS = 2000;
-/** Candidacies open at once; the rest of a dead node's jobs follows. */
-const MAX_OPEN = 1000;
+/**
+ * Candidacies open at once: each may bring a record of 64 KiB from two replicas, and a link that has
+ * more than 16 MiB before it is closed. The rest of a dead node's jobs follows as these are won.
+ */
+const MAX_OPEN = 100;
 /** A leader that has not been a member since this node started counts as dead after this. */
 const UNSEEN_MS = 7000;
 
@@ -84,6 +87,8 @@ export class Takeover {
   /** Since when a leader is gone, or is in a later life than its records. */
   private readonly goneSince = new Map<NodeId, MonoMs>();
   private readonly bornAt: MonoMs;
+  /** The last look left jobs aside. */
+  private hasMore = false;
 
   constructor(parts: TakeoverParts) {
     this.parts = parts;
@@ -106,11 +111,16 @@ export class Takeover {
   }
 
   onTick(): void {
-    for (const leader of this.parts.replicas.leaders()) this.look(leader);
+    this.lookAround();
     const { mono } = this.parts.out.now;
     for (const [job, candidacy] of this.candidacies) {
       if (mono >= candidacy.askAt) this.repeat(job, candidacy);
     }
+  }
+
+  private lookAround(): void {
+    this.hasMore = false;
+    for (const leader of this.parts.replicas.leaders()) this.look(leader);
   }
 
   private look(leader: NodeId): void {
@@ -122,7 +132,10 @@ export class Takeover {
     if (leader === out.self && jobs.size <= ownedCount()) return;
     let found = 0;
     for (const job of jobs) {
-      if (this.candidacies.size >= MAX_OPEN) return;
+      if (this.candidacies.size >= MAX_OPEN) {
+        this.hasMore = true;
+        return;
+      }
       const kept = replicas.get(job);
       if (!kept?.record || kept.isSettled || isOwned(job)) continue;
       if (kept.record.header.minVersion > RECORD_VERSION) continue;
@@ -348,6 +361,7 @@ export class Takeover {
     const others = replicasOf(found.header).filter((node) => node !== out.self);
     const hasPairRight = isAlone || others.some((node) => candidacy.promises.has(node));
     onWon(found, { epoch: candidacy.epoch, youngestYes, hasPairRight });
+    if (this.hasMore && this.candidacies.size < MAX_OPEN / 2) this.lookAround();
   }
 
   /**
