@@ -134,6 +134,10 @@ export class NodeProcess {
     return this.child.pid ?? 0;
   }
 
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
   get log(): string {
     return readFileSync(this.logFile, 'utf8');
   }
