@@ -92,7 +92,7 @@ export class ReplicaSets {
     for (const owned of this.moving) if (!this.isOwned(owned)) this.moving.delete(owned);
     if (mono - this.checkedAt < CHECK_MS && !this.toLookAt) return;
     this.checkedAt = mono;
-    if (!this.toLookAt && this.isDirty) {
+    if (!this.toLookAt && (this.isDirty || this.hasLeaving())) {
       this.isDirty = this.hasDying();
       this.toLookAt = this.parts.ownership().all();
     }
@@ -108,6 +108,11 @@ export class ReplicaSets {
         ({ state, stateSince }) =>
           state === 'dead' && mono - stateSince <= REFILL_AFTER_MS + CHECK_MS,
       );
+  }
+
+  /** Nodes whose places are refilled while they wait for that: also of jobs that come over now. */
+  private hasLeaving(): boolean {
+    return this.parts.members().some(({ state, load }) => state === 'alive' && load.leaving);
   }
 
   private lookOn(): void {
