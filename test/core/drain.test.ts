@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { ALONE, B, CoreBench } from './core-bench.ts';
+import { ALONE, B, C, CoreBench } from './core-bench.ts';
 import { PeerExecutor, PeerOwner, reportEnd, reportRunning } from './peers.ts';
 
 const drain = (bench: CoreBench, deadlineMs = 10_000): void =>
@@ -158,8 +158,9 @@ describe('the owner of a job that is given back', () => {
     const executor = new PeerExecutor(bench, B);
     const job = bench.accept();
     const grant = executor.takeOffered(job);
+    bench.link(C);
     executor.result(grant, { tag: 'returned', reason: 'its node shut down' });
     assert.equal(bench.record(job).job.losses, 0);
-    assert.equal(executor.takeOffered(job).fence.attempt, 2);
+    assert.equal(new PeerExecutor(bench, C).takeOffered(job).fence.attempt, 2);
   });
 });

@@ -301,6 +301,7 @@ describe('a node that is started again', () => {
       facts: { slots: 1 },
       disk: before.disk,
     });
+    bench.advance(1100);
     const again = bench.one('start').attempt;
     assert.equal(again.job, job);
     assert.deepEqual(again.fence, { epoch: { counter: 2, node: SELF }, attempt: 2 });

@@ -272,7 +272,7 @@ describe('a candidate', () => {
     bench.kill(B);
     bench.advance(100);
     const first = new Set(bench.messages(C, 'prepare').map(({ job }) => job));
-    assert.equal(first.size, 1000);
+    assert.ok(first.size > 0 && first.size <= 100, `${first.size} at once`);
     bench.replica(C).isSilent = false;
     bench.advance(5000);
     assert.equal(bench.core.owned().unfinished, 2500);
