@@ -64,6 +64,22 @@ describe('mesh run', () => {
     assert.equal((await user.mesh(['run', ' '])).code, 125);
   });
 
+  test('asks for delivery, isolation and disks, each by its flag', DEADLINE, async () => {
+    const flags = ['--at-most-once', '--on-isolation', 'continue', '--replicas', '2'];
+    const { stdout } = await user.mesh(['run', '-d', ...flags, 'true']);
+    const { spec } = (await api.service.getJob(asJobId(stdout.trim()))).record.job;
+    assert.deepEqual(
+      [spec.delivery, spec.onIsolation, spec.replicas],
+      ['at_most_once', 'continue', 2],
+    );
+    for (const wrong of [
+      ['--replicas', '4'],
+      ['--replicas', 'all'],
+      ['--on-isolation', 'wait'],
+    ])
+      assert.equal((await user.mesh(['run', ...wrong, 'true'])).code, 125, wrong.join(' '));
+  });
+
   test('prints JSON lines when asked', DEADLINE, async () => {
     const { stdout, code } = await user.mesh(['run', '--json', 'echo é; exit 3']);
     assert.equal(code, 3);

@@ -59,6 +59,22 @@ export class TestUser {
     return { child, ended, printed };
   }
 
+  /** With a terminal, on which this is typed; what it shows is the stdout. */
+  async onTerminal(args: readonly string[], typed: string): Promise<Ended> {
+    const words = [process.execPath, '--import', 'tsx', PROGRAM, ...args];
+    const child = spawn('script', ['-qec', words.join(' '), '/dev/null'], {
+      env: { PATH: process.env.PATH, HOME: this.home, MESH_CONFIG_DIR: this.configDir },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    let stdout = '';
+    for await (const text of child.stdout.setEncoding('utf8')) {
+      stdout += text;
+      if (stdout.includes('[y/N]') && child.stdin.writable) child.stdin.end(typed);
+    }
+    if (child.exitCode === null) await once(child, 'exit');
+    return { code: child.exitCode, stdout, stderr: '' };
+  }
+
   remove(): void {
     rmSync(this.home, { recursive: true, force: true });
   }

@@ -3,8 +3,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { MeshError } from '../../src/base/errors.ts';
 import { asJobId } from '../../src/base/ids.ts';
+import { asWall } from '../../src/base/instant.ts';
 import { type Client, createClient } from '../../src/client/client.ts';
 import { httpsFetch } from '../../src/client/https-fetch.ts';
 import { createMeshCa } from '../../src/links/mesh-ca.ts';
@@ -76,6 +78,18 @@ describe('the client', () => {
     api.service.healthNow = { isHealthy: false, problems: ['x'] };
     assert.equal((await client.health()).status, 'unhealthy');
     assert.equal((await client.drain({ deadlineSeconds: 3 })).deadline_seconds, 3);
+    assert.equal((await client.drain({ way: 'leave' })).way, 'leave');
+  });
+
+  test('lists conflicts, and forgets a node', DEADLINE, async () => {
+    const at = asWall(1000);
+    const found = { job: asJobId('x'), at, tag: 'births', note: 'twice', foundBy: PEER } as const;
+    api.service.conflicts = [found, found];
+    const { conflicts, truncated } = await client.conflicts({ limit: 1 });
+    assert.deepEqual([conflicts.length, conflicts[0]?.kind, truncated], [1, 'births', true]);
+    assert.equal((await client.forget('beta', { force: true })).node_id, PEER);
+    assert.deepEqual(api.service.forgotten, { node: PEER, isForced: true });
+    await assert.rejects(client.forget('zeta'), codeOf('NODE_NOT_FOUND'));
   });
 
   test('rejects with the code of the node’s problem', DEADLINE, async () => {
@@ -147,6 +161,43 @@ describe('an output over a bad connection', () => {
     t.after(() => proxy.stop());
     assert.equal(await textOf(client.output('job-1', { follow: true })), whole);
     assert.equal(proxy.connections, 5);
+  });
+
+  test(
+    'waits for the node that has it all rather than skip what another has not',
+    DEADLINE,
+    async () => {
+      const client = createClient({ url: api.url });
+      const gaps: number[][] = [];
+      const onGap = (from: number, to: number): void => void gaps.push([from, to]);
+      api.service.print(asJobId('job-1'), 'stdout', 'begin ');
+      const reading = client.output('job-1', { follow: true, onGap });
+      assert.equal(Buffer.from((await reading.next()).value ?? []).toString(), 'begin ');
+      // Its node goes away; only the end, which came with the outcome, is left for a while.
+      api.service.print(asJobId('job-1'), 'stdout', 'middle end');
+      api.service.tailFrom = 13;
+      api.service.end(asJobId('job-1'), 'JOB_COMPLETED', { tag: 'exited', code: 0 });
+      const rest = textOf(reading);
+      const asked = api.service.readBytes;
+      while (api.service.readBytes === asked) await setImmediate();
+      api.service.tailFrom = 0;
+      assert.equal(await rest, 'middle end');
+      assert.deepEqual(gaps, []);
+    },
+  );
+
+  test('goes on behind what nobody has any more, and says so', DEADLINE, async () => {
+    const client = createClient({ url: api.url });
+    const gaps: number[][] = [];
+    const onGap = (from: number, to: number): void => void gaps.push([from, to]);
+    api.service.print(asJobId('job-1'), 'stdout', 'begin ');
+    const reading = client.output('job-1', { follow: true, onGap });
+    await reading.next();
+    api.service.print(asJobId('job-1'), 'stdout', 'middle end');
+    api.service.tailFrom = 13;
+    api.service.end(asJobId('job-1'), 'JOB_COMPLETED', { tag: 'exited', code: 0 });
+    assert.equal(await textOf(reading), 'end');
+    assert.deepEqual(gaps, [[6, 13]]);
   });
 
   test('is given up when it breaks again and again', DEADLINE, async (t) => {

@@ -82,6 +82,7 @@ export class StandInService implements MeshService {
   refusal: Extract<SubmitResult, { kind: 'refused' }> | undefined;
   drainedWithMs: number | undefined;
   drainedWay: Leaving | undefined;
+  onDrain: () => void = () => {};
   conflicts: FoundConflict[] = [];
   forgotten: { node: NodeId; isForced: boolean } | undefined;
   missing: JobPage['missing'] = [];
@@ -139,6 +140,7 @@ export class StandInService implements MeshService {
   drain(deadlineMs: number, way: Leaving): void {
     this.drainedWithMs = deadlineMs;
     this.drainedWay = way;
+    this.onDrain();
   }
 
   owned(): Owned {

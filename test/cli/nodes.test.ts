@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { asJobId } from '../../src/base/ids.ts';
+import { asWall } from '../../src/base/instant.ts';
+import { writeRunningNode } from '../../src/client/running-nodes.ts';
+import { PEER, SELF } from '../http/stand-in-service.ts';
+import { startApi, type TestApi } from '../http/test-api.ts';
+import { TestUser } from './mesh-command.ts';
+
+const DEADLINE = { timeout: 60_000 };
+
+let user: TestUser;
+let api: TestApi;
+beforeEach(async () => {
+  user = new TestUser();
+  api = await startApi();
+  writeRunningNode(user.configDir, { node: SELF, name: 'alpha', pid: process.pid, api: api.url });
+});
+afterEach(async () => {
+  await api.stop();
+  user.remove();
+});
+
+const conflict = (serial: number) => ({
+  job: asJobId(`job-${serial}`),
+  at: asWall(Date.now() - 5000),
+  tag: 'outcomes' as const,
+  note: `attempt ${serial} ended as well`,
+  foundBy: PEER,
+});
+
+describe('mesh conflicts', () => {
+  test('says that there are none', DEADLINE, async () => {
+    const { code, stdout } = await user.mesh(['conflicts']);
+    assert.deepEqual([code, stdout], [0, 'No conflicts.\n']);
+  });
+
+  test('lists them, as a table and as JSON, and who is missing', DEADLINE, async () => {
+    api.service.conflicts = [conflict(1), conflict(2), conflict(3)];
+    api.service.missing = [{ node: PEER, reason: 'no link to it' }];
+    const { stdout, stderr } = await user.mesh(['conflicts', '-n', '2']);
+    assert.match(stdout, /AGE +JOB +KIND +WHAT\n +\ds +job-1 +outcomes +attempt 1 ended as well\n/);
+    assert.match(stdout, /job-2/);
+    assert.doesNotMatch(stdout, /job-3/);
+    assert.match(stdout, /There are more/);
+    assert.match(stderr, /What beta has found is missing: no link to it/);
+    const asJson = await user.mesh(['conflicts', '--json']);
+    assert.equal(JSON.parse(asJson.stdout).conflicts.length, 3);
+  });
+
+  test('are a note of mesh doctor, which is well all the same', DEADLINE, async () => {
+    api.service.conflicts = [conflict(7)];
+    const { stdout } = await user.mesh(['doctor', '--json']);
+    const { findings } = JSON.parse(stdout) as { findings: Record<string, string>[] };
+    const told = findings.filter(({ area }) => area === 'jobs');
+    assert.equal(told.length, 1);
+    assert.equal(told[0]?.level, 'note');
+    assert.match(told[0]?.text ?? '', /1 conflict .* job-7: attempt 7 ended as well/);
+    assert.match(told[0]?.advice ?? '', /mesh conflicts/);
+  });
+});
+
+describe('mesh forget', () => {
+  test('does nothing unasked where nobody can be asked', DEADLINE, async () => {
+    const { code, stderr } = await user.mesh(['forget', 'beta']);
+    assert.equal(code, 1);
+    assert.match(stderr, /--yes/);
+    assert.equal(api.service.forgotten, undefined);
+  });
+
+  test('forgets with --yes, and says what that means', DEADLINE, async () => {
+    const { code, stdout } = await user.mesh(['forget', 'beta', '--yes']);
+    assert.equal(code, 0);
+    assert.match(stdout, /^beta is forgotten: .*not let in again/);
+    assert.deepEqual(api.service.forgotten, { node: PEER, isForced: false });
+    await user.mesh(['forget', PEER, '-y', '--force', '--json']);
+    assert.deepEqual(api.service.forgotten, { node: PEER, isForced: true });
+  });
+
+  const hasTerminals = process.platform === 'linux' && existsSync('/usr/bin/script');
+  const skip = hasTerminals ? false : 'there is no util-linux script to make a terminal';
+  for (const [answer, isMeant] of [
+    ['y', true],
+    ['', false],
+  ] as const)
+    test(`asks on a terminal, and takes ${JSON.stringify(answer)}`, {
+      ...DEADLINE,
+      skip,
+    }, async () => {
+      const { code, stdout } = await user.onTerminal(['forget', 'beta'], `${answer}\n`);
+      assert.match(stdout, /jobs that were on its disk alone are lost[\s\S]*Forget it\? \[y\/N\]/);
+      assert.equal(code, isMeant ? 0 : 1, stdout);
+      assert.deepEqual(
+        api.service.forgotten,
+        isMeant ? { node: PEER, isForced: false } : undefined,
+      );
+    });
+});
+
+describe('mesh restart and leave', () => {
+  test('restart ends the node in its way and waits until it is gone', DEADLINE, async () => {
+    api.service.onDrain = () => void setImmediate(() => void api.server.stop());
+    const { code, stdout } = await user.mesh(['restart', '.']);
+    assert.equal(code, 0, stdout);
+    assert.match(stdout, /^alpha hands over its jobs .*\nalpha has ended/);
+    assert.deepEqual([api.service.drainedWay, api.service.drainedWithMs], ['restart', 3000]);
+  });
+
+  test('leave waits as well, and has the time that it is given', DEADLINE, async () => {
+    api.service.onDrain = () => void setImmediate(() => void api.server.stop());
+    const { code, stdout } = await user.mesh(['leave', '--timeout', '2m', '--json']);
+    assert.equal(code, 0);
+    const answer = JSON.parse(stdout);
+    assert.deepEqual(
+      [answer.way, answer.node_id, answer.is_gone, answer.jobs_left],
+      ['leave', SELF, true, 0],
+    );
+    assert.deepEqual([api.service.drainedWay, api.service.drainedWithMs], ['leave', 120_000]);
+  });
+
+  test('a node that does not go is told of, and fails the command', DEADLINE, async () => {
+    const { code, stderr } = await user.mesh(['leave', 'alpha', '--timeout', '0s']);
+    assert.equal(code, 1);
+    assert.match(stderr, /alpha still answers/);
+  });
+
+  test('a node of another machine is named with that machine', DEADLINE, async () => {
+    const { code, stderr } = await user.mesh(['restart', 'beta']);
+    assert.equal(code, 1);
+    assert.match(stderr, /beta answers only on its own machine \(beta-host\)/);
+    assert.match((await user.mesh(['restart', 'zeta'])).stderr, /"zeta".*mesh peers/);
+    assert.equal(api.service.drainedWay, undefined);
+  });
+
+  test(
+    'a node of this user here is asked itself, whichever node answers first',
+    DEADLINE,
+    async () => {
+      const other = await startApi();
+      writeRunningNode(user.configDir, {
+        node: PEER,
+        name: 'beta',
+        pid: process.pid,
+        api: other.url,
+      });
+      other.service.onDrain = () => void setImmediate(() => void other.server.stop());
+      const args = ['--api', api.url, 'restart', 'beta'];
+      assert.equal((await user.mesh(args)).code, 0);
+      assert.deepEqual([api.service.drainedWay, other.service.drainedWay], [undefined, 'restart']);
+      await other.stop();
+    },
+  );
+});
