@@ -249,7 +249,7 @@ export class Assignments {
       const isOther = before.tag === 'granted' && !isSameFence(before.grant.fence, outcome.fence);
       if (isOther) this.cancelAttempt(owned, before.grant);
     }
-    if (verdict.kind === 'again') this.avoid(owned, from);
+    if (verdict.kind === 'again' && outcome.startedAt === undefined) this.avoid(owned, from);
     ownership.propose(owned, verdict.job, () => {
       acknowledge();
       if (verdict.kind === 'again') enqueue(owned);

@@ -13,7 +13,7 @@ import { randomBelow } from '../base/random.ts';
 import type { Held, RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { replicasOf } from './quorum.ts';
-import { compareEpochs, compareValues, ownerOf } from './record.ts';
+import { compareValues, ownerOf } from './record.ts';
 import { type Kept, leaderOf, type Replicas } from './replicas.ts';
 
 const MAX_HELD = 500;
@@ -90,12 +90,8 @@ export class CatchUp {
   private tell(to: NodeId, { job, birth, accepted }: Held, kept: Kept | undefined): void {
     const { out } = this;
     const record = kept?.record;
-    if (!record) {
-      // Only what was let go on purpose: a node whose own row is damaged knows nothing either.
-      if (kept?.isRetired && compareEpochs(kept.promised, accepted.epoch) >= 0)
-        out.send(to, { kind: 'retire', job, epoch: accepted.epoch, birth });
-      return;
-    }
+    // A node that let it go knows of its own place only, and one whose row is damaged of nothing.
+    if (!record) return;
     const { header } = record;
     if (header.birth !== birth) {
       out.send(to, { kind: 'clash', record });

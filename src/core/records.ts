@@ -70,10 +70,7 @@ export class Records {
     const { out, membership, ownership } = parts;
     const isBanned = (node: NodeId): boolean => this.isBanned(node);
     const isOwned = (job: JobId): boolean => ownership().get(job) !== undefined;
-    const linked = (): NodeId[] =>
-      membership()
-        .linked()
-        .map(({ facts }) => facts.node);
+    const linked = (): NodeId[] => this.linked();
     const member = (node: NodeId): Member | undefined => membership().get(node);
     this.bans = new Bans({
       out,
@@ -83,6 +80,7 @@ export class Records {
     this.replicas = new Replicas({
       out,
       onDeposed: (job) => ownership().depose(job),
+      isWanted: (job) => this.takeover.isStanding(job),
       onForeign: (job, owner) => this.register.clearMark(job, owner),
     });
     const { replicas } = this;
@@ -124,6 +122,13 @@ export class Records {
         replicas.with(job, (kept) => act(ownership().get(job)?.record ?? kept?.record)),
       onLost: (own) => this.giveWay(own),
     });
+  }
+
+  private linked(): NodeId[] {
+    return this.parts
+      .membership()
+      .linked()
+      .map(({ facts }) => facts.node);
   }
 
   isBanned(node: NodeId): boolean {
@@ -188,7 +193,7 @@ export class Records {
     const owned = ownership.get(message.job);
     const header = owned?.record.header;
     if (!owned || !header || compareEpochs(header.accepted.epoch, message.epoch) !== 0) {
-      this.takeover.onRefused(message);
+      if (!this.takeover.onRefused(message)) this.insist(message);
       return;
     }
     if (message.birth !== undefined && message.birth !== header.birth)
@@ -197,6 +202,18 @@ export class Records {
       ownership.depose(message.job);
       this.takeover.noteBeaten(message.job, message.promised);
     }
+  }
+
+  /**
+   * A replica that missed the end has promised more to somebody who never led, and can only be told
+   * under a higher epoch still.
+   */
+  private insist({ job, epoch, birth }: Extract<RegisterMessage, { kind: 'refused' }>): void {
+    this.replicas.with(job, (kept) => {
+      const header = kept?.record?.header;
+      if (!header || !kept?.isSettled || birth !== header.birth) return;
+      if (compareEpochs(header.accepted.epoch, epoch) === 0) this.takeover.stand(job);
+    });
   }
 
   /** The other birth is the job. Its owner tells the other replicas, and what runs of it. */

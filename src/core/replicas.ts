@@ -38,6 +38,8 @@ export interface ReplicasParts {
   readonly out: Outgoing;
   /** A higher epoch was promised to another node. */
   readonly onDeposed: (job: JobId) => void;
+  /** It is being talked about: it stays in memory. */
+  readonly isWanted: (job: JobId) => boolean;
   /** A value of another owner was taken: that one has it. */
   readonly onForeign: (job: JobId, owner: NodeId) => void;
 }
@@ -123,7 +125,7 @@ export class Replicas {
     for (const act of acts) act(this.kept.get(job));
     const kept = this.kept.get(job);
     const isUntouched = kept?.record === record && kept?.promised === record?.header.promised;
-    if (kept?.isSettled && isUntouched) this.evict(job);
+    if (isUntouched) this.evictSettled(job);
   }
 
   onCommitted(write: Write): void {
@@ -133,7 +135,8 @@ export class Replicas {
   }
 
   private evictSettled(job: JobId): void {
-    if (this.kept.get(job)?.isSettled && !this.dropping.has(job)) this.evict(job);
+    const isWanted = this.dropping.has(job) || this.parts.isWanted(job);
+    if (this.kept.get(job)?.isSettled && !isWanted) this.evict(job);
   }
 
   private put(job: JobId, kept: Kept): void {

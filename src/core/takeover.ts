@@ -280,16 +280,22 @@ export class Takeover {
     this.count(message.job, candidacy);
   }
 
-  onRefused(message: Of<'refused'>): void {
+  /** False: it answers no candidacy. */
+  onRefused(message: Of<'refused'>): boolean {
     const candidacy = this.candidacies.get(message.job);
-    if (!candidacy || compareEpochs(candidacy.epoch, message.epoch) !== 0) return;
+    if (!candidacy || compareEpochs(candidacy.epoch, message.epoch) !== 0) return false;
     const newest = newestOf(candidacy);
     if (newest && !replicasOf(newest.header).includes(this.parts.out.self)) {
       this.candidacies.delete(message.job);
       this.parts.replicas.drop(message.job, true);
-      return;
+    } else {
+      this.noteBeaten(message.job, message.promised);
     }
-    this.noteBeaten(message.job, message.promised);
+    return true;
+  }
+
+  isStanding(job: JobId): boolean {
+    return this.candidacies.has(job);
   }
 
   /** Its record is here no more. */

@@ -21,7 +21,12 @@ export class PeerReplica {
 
   constructor(node: NodeId, boot: BootId, now: Now) {
     this.out = new Outgoing({ node, boot, random: seededRandom(1), now });
-    const parts = { out: this.out, onDeposed: () => {}, onForeign: () => {} };
+    const parts = {
+      out: this.out,
+      onDeposed: () => {},
+      onForeign: () => {},
+      isWanted: () => false,
+    };
     this.replicas = new Replicas(parts);
   }
 
