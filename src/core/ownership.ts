@@ -184,6 +184,15 @@ export class Ownership {
     return true;
   }
 
+  /** Also one that ended before as many disks had it as its client had asked for. */
+  private end(owned: OwnedJob): void {
+    const { job } = owned.record.header;
+    const open = this.submits.get(job);
+    if (open) this.answerSubmit(owned, open, this.parts.register.holdersOf(job));
+    this.submits.delete(job);
+    this.jobs.delete(job);
+  }
+
   /** Decided, and on as many disks as were asked for: the job is accepted and goes its way. */
   private beginIfKept(owned: OwnedJob): void {
     const { job } = owned.record.header;
@@ -293,7 +302,7 @@ export class Ownership {
     while (owned.afterDecision[0] && owned.afterDecision[0].version <= owned.decidedVersion) {
       owned.afterDecision.shift()?.act();
     }
-    if (isNewest && state.tag === 'final') this.jobs.delete(job);
+    if (isNewest && state.tag === 'final') this.end(owned);
   }
 
   // -------------------------------------------------------------- time

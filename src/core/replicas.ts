@@ -306,8 +306,10 @@ export class Replicas {
     if (!kept || compareEpochs(kept.promised, message.epoch) > 0) return;
     const birth = kept.record?.header.birth;
     if (birth !== undefined && message.birth !== undefined && birth !== message.birth) return;
+    const wasOwn = leaderOf(kept) === this.parts.out.self;
     this.change(message.job, kept, { promised: message.epoch });
     this.drop(message.job, true);
+    if (wasOwn) this.parts.onDeposed(message.job);
   }
 
   /** The disk refused its first value, which is never written now. */
