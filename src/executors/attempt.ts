@@ -16,9 +16,8 @@ import type { AttemptEnd } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
 import { environmentOf } from './environment.ts';
 import { ENDED_BEFORE_START, folderFailure, spawnFailure } from './failures.ts';
-import { startProcessGroup } from './groups/groups.ts';
+import { type OpenFile, type Starter, startProcessGroup } from './groups/groups.ts';
 import type { Life, Listing } from './groups/life.ts';
-import type { Supervision } from './groups/supervision.ts';
 import type { LiveOutput, Tails } from './outputs/live-output.ts';
 import type { KeptOutputs } from './outputs/outputs.ts';
 import type { Launched, Running, TaskType } from './task-type.ts';
@@ -26,7 +25,7 @@ import { prepareWorkingFolder, type WorkingFolder } from './working-folder.ts';
 
 export interface AttemptParts {
   readonly life: Life;
-  readonly supervision: Supervision;
+  readonly starter: Starter;
   readonly outputs: KeptOutputs;
   readonly workFolder: string;
   readonly now: () => WallMs;
@@ -51,9 +50,8 @@ export interface Resumed {
 /** Where it runs and what it prints into. */
 interface Place {
   readonly path: string;
-  /** File descriptors. */
-  readonly stdout: number;
-  readonly stderr: number;
+  readonly stdout: OpenFile;
+  readonly stderr: OpenFile;
 }
 
 type Unusable = Extract<WorkingFolder, { tag: 'unusable' }>;
@@ -203,12 +201,12 @@ export class Attempt {
     program: readonly string[],
     { path, stdout, stderr }: Place,
   ): Promise<Launched> {
-    const { nodeEnv, meshEnv, life, supervision, onLeaseFailure } = this.parts;
+    const { nodeEnv, meshEnv, life, starter, onLeaseFailure } = this.parts;
     const listing = life.newListing(order);
     this.listing = listing;
     const startedAt = this.parts.now();
     try {
-      const running = await startProcessGroup({
+      const group = {
         program,
         folder: path,
         stdout,
@@ -217,10 +215,10 @@ export class Attempt {
         listing,
         lease: this.lease ?? order.lease,
         startedAt,
-        supervision,
         isListed: () => life.isListed(listing),
         onLeaseFailure,
-      });
+      };
+      const running = await startProcessGroup(group, starter);
       this.startedAt = startedAt;
       return { tag: 'started', running };
     } catch (thrown) {

@@ -17,20 +17,28 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   LANG: 'C.UTF-8',
 };
 
-/** @param meshEnv over the job's own variables */
-export function environmentOf(
-  { job, fence, grant }: AttemptOrder,
-  nodeEnv: Readonly<Record<string, string | undefined>>,
-  meshEnv: Readonly<Record<string, string>>,
-): Record<string, string> {
+type Variables = Readonly<Record<string, string>>;
+type NodeEnvironment = Readonly<Record<string, string | undefined>>;
+
+/** What every attempt has, unless its job sets it to something else. */
+export function commonEnvironment(nodeEnv: NodeEnvironment, meshEnv: Variables): Variables {
   const env: Record<string, string> = {};
   for (const name of PASSED_ON) {
     // An empty PATH or HOME is a mistake of whoever started the node, not a wish.
     const value = nodeEnv[name] || DEFAULTS[name];
     if (value !== undefined) env[name] = value;
   }
+  return { ...env, ...meshEnv };
+}
+
+/** @param meshEnv over the job's own variables */
+export function environmentOf(
+  { job, fence, grant }: AttemptOrder,
+  nodeEnv: NodeEnvironment,
+  meshEnv: Variables,
+): Record<string, string> {
   return {
-    ...env,
+    ...commonEnvironment(nodeEnv, meshEnv),
     ...grant.spec.env,
     ...meshEnv,
     MESH_JOB_ID: job,

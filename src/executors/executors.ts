@@ -39,10 +39,12 @@ import type { AttemptRef } from '../core/messages.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
 import type { Executor } from '../node/ports.ts';
 import { Attempt, type AttemptParts } from './attempt.ts';
+import { commonEnvironment } from './environment.ts';
 import { type Adopted, takeOverEarlierLives } from './groups/earlier-lives.ts';
-import { adoptProcessGroup } from './groups/groups.ts';
+import { adoptProcessGroup, type Starter } from './groups/groups.ts';
 import { Life } from './groups/life.ts';
-import { findSupervision, type Supervision } from './groups/supervision.ts';
+import { Runners } from './groups/runners.ts';
+import { findSupervision } from './groups/supervision.ts';
 import { Supervisor } from './groups/supervisor.ts';
 import { foldersIn, isNameable, workPath } from './layout.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
@@ -94,7 +96,7 @@ class AllExecutors implements Executors {
   private phase: Phase = 'new';
   private report: (report: AttemptReport) => void = () => {};
   private life: Life | undefined;
-  private supervision: Supervision | undefined;
+  private starter: Starter | undefined;
   private supervisor: Supervisor | undefined;
   private starting: Promise<readonly Survivor[]> | undefined;
   private stopping: Promise<void> | undefined;
@@ -130,13 +132,16 @@ class AllExecutors implements Executors {
 
   /** The supervisor is there before anything is adopted. */
   private async prepare(): Promise<readonly Adopted[]> {
-    const { folder, nodeEnv = process.env, procFolder = '/proc' } = this.options;
+    const { folder, nodeEnv = process.env, meshEnv = {}, procFolder = '/proc' } = this.options;
     const { output, work, running } = foldersIn(folder);
     for (const each of [output, work, running]) {
       await mkdir(each, { recursive: true, mode: 0o700 });
     }
     const path = nodeEnv.PATH;
-    this.supervision = await findSupervision(procFolder, path);
+    const supervision = await findSupervision(procFolder, path);
+    const isSupervised = supervision.tag === 'supervised';
+    const runners = new Runners(commonEnvironment(nodeEnv, meshEnv));
+    this.starter = isSupervised ? { ...supervision, runners } : supervision;
     const life = await Life.begin(running);
     this.life = life;
     this.supervisor = new Supervisor({ life, procFolder, path, onProblem: this.onProblem });
@@ -145,7 +150,7 @@ class AllExecutors implements Executors {
     const adopted = await takeOverEarlierLives({
       runningFolder: running,
       life,
-      mayAdopt: this.supervision.tag === 'supervised',
+      mayAdopt: isSupervised,
       settle: (attempt) => this.outputs.settle(attempt),
       onProblem: this.onProblem,
     });
@@ -188,11 +193,11 @@ class AllExecutors implements Executors {
 
   private partsOf(): AttemptParts {
     const { now, meshEnv = {}, nodeEnv = process.env, folder } = this.options;
-    const { life, supervision, outputs } = this;
-    if (!life || !supervision) throw new Error('an attempt before the start');
+    const { life, starter, outputs } = this;
+    if (!life || !starter) throw new Error('an attempt before the start');
     return {
       life,
-      supervision,
+      starter,
       outputs,
       workFolder: foldersIn(folder).work,
       now,
@@ -247,7 +252,7 @@ class AllExecutors implements Executors {
     if (wasStarting) await this.starting?.catch(() => {});
     const attempts = [...this.attempts.values()];
     // Where nobody supervises, what is left would be ended by the supervisor's first look.
-    const isLeaving = running === 'leave' && this.supervision?.tag === 'supervised';
+    const isLeaving = running === 'leave' && this.starter?.tag === 'supervised';
     if (isLeaving) await Promise.all(attempts.map((attempt) => attempt.leave()));
     else for (const attempt of attempts) attempt.abandon();
     await Promise.all(attempts.map((attempt) => attempt.over));
@@ -257,6 +262,7 @@ class AllExecutors implements Executors {
   }
 
   private async release(running: 'end' | 'leave'): Promise<void> {
+    if (this.starter?.tag === 'supervised') await this.starter.runners.close();
     if (running === 'leave') {
       await this.supervisor?.leave();
       return;

@@ -40,6 +40,9 @@ export function spawnFailure(thrown: unknown, spec: JobSpec): string {
 export const NOT_LISTED =
   'The process could not be put on the list of running groups, and so was not started: the disk of the node is full, or its data folder is gone.';
 
+export const NO_FOLDER =
+  'The node could not start the process: its working folder is gone, or the node may not enter it.';
+
 export const ENDED_BEFORE_START = 'The attempt was ended before it had started.';
 
 const codeOf = (thrown: unknown): string | undefined =>

@@ -1,10 +1,19 @@
 /** What every executor and the outputs it keeps must do, whatever it runs. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import type { AttemptOrder } from '../../src/core/effects.ts';
 import type { Survivor } from '../../src/core/inputs.ts';
 import type { Executor, Outputs } from '../../src/node/ports.ts';
-import { DEADLINE_MS, fence, Reports, release, textOf } from '../executors/attempts.ts';
+import {
+  DEADLINE_MS,
+  fence,
+  Reports,
+  release,
+  temporaryFolder,
+  textOf,
+} from '../executors/attempts.ts';
 
 /** What the attempts of this suite do. */
 export interface Script {
@@ -12,8 +21,8 @@ export interface Script {
   readonly prints?: string;
   /** Then ends with this code; undefined: runs until it is ended. */
   readonly exits?: number;
-  /** Between the two. */
-  readonly afterMs?: number;
+  /** Once this file exists. */
+  readonly until?: string;
 }
 
 export interface ExecutorBench {
@@ -179,14 +188,15 @@ export function describeExecutor(name: string, makeBench: (t: TestContext) => Ex
       assert.equal(reports.all.length, 1);
     });
 
-    test('what ended while no node was there is reported once the start has settled', async (t) => {
+    test('what ends while no node is there is reported once the start has settled', async (t) => {
       const bench = makeBench(t);
       const first = await start(t, bench);
-      const order = bench.order({ prints: 'late\n', exits: 4, afterMs: 500 });
+      const until = join(temporaryFolder(t), 'go');
+      const order = bench.order({ prints: 'late\n', exits: 4, until });
       first.executor.run(order);
       await first.reports.running(order);
       await first.executor.stop('leave');
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      writeFileSync(until, '');
       const { reports, survivors, early } = await start(t, bench);
       assert.equal(survivors.length, 1);
       assert.equal(early, 0);

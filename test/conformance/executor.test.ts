@@ -4,8 +4,10 @@ import { createExecutors } from '../../src/executors/executors.ts';
 import { fence, LIMIT_BYTES, order, temporaryFolder } from '../executors/attempts.ts';
 import { describeExecutor, type ExecutorBench, type Script } from './executor-suite.ts';
 
-const commandOf = ({ prints = '', exits, afterMs = 0 }: Script): string =>
-  `printf %s '${prints}'; ${exits === undefined ? 'exec sleep 1000' : `sleep ${afterMs / 1000}; exit ${exits}`}`;
+function commandOf({ prints = '', exits, until }: Script): string {
+  const waits = until === undefined ? '' : `while [ ! -e '${until}' ]; do sleep 0.02; done; `;
+  return `printf %s '${prints}'; ${waits}${exits === undefined ? 'exec sleep 1000' : `exit ${exits}`}`;
+}
 
 describeExecutor('shell', (t: TestContext): ExecutorBench => {
   const folder = temporaryFolder(t);

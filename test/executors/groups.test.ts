@@ -4,7 +4,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   appendFileSync,
+  closeSync,
   existsSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -28,8 +30,9 @@ import { HOST_FILE, Life, type Listing } from '../../src/executors/groups/life.t
 import {
   NOT_LISTED_CODE,
   PLAIN_SCRIPT,
-  RUNNER_SCRIPT,
-  startArguments,
+  plainArguments,
+  RUNNER_PREAMBLE,
+  runnerText,
 } from '../../src/executors/groups/start-scripts.ts';
 import { SUPERVISOR_SCRIPT } from '../../src/executors/groups/supervisor-script.ts';
 import { fence, release, temporaryFolder, until } from './attempts.ts';
@@ -37,29 +40,25 @@ import { isAlive, sessionMembers } from './processes.ts';
 
 const FENCE = fenceText(fence());
 const REF = { job: asJobId('listed'), fence: fence() };
-const SETSID = '/usr/bin/setsid';
 
 interface Way {
   readonly name: string;
-  readonly script: string;
+  readonly isSupervised: boolean;
   readonly procFolder: string;
-  readonly setsid: string;
   /** One that is over. */
   readonly over: FileLease;
 }
 
 const SUPERVISED: Way = {
   name: 'a supervised group',
-  script: RUNNER_SCRIPT,
+  isSupervised: true,
   procFolder: '/proc',
-  setsid: SETSID,
   over: { tag: 'until', at: asBootTime(1) },
 };
 const PLAIN: Way = {
   name: 'a plain group, where there is no /proc and ps is asked',
-  script: PLAIN_SCRIPT,
+  isSupervised: false,
   procFolder: '/no-such-folder',
-  setsid: '',
   over: { tag: 'withNode' },
 };
 
@@ -78,36 +77,43 @@ interface ListedOptions {
   readonly env?: object;
 }
 
-function spawnGroup(life: Life, listing: Listing, options: ListedOptions): ChildProcess {
+/** Prints into this file. The process is the group's leader, or a runner that ends with it. */
+const outputOf = ({ path }: Listing): string => `${path}.out`;
+
+function spawnGroup(listing: Listing, options: ListedOptions): ChildProcess {
   const { way = SUPERVISED, command = 'echo begun; exec sleep 1000', lease = way.over } = options;
-  const args = startArguments({
-    folder: life.folder,
-    name: listing.name,
+  const entry = {
+    ...listing,
     procFolder: way.procFolder,
     lease: leaseText(lease),
-    job: listing.job,
-    fence: listing.fence,
     startedAt: 1_700_000_000_000,
-    setsid: way.setsid,
-  });
-  return spawn('/bin/sh', ['-c', way.script, 'mesh-job', ...args, '/bin/sh', '-c', command], {
-    detached: true,
-    env: { ...process.env, ...options.env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  };
+  const program = ['/bin/sh', '-c', command];
+  const spawned = { detached: true, env: { ...process.env, ...options.env } };
+  if (!way.isSupervised) {
+    const args = ['-c', PLAIN_SCRIPT, 'mesh-job', ...plainArguments(entry), ...program];
+    const output = openSync(outputOf(listing), 'a');
+    const child = spawn('/bin/sh', args, { ...spawned, stdio: ['ignore', output, 'inherit'] });
+    closeSync(output);
+    return child;
+  }
+  const child = spawn('/bin/sh', ['-s'], { ...spawned, stdio: ['pipe', 'ignore', 'inherit'] });
+  const files = { stdout: outputOf(listing), stderr: '/dev/null' };
+  const programs = { setsid: '/usr/bin/setsid', env: '/usr/bin/env' };
+  const job = { entry, ...programs, ...files, program, workingFolder: '/', variables: {} };
+  child.stdin?.end(`${RUNNER_PREAMBLE}${runnerText(job)}exit "$__mesh_code"\n`);
+  return child;
 }
 
 /** A group as the executor starts it, of a program that is running when this settles. */
 async function startListed(t: TestContext, options: ListedOptions = {}): Promise<Listed> {
   const life = options.life ?? (await Life.begin(temporaryFolder(t)));
   const listing = life.newListing(REF);
-  const child = spawnGroup(life, listing, options);
-  assert(child.stdout);
-  await once(child.stdout, 'data');
+  const child = spawnGroup(listing, options);
+  await until('it has begun', () => existsSync(outputOf(listing)) && textOf(listing) !== '');
   const groupId = parseGroupFile(readFileSync(listing.path, 'utf8'))?.groupId;
   assert(groupId !== undefined);
   release(t, async () => {
-    child.stdout?.destroy();
     for (const pid of sessionMembers(groupId)) process.kill(pid, 'SIGKILL');
     await until('it is gone', () => sessionMembers(groupId).length === 0);
   });
@@ -170,11 +176,11 @@ for (const way of [SUPERVISED, PLAIN]) {
       const life = await Life.begin(temporaryFolder(t));
       rmSync(join(life.folder, 'open'));
       const listing = life.newListing(REF);
-      const late = spawnGroup(life, listing, { way, command: 'exit 0' });
+      const late = spawnGroup(listing, { way, command: 'exit 0' });
       assert.deepEqual(await once(late, 'exit'), [NOT_LISTED_CODE, null]);
       assert.equal(await life.isListed(listing), false);
       const group = parseGroupFile(readFileSync(listing.path, 'utf8'));
-      assert.equal(group?.isRefused, way === SUPERVISED);
+      assert.equal(group?.isRefused, way.isSupervised);
     });
   });
 }
@@ -307,10 +313,10 @@ describe('a supervisor', () => {
   });
 
   test('ends a group whose leader is gone and whose runner is dead', async (t) => {
-    const { life, groupId, child } = await startListed(t, {
-      command: 'sleep 1000 & echo $!; read x',
-    });
+    const command = 'sleep 1000 & echo $!; exec sleep 999';
+    const { life, groupId, child } = await startListed(t, { command });
     process.kill(child.pid ?? 0, 'SIGKILL');
+    process.kill(groupId, 'SIGKILL');
     await until('leader gone', () => !isAlive(groupId));
     const pids = sessionMembers(groupId);
     assert.equal(pids.length, 1);
@@ -411,6 +417,10 @@ describe('the next start', () => {
     });
   }
 });
+
+function textOf(listing: Listing): string {
+  return readFileSync(outputOf(listing), 'utf8');
+}
 
 /** Fields of /proc/PID/stat from the third on. */
 function statOf(pid: number): string[] {

@@ -22,6 +22,13 @@ export const processesAbout = (path: string): number[] =>
     (pid) => isAlive(pid) && pid !== process.pid && argumentsOf(pid).some((a) => a.includes(path)),
   );
 
+/** Children with this word among their arguments, without the dead. */
+export const childrenNamed = (parent: number, word: string): number[] =>
+  allPids().filter(
+    (pid) =>
+      isAlive(pid) && fieldsOf(pid)?.[1] === String(parent) && argumentsOf(pid).includes(word),
+  );
+
 /** Of the newest life in that data folder. */
 export function supervisorOf(folder: string): number | undefined {
   return supervisorsOf(folder).at(-1);

@@ -2,47 +2,58 @@
  * The processes of attempts. Each attempt is a session and process group of its own, so that a
  * signal reaches all of its processes and none of the node's. Four parts see to it that no group
  * outlives its right to run, whatever becomes of its node: a file on disk for every group that runs
- * (group-file.ts), a runner beside it that notes its end (start-scripts.ts), a supervisor process
+ * (group-file.ts), a runner beside it that notes its end (runners.ts), a supervisor process
  * that holds the leases and outlives the node (supervisor.ts), and the next start, which adopts
  * what still has a lease and ends the rest (earlier-lives.ts).
  *
  * That takes a /proc with the machine's uptime, and `setsid`: any Linux. Elsewhere (macOS) groups
  * are plain: no lease is kept while the node stands still, and all end with their node.
  *
- * child_process.spawn, here, is the one place where attempts' processes are made; how that is done
- * can change without anybody noticing. What a group is may not: a leader whose id is the group's
- * and the session's, that lists itself before its program begins.
+ * How attempts' processes are made, by runners or by child_process.spawn, can change without anybody
+ * noticing. What a group is may not: a leader whose id is the group's and the session's, that lists
+ * itself before its program begins.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WallMs } from '../../base/instant.ts';
 import type { SupervisedLease } from '../../core/effects.ts';
 import type { AttemptEnd } from '../../core/job.ts';
 import type { Running } from '../task-type.ts';
 import { afterBoot, type BootTime, bootTime, wallOf } from './boot-clock.ts';
-import { type ListedGroup, leaseText, toFileLease } from './group-file.ts';
+import { type FileLease, type ListedGroup, leaseText, toFileLease } from './group-file.ts';
 import { LeaseWriter } from './lease-writer.ts';
 import { type Listing, readGroupFile } from './life.ts';
 import { type MainProcess, watchAdopted, watchChild, watchRunner } from './main-process.ts';
 import { signalGroup, signalSession, untilSessionIsGone } from './process-table.ts';
-import { PLAIN_SCRIPT, RUNNER_SCRIPT, startArguments } from './start-scripts.ts';
-import type { Supervision } from './supervision.ts';
+import type { Runners } from './runners.ts';
+import { type Entry, PLAIN_SCRIPT, plainArguments } from './start-scripts.ts';
+import type { Plain, Supervised } from './supervision.ts';
 
 export interface GroupOrder {
   /** File and arguments. */
   readonly program: readonly string[];
   readonly folder: string;
-  readonly env: Readonly<Record<string, string>>;
-  /** File descriptors, opened for appending; the caller closes its own. */
-  readonly stdout: number;
-  readonly stderr: number;
+  readonly env: Record<string, string>;
+  /** Files that are there, opened for appending; the caller closes its descriptors. */
+  readonly stdout: OpenFile;
+  readonly stderr: OpenFile;
   readonly listing: Listing;
   readonly lease: SupervisedLease;
   readonly startedAt: WallMs;
-  readonly supervision: Supervision;
   readonly isListed: () => Promise<boolean>;
   readonly onLeaseFailure: (failure: unknown) => void;
 }
+
+export interface OpenFile {
+  readonly descriptor: number;
+  readonly path: string;
+}
+
+/** By what groups are started. */
+export type Starter =
+  | (Supervised & { readonly runners: Runners })
+  /** The node itself. */
+  | Plain;
 
 /** Node's timers fire at once when they are set to more. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -51,45 +62,50 @@ const GONE_DEADLINE_MS = 1000;
 const NOT_LISTED_PAUSE_MS = 5;
 
 /** Rejects with what spawn throws or reports: E2BIG, EAGAIN, EMFILE, …; a TypeError for a zero byte. */
-export async function startProcessGroup(order: GroupOrder): Promise<ProcessGroup> {
-  const { program, folder, env, stdout, stderr, supervision } = order;
-  const { tag, procFolder } = supervision;
-  const script = tag === 'supervised' ? RUNNER_SCRIPT : PLAIN_SCRIPT;
-  const args = startArguments({
-    folder: order.listing.folder,
-    name: order.listing.name,
-    job: order.listing.job,
-    fence: order.listing.fence,
-    procFolder,
-    lease: leaseText(tag === 'supervised' ? toFileLease(order.lease) : { tag: 'withNode' }),
-    startedAt: order.startedAt,
-    setsid: tag === 'supervised' ? supervision.setsid : '',
-  });
-  const child = spawn('/bin/sh', ['-c', script, 'mesh-job', ...args, ...program], {
+export function startProcessGroup(order: GroupOrder, starter: Starter): Promise<ProcessGroup> {
+  return starter.tag === 'plain' ? startPlain(order, starter) : startSupervised(order, starter);
+}
+
+const entryOf = (
+  { listing, startedAt }: GroupOrder,
+  lease: FileLease,
+  procFolder: string,
+): Entry => ({ ...listing, procFolder, lease: leaseText(lease), startedAt });
+
+async function startSupervised(
+  order: GroupOrder,
+  { runners, procFolder, setsid, env }: Extract<Starter, { tag: 'supervised' }>,
+): Promise<ProcessGroup> {
+  const { program, folder, stdout, stderr, listing, onLeaseFailure } = order;
+  const job = await runners.run(
+    {
+      entry: entryOf(order, toFileLease(order.lease), procFolder),
+      setsid,
+      env,
+      program,
+      workingFolder: folder,
+      stdout: stdout.path,
+      stderr: stderr.path,
+    },
+    order.env,
+  );
+  const lease = new LeaseWriter(listing.path, onLeaseFailure);
+  return new ProcessGroup(watchRunner(job, listing.path), lease);
+}
+
+async function startPlain(order: GroupOrder, { procFolder }: Plain): Promise<ProcessGroup> {
+  const { program, folder, env, stdout, stderr, isListed } = order;
+  const args = plainArguments(entryOf(order, { tag: 'withNode' }, procFolder));
+  const child = spawn('/bin/sh', ['-c', PLAIN_SCRIPT, 'mesh-job', ...args, ...program], {
     detached: true,
     cwd: folder,
     env,
-    stdio: ['ignore', stdout, stderr],
+    stdio: ['ignore', stdout.descriptor, stderr.descriptor],
   });
-  if (child.pid === undefined) {
-    return new Promise((_, reject) => child.once('error', reject));
-  }
-  const isPlain = tag === 'plain';
-  const main = watchStarted(child, child.pid, order);
-  return new ProcessGroup(main, isPlain ? undefined : leaseWriterOf(order));
+  const { pid } = child;
+  if (pid === undefined) return new Promise((_, reject) => child.once('error', reject));
+  return new ProcessGroup(watchChild(child, pid, isListed), undefined);
 }
-
-function watchStarted(child: ChildProcess, pid: number, order: GroupOrder): MainProcess {
-  return order.supervision.tag === 'plain'
-    ? watchChild(child, pid, order.isListed)
-    : watchRunner(child, order.listing.path);
-}
-
-const leaseWriterOf = ({
-  listing,
-  onLeaseFailure,
-}: Pick<GroupOrder, 'listing' | 'onLeaseFailure'>): LeaseWriter =>
-  new LeaseWriter(listing.path, onLeaseFailure);
 
 /** One that an earlier life started, and whose file is this life's now. */
 export function adoptProcessGroup(
@@ -99,7 +115,8 @@ export function adoptProcessGroup(
   const { path } = parts.listing;
   const main = watchAdopted(group, () => readGroupFile(path));
   // What it left behind was looked after as it was found: its number may be another's by now.
-  return new ProcessGroup(main, leaseWriterOf(parts), { isOver: group.exit !== undefined });
+  const lease = new LeaseWriter(path, parts.onLeaseFailure);
+  return new ProcessGroup(main, lease, { isOver: group.exit !== undefined });
 }
 
 export class ProcessGroup implements Running {

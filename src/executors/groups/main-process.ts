@@ -1,18 +1,19 @@
 /**
  * The main process of a group, as the node sees it: which it is, and how it ended. There are three
- * ways to know: the node is its parent (where nothing supervises), its runner is the node's child,
- * or the group is an earlier life's and only its file tells.
+ * ways to know: the node is its parent (where nothing supervises), its runner says when to look
+ * into its file, or the group is an earlier life's and only the file tells.
  */
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AttemptEnd } from '../../core/job.ts';
-import { NOT_LISTED } from '../failures.ts';
+import { NO_FOLDER, NOT_LISTED } from '../failures.ts';
 import type { BootTime } from './boot-clock.ts';
 import { type ListedGroup, parseGroupFile } from './group-file.ts';
 import { isSameProcess } from './process-table.ts';
-import { NOT_LISTED_CODE } from './start-scripts.ts';
+import type { HandedJob } from './runners.ts';
+import { NO_FOLDER_CODE, NOT_LISTED_CODE } from './start-scripts.ts';
 
 export interface MainProcess {
   /** Settles when it has ended; rejects never. Never settles after `leave`. */
@@ -51,9 +52,8 @@ export function watchChild(
   return { ended, groupId: () => groupId, leave: () => leaveChild(child) };
 }
 
-/** The child of a runner, which is the node's child. */
-export function watchRunner(runner: ChildProcess, path: string): MainProcess {
-  runner.on('error', () => {});
+/** The child of a runner. */
+export function watchRunner(job: HandedJob, path: string): MainProcess {
   let known: number | undefined;
   // Read at once: it is written a moment ago, a hundred bytes, and the next job waits for it.
   const read = (): ListedGroup | undefined => {
@@ -68,17 +68,16 @@ export function watchRunner(runner: ChildProcess, path: string): MainProcess {
     known ??= read()?.groupId;
     return known;
   };
-  const ended = new Promise<MainEnd>((resolve) => {
-    runner.once('exit', (code) => {
-      const group = read();
-      known ??= group?.groupId;
-      if (!group || group.isRefused) resolve({ end: NOTHING });
-      else if (group.exit || group.isCut) resolve({ end: endOf(group) });
-      // The disk took the group's name and not its end; the runner has the same code.
-      else resolve({ end: code === null ? { tag: 'lost', reason: NOT_WATCHED } : exited(code) });
-    });
+  const ended = job.ended.then((code): MainEnd => {
+    const group = read();
+    known ??= group?.groupId;
+    if (code === NO_FOLDER_CODE && !group) return { end: { tag: 'failed', reason: NO_FOLDER } };
+    if (!group || group.isRefused) return { end: NOTHING };
+    if (group.exit || group.isCut) return { end: endOf(group) };
+    // The disk took the group's name and not its end; the runner has the same code.
+    return { end: code === undefined ? { tag: 'lost', reason: NOT_WATCHED } : exited(code) };
   });
-  return { ended, groupId, leave: () => leaveChild(runner) };
+  return { ended, groupId, leave: () => job.leave() };
 }
 
 const FIRST_LOOK_MS = 20;

@@ -2,11 +2,10 @@
  * How a group begins: a few lines of shell that write its file (group-file.ts) and then become the
  * job (`exec`, same process). A node that wrote it after the fork could be killed in between.
  *
- * Where groups are supervised, those lines are a child of a small shell, the runner, that waits for
- * the job outside of its group and notes how it ended, because the node may not be there then. One
- * runner per attempt, a megabyte most of which all shells share. It runs the job in the foreground:
- * a shell without job control lets a background job ignore SIGINT for ever. What makes the session
- * is `setsid` of util-linux or busybox.
+ * Where groups are supervised, those lines are a child of a runner (runners.ts), a shell that waits
+ * for the job outside of its group and notes how it ended, because the node may not be there then.
+ * It runs the job in the foreground: a shell without job control lets a background job ignore
+ * SIGINT for ever. What makes the session is `setsid` of util-linux or busybox.
  *
  * Names are unusual because a job's own variable of the same name would be changed. Written for
  * dash: no fork in the usual case, nothing from PATH.
@@ -15,6 +14,8 @@ import { OPEN_FILE } from './life.ts';
 
 /** The exit code by which a group says that it could not list itself, and so ran nothing. */
 export const NOT_LISTED_CODE = 253;
+/** That it could not enter its folder, and so did not list itself. */
+export const NO_FOLDER_CODE = 252;
 
 /** Finds the start time of a process; __mesh holds the result. */
 export const START_TIME_FUNCTIONS = `
@@ -24,46 +25,38 @@ __mesh_ask() { __mesh_join $(LC_ALL=C TZ=UTC0 /bin/ps -o lstart= -p "$1"); }
 `;
 
 /** Of the process that executes it; a subshell is one of its own, with another id than `$$`. */
-const WHO_AM_I = `
-  if read -r __mesh <"$3/self/stat"; then __mesh_id=\${__mesh%% *}; __mesh_pick \${__mesh##*) }
-  else __mesh_id=$$; __mesh_ask "$$"; fi`;
+const LIST = `
+__mesh_list() {
+  if read -r __mesh <"$1/self/stat"; then __mesh_id=\${__mesh%% *}; __mesh_pick \${__mesh##*) }
+  else __mesh_id=$$; __mesh_ask "$$"; fi 2>/dev/null
+  printf '%s\\n' "$2" "$__mesh_id" "$__mesh" "$3" "$4" "$5" end
+}
+`;
 
-const LIST = `printf '%s\\n' "$4" "$__mesh_id" "$__mesh" "$5" "$6" "$7" end`;
-
-/** How many arguments stand before the program. */
-const OWN_ARGUMENTS = 8;
-
-/** Arguments: `startArguments`, then the program. The process becomes the job. */
-export const PLAIN_SCRIPT = `${START_TIME_FUNCTIONS}
-{ ${WHO_AM_I}
-  ${LIST} >>"$1/$2" && [ -e "$1/${OPEN_FILE}" ]
+/** Arguments: folder of the life, file, those of `__mesh_list`, then the program it becomes. */
+export const PLAIN_SCRIPT = `${START_TIME_FUNCTIONS}${LIST}
+{ __mesh_list "$3" "$4" "$5" "$6" "$7" >>"$1/$2" && [ -e "$1/${OPEN_FILE}" ]
 } 2>/dev/null || exit ${NOT_LISTED_CODE}
-shift ${OWN_ARGUMENTS}
+shift 7
 exec "$@"
 `;
 
 /**
- * The same arguments. Whatever this shell itself says of its child goes into the file. It ignores
- * signals by a trap that does something, because only such a trap ends with the subshell.
+ * The first words to a runner. It is deaf to signals by a trap that does something, because only
+ * such a trap ends with the subshell of a job.
  */
-export const RUNNER_SCRIPT = `${START_TIME_FUNCTIONS}
+export const RUNNER_PREAMBLE = `${START_TIME_FUNCTIONS}${LIST}
 trap : HUP INT QUIT TERM
-exec 3>&2 2>>"$1/$2"
-( { ${WHO_AM_I}
-  } 2>/dev/null
-  ${LIST} >&2 || exit ${NOT_LISTED_CODE}
-  [ -e "$1/${OPEN_FILE}" ] || { echo refused >&2; exit ${NOT_LISTED_CODE}; }
-  __mesh=$8
-  shift ${OWN_ARGUMENTS}
-  exec "$__mesh" "$@" 2>&3 3>&-
-)
-__mesh=$?
-read -r __mesh_id __mesh_rest <"$3/uptime"
-printf 'exit %s %s\\n' "$__mesh" "$__mesh_id" >&2
-exit "$__mesh"
+__mesh_end() {
+  __mesh_code=$1
+  read -r __mesh __mesh_id <"$2/uptime"
+  printf 'exit %s %s\\n' "$__mesh_code" "$__mesh" >&2
+}
 `;
 
-export interface StartArguments {
+/** What a group is listed with. */
+export interface Entry {
+  /** Of the life, and a file in it. */
   readonly folder: string;
   readonly name: string;
   readonly procFolder: string;
@@ -72,17 +65,71 @@ export interface StartArguments {
   readonly job: string;
   readonly fence: string;
   readonly startedAt: number;
-  /** Path of the program; empty for the plain script. */
-  readonly setsid: string;
 }
 
-export const startArguments = (start: StartArguments): string[] => [
-  start.folder,
-  start.name,
-  start.procFolder,
-  start.lease,
-  start.job,
-  start.fence,
-  String(start.startedAt),
-  start.setsid,
+const listArguments = (entry: Entry): string[] => [
+  entry.procFolder,
+  entry.lease,
+  entry.job,
+  entry.fence,
+  String(entry.startedAt),
 ];
+
+export const plainArguments = (entry: Entry): string[] => [
+  entry.folder,
+  entry.name,
+  ...listArguments(entry),
+];
+
+export interface RunnerJob {
+  readonly entry: Entry;
+  /** Paths of the two programs. */
+  readonly setsid: string;
+  readonly env: string;
+  /** File and arguments. */
+  readonly program: readonly string[];
+  readonly workingFolder: string;
+  /** Paths of files that are there. */
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Beside those of the runner. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+/**
+ * A job as a runner reads it; the answer is a line with the exit code. Whatever the runner itself
+ * says of its child goes into the group's file.
+ */
+export function runnerText(job: RunnerJob): string {
+  const { entry, setsid, env, program, workingFolder, stdout, stderr, variables } = job;
+  const { folder, name, procFolder } = entry;
+  const named = Object.entries(variables).map(([key, value]) => ({ key, value }));
+  const exported = named.filter(({ key }) => isPlainName(key));
+  const given = named.filter(({ key }) => !isPlainName(key));
+  const command = [
+    setsid,
+    ...(given.length > 0 ? [env, ...given.map(({ key, value }) => `${key}=${value}`)] : []),
+    ...program,
+  ];
+  return `__mesh_code=${NOT_LISTED_CODE}
+{ (
+cd -- ${quoted(workingFolder)} 2>/dev/null || exit ${NO_FOLDER_CODE}
+unset OLDPWD
+__mesh_list ${listArguments(entry).map(quoted).join(' ')} >&2 || exit ${NOT_LISTED_CODE}
+[ -e ${quoted(`${folder}/${OPEN_FILE}`)} ] || { echo refused >&2; exit ${NOT_LISTED_CODE}; }
+${exported.map(({ key, value }) => `export ${key}=${quoted(value)}\n`).join('')}exec ${command.map(quoted).join(' ')} 2>&3 3>&-
+) </dev/null >>${quoted(stdout)} 3>>${quoted(stderr)}
+__mesh_end $? ${quoted(procFolder)}
+} 2>>${quoted(`${folder}/${name}`)}
+echo "$__mesh_code"
+`;
+}
+
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
+/** A shell would not take such a name, or do something with its value; the program env just sets it. */
+const SPECIAL =
+  /^(?:_|IFS|OPTIND|OPTARG|LINENO|PPID|E?UID|GROUPS|DIRSTACK|RANDOM|SECONDS|FUNCNAME|(?:OLD)?PWD|CDPATH|ENV|SHELLOPTS|BASH\w*|POSIXLY_CORRECT|PS\d|MAIL\w*|HIST\w*|LANG|LC_\w+|TEXTDOMAIN\w*)$/;
+
+const isPlainName = (name: string): boolean =>
+  /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !SPECIAL.test(name);

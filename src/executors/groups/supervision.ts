@@ -4,28 +4,46 @@ import { join } from 'node:path';
 import { hasBootClock } from './boot-clock.ts';
 import { hostIdentity } from './process-table.ts';
 
-export type Supervision =
-  | { readonly tag: 'supervised'; readonly procFolder: string; readonly setsid: string }
-  | { readonly tag: 'plain'; readonly procFolder: string };
+export type Supervision = Supervised | Plain;
+
+export interface Supervised {
+  readonly tag: 'supervised';
+  readonly procFolder: string;
+  /** Paths of these programs. */
+  readonly setsid: string;
+  readonly env: string;
+}
+
+export interface Plain {
+  readonly tag: 'plain';
+  readonly procFolder: string;
+}
 
 /** @param path PATH of the node, where its system keeps its programs */
 export async function findSupervision(
   procFolder: string,
   path: string | undefined,
 ): Promise<Supervision> {
-  if (hasBootClock(procFolder) && (await hostIdentity()) !== '') {
-    for (const folder of ['/usr/bin', '/bin', ...(path ?? '').split(':')]) {
-      const setsid = join(folder, 'setsid');
-      if (folder.startsWith('/') && (await isProgram(setsid))) {
-        return { tag: 'supervised', procFolder, setsid };
-      }
-    }
-  }
-  return { tag: 'plain', procFolder };
+  const plain: Plain = { tag: 'plain', procFolder };
+  if (!hasBootClock(procFolder) || (await hostIdentity()) === '') return plain;
+  const folders = ['/usr/bin', '/bin', ...(path ?? '').split(':')].filter((folder) =>
+    folder.startsWith('/'),
+  );
+  const [setsid, env] = await Promise.all([
+    findProgram('setsid', folders),
+    findProgram('env', folders),
+  ]);
+  return setsid && env ? { tag: 'supervised', procFolder, setsid, env } : plain;
 }
 
-const isProgram = (path: string): Promise<boolean> =>
-  access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
+async function findProgram(name: string, folders: readonly string[]): Promise<string | undefined> {
+  for (const folder of folders) {
+    const path = join(folder, name);
+    const isThere = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return path;
+  }
+  return undefined;
+}

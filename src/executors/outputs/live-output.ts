@@ -31,8 +31,8 @@ export class LiveOutput {
     this.parts = parts;
   }
 
-  /** Settles with file descriptors. Rejects with what the file system says; `close` is due then, too. */
-  open(): Promise<Record<OutputStream, number>> {
+  /** Rejects with what the file system says; `close` is due then, too. */
+  open(): Promise<Record<OutputStream, OutputFile>> {
     return this.openBoth((path) => OutputFile.create(path, this.parts.limitBytes));
   }
 
@@ -41,7 +41,7 @@ export class LiveOutput {
     await this.openBoth((path) => OutputFile.reopen(path, this.parts.limitBytes));
   }
 
-  private async openBoth(make: MakeFile): Promise<Record<OutputStream, number>> {
+  private async openBoth(make: MakeFile): Promise<Record<OutputStream, OutputFile>> {
     const { folder, stdoutPath, stderrPath } = this.parts;
     for (let tries = 3; ; tries--) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -51,7 +51,7 @@ export class LiveOutput {
       ]);
       const failed = opened.find((result) => result.status === 'rejected');
       const { stdout, stderr } = this.files;
-      if (stdout && stderr) return { stdout: stdout.descriptor, stderr: stderr.descriptor };
+      if (stdout && stderr) return { stdout, stderr };
       // Retention may remove a job's empty folder in just this moment.
       if (tries === 1 || failed?.reason.code !== 'ENOENT') throw failed?.reason;
     }
