@@ -48,11 +48,28 @@ export class Intake {
         const { rs } = known.header;
         const wanted = submission.spec.replicas ?? rs.length;
         this.parts.out.reply(request, { kind: 'fewReplicas', wanted, disks: rs.length });
-      } else if (!this.parts.ownership.awaitSubmit(submission.job, request)) {
-        const disks = this.disksOf(submission.job, known, kept?.isSettled === true);
-        this.parts.out.reply(request, { kind: 'submitted', record: known, isRepeat: true, disks });
-      }
+      } else this.repeat(request, submission, known, kept?.isSettled === true);
     });
+  }
+
+  /** Told only from what is decided; whatever else this node may keep, another one decides about it. */
+  private repeat(
+    request: RequestId,
+    { job, spec }: Submission,
+    known: JobRecord,
+    isSettled: boolean,
+  ): void {
+    const { out, ownership, records } = this.parts;
+    const owned = ownership.get(job);
+    const tell = (disks: number): void => {
+      const wanted = spec.replicas ?? 1;
+      if (disks < wanted) out.reply(request, { kind: 'fewReplicas', wanted, disks });
+      else out.reply(request, { kind: 'submitted', record: known, isRepeat: true, disks });
+    };
+    if (ownership.awaitSubmit(job, request)) return;
+    if (owned) ownership.whenDecided(owned, () => tell(records.register.holdersOf(job)), request);
+    else if (isSettled) tell(majorityOf(known.header.rs));
+    else out.reply(request, { kind: 'deposed', job });
   }
 
   /** The id of a keyed submit is free among its replicas. */
@@ -69,12 +86,6 @@ export class Intake {
     }
     const record = this.firstRecord(submission, at);
     this.parts.ownership.create(record, requests, this.parts.enqueue);
-  }
-
-  /** Disks that have the job for certain: a quorum of them once its end is decided. */
-  private disksOf(job: JobId, { header }: JobRecord, isSettled: boolean): number {
-    if (isSettled) return majorityOf(header.rs);
-    return Math.max(1, this.parts.records.register.holdersOf(job));
   }
 
   onCancel(request: RequestId, job: JobId): void {

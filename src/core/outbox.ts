@@ -53,7 +53,8 @@ export class Outbox {
 
   /** Some outcome has somebody who may acknowledge it; looks at all of them. */
   hasHearers(isReachable: (node: NodeId) => boolean): boolean {
-    for (const { row } of this.entries.values()) if (row.rs.some(isReachable)) return true;
+    for (const { row, collectAt } of this.entries.values())
+      if (collectAt === undefined && row.rs.some(isReachable)) return true;
     return false;
   }
 

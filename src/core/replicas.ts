@@ -26,6 +26,8 @@ export interface Kept {
   record: JobRecord | undefined;
   promised: Epoch;
   yesAt: MonoMs | undefined;
+  /** When the promise was made, in this life. */
+  promisedAt: MonoMs;
   /** The promise was made for its own sake, and is to be kept without a value too. */
   readonly isPromised: boolean;
   /** Its record moved away from here: it has no say until a value names it again. */
@@ -53,6 +55,8 @@ export class Replicas {
   /** Left out of memory with the commit that removes them. */
   private readonly dropping = new Set<JobId>();
   private recordCount = 0;
+  /** Records whose promise is above their value: somebody may be about to lead them. */
+  private readonly awaited = new Set<JobId>();
 
   constructor(parts: ReplicasParts) {
     this.parts = parts;
@@ -93,7 +97,15 @@ export class Replicas {
     const yesAt = this.parts.out.now.mono;
     for (const record of state.records) {
       const { promised } = record.header;
-      this.put(record.header.job, { ...NOTHING, record, promised, yesAt, isPromised: true });
+      const promisedAt = yesAt;
+      this.put(record.header.job, {
+        ...NOTHING,
+        record,
+        promised,
+        yesAt,
+        promisedAt,
+        isPromised: true,
+      });
     }
     for (const { job, epoch, isRetired } of state.promises)
       this.put(job, { ...NOTHING, promised: epoch, yesAt, isPromised: true, isRetired });
@@ -141,6 +153,7 @@ export class Replicas {
 
   private put(job: JobId, kept: Kept): void {
     this.kept.set(job, kept);
+    this.noteAwaited(job, kept);
     if (kept.record) this.recordCount++;
     this.index(job, leaderOf(kept));
   }
@@ -150,16 +163,32 @@ export class Replicas {
     if (kept) this.unindex(job, leaderOf(kept));
     if (kept?.record) this.recordCount--;
     this.kept.delete(job);
+    this.awaited.delete(job);
   }
 
   private change(job: JobId, kept: Kept, change: Partial<Kept>): void {
     const before = leaderOf(kept);
     if ('record' in change) this.recordCount += Number(!!change.record) - Number(!!kept.record);
     Object.assign(kept, change);
+    this.noteAwaited(job, kept);
     const after = leaderOf(kept);
     if (before === after) return;
     this.unindex(job, before);
     this.index(job, after);
+  }
+
+  private noteAwaited(job: JobId, { record, promised, isSettled }: Kept): void {
+    const isAwaited =
+      record !== undefined &&
+      !isSettled &&
+      compareEpochs(promised, record.header.accepted.epoch) > 0;
+    if (isAwaited) this.awaited.add(job);
+    else this.awaited.delete(job);
+  }
+
+  /** Jobs that were promised to somebody before this, who has written nothing since. */
+  promisedBefore(at: MonoMs): JobId[] {
+    return [...this.awaited].filter((job) => (this.kept.get(job)?.promisedAt ?? at) < at);
   }
 
   private index(job: JobId, leader: NodeId): void {
@@ -262,7 +291,7 @@ export class Replicas {
     const yesAgoMs = this.yesAgo(kept);
     if (isNew) {
       const wasOwn = kept !== undefined && leaderOf(kept) === out.self;
-      if (kept) this.change(job, kept, { promised: epoch });
+      if (kept) this.change(job, kept, { promised: epoch, promisedAt: out.now.mono });
       else this.put(job, { ...NOTHING, promised: epoch, isPromised: true });
       out.persist({ kind: 'promise', job, epoch });
       if (wasOwn && epoch.node !== out.self) onDeposed(job);
@@ -344,6 +373,7 @@ export class Replicas {
 const NOTHING = {
   record: undefined,
   yesAt: undefined,
+  promisedAt: asMono(Number.NEGATIVE_INFINITY),
   isSettled: false,
   isPromised: false,
   isRetired: false,

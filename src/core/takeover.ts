@@ -33,6 +33,8 @@ const REPEAT_MS = 500;
 /** A candidate that another one beat waits for its value so long, then tries again. */
 const BACKOFF_MS = 1000;
 const ASK_AROUND_MS = 2000;
+/** From a promise to the first value under it; after that nobody is waited for. */
+const PROMISE_MS = 10_000;
 /**
  * Candidacies open at once: each may bring a record of 64 KiB from two replicas, and a link that has
  * more than 16 MiB before it is closed. The rest of a dead node's jobs follows as these are won.
@@ -121,6 +123,18 @@ export class Takeover {
   private lookAround(): void {
     this.hasMore = false;
     for (const leader of this.parts.replicas.leaders()) this.look(leader);
+    this.lookAtPromises();
+  }
+
+  /** A candidate that lives asks again and writes soon, unless it has no cause any more. */
+  private lookAtPromises(): void {
+    const { out, replicas, isOwned } = this.parts;
+    for (const job of replicas.promisedBefore(asMono(out.now.mono - PROMISE_MS))) {
+      const record = replicas.get(job)?.record;
+      if (!record || isOwned(job) || this.candidacies.has(job) || !this.canWin(record)) continue;
+      if (this.candidacies.size >= MAX_OPEN) return;
+      this.stand(job);
+    }
   }
 
   private look(leader: NodeId): void {
