@@ -178,6 +178,66 @@ describe('an executor that dies', () => {
   });
 });
 
+describe('a node that is killed and started again within four seconds', () => {
+  test('takes up what it ran: same process, no second run, whoever owns the job', () => {
+    const { mesh, job } = runningAtD({ timeoutMs: 600_000 });
+    mesh.advance(3000);
+    mesh.restart(D, 4000, LEASE_MS - 500 - 4000);
+    mesh.advance(30_000);
+    assert.deepEqual([mesh.running(job).length, mesh.runs.length], [1, 1]);
+    mesh.end(job);
+    mesh.advance(1000);
+    assertAll(mesh, job, 'JOB_COMPLETED');
+    assert.equal(mesh.node(A).record(job).job.losses, 0);
+  });
+
+  test('takes up what it ran though its owner died meanwhile and was followed', () => {
+    const { mesh, job } = runningAtD({ timeoutMs: 600_000 });
+    mesh.advance(3000);
+    mesh.crash(D, true);
+    mesh.advance(500);
+    mesh.crash(A);
+    mesh.advance(2500);
+    const [ran] = mesh.runs;
+    assert.ok(ran);
+    const leaseLeftMs = LEASE_MS - 3500;
+    const startedAt = mesh.node(B).now().wall;
+    mesh.start(D, undefined, [{ job, fence: ran.fence, startedAt, leaseLeftMs }]);
+    mesh.advance(30_000);
+    assert.deepEqual([mesh.running(job).length, mesh.runs.length], [1, 1]);
+    mesh.end(job);
+    mesh.advance(1000);
+    assertAll(mesh, job, 'JOB_COMPLETED');
+  });
+
+  test('as owner and executor of its job in one goes on with it', () => {
+    for (const nodes of [[A], [A, B], THREE]) {
+      const mesh = new MeshBench(nodes, { slots: 1 });
+      const job = mesh.accept(A, { timeoutMs: 600_000 });
+      assert.equal(mesh.running(job)[0]?.node, A);
+      mesh.advance(3000);
+      mesh.restart(A, 3500, LEASE_MS - 500 - 3500);
+      mesh.advance(30_000);
+      assert.deepEqual([mesh.running(job).length, mesh.runs.length], [1, 1], `${nodes.length}`);
+      mesh.end(job);
+      mesh.advance(1000);
+      assertAll(mesh, job, 'JOB_COMPLETED');
+    }
+  });
+
+  test('and restarted as an owner keeps the attempts that run elsewhere, again and again', () => {
+    const { mesh, job } = runningAtD({ timeoutMs: 600_000 });
+    for (let round = 0; round < 5; round++) {
+      mesh.restart(A, 1000 + 700 * round, undefined);
+      mesh.advance(9000);
+    }
+    assert.deepEqual([mesh.running(job).length, mesh.runs.length], [1, 1]);
+    mesh.end(job);
+    mesh.advance(15_000);
+    assertAll(mesh, job, 'JOB_COMPLETED');
+  });
+});
+
 describe('a replica that was away', () => {
   test('learns that a job is over', () => {
     const { mesh, job } = runningAtD();

@@ -340,6 +340,20 @@ describe('a link', () => {
     assert.equal(bench.one('dial').node, B);
   });
 
+  test('of the boot known but another life of it is hung up: its disk was copied', () => {
+    const bench = new CoreBench();
+    bench.link(B, {}, bootOf(2));
+    const twin = { counter: 2, salt: 'f'.repeat(16) };
+    bench.put({ kind: 'linkUp', node: B, boot: twin, facts: factsOf(B), host: '10.0.0.8' });
+    assert.match(bench.one('hangUp').reason, /its disk was copied/);
+    bench.hear(B, { kind: 'pong', serial: 1, load: IDLE_LOAD, marks: 0 });
+    assert.equal(bench.core.linked()[0]?.boot.salt, bootOf(2).salt);
+    bench.kill(B);
+    bench.put({ kind: 'linkUp', node: B, boot: twin, facts: factsOf(B), host: '10.0.0.8' });
+    assert.match(bench.one('hangUp').reason, /its disk was copied/);
+    assert.equal(stateOf(bench, B), 'dead');
+  });
+
   test('brings the table of members with it, without the new one itself', () => {
     const bench = new CoreBench();
     bench.link(B);

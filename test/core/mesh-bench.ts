@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import type { JobId, NodeId } from '../../src/base/ids.ts';
+import { asWall } from '../../src/base/instant.ts';
 import { TICK_MS } from '../../src/core/core.ts';
 import type { Reply } from '../../src/core/effects.ts';
 import type { NodeFacts } from '../../src/core/facts.ts';
@@ -69,7 +70,7 @@ export class MeshBench {
   /** @param survivors attempts of the earlier life that its supervisor still has */
   start(
     node: NodeId,
-    facts = this.facts.get(node) ?? this.usual,
+    facts: Partial<NodeFacts> = this.facts.get(node) ?? this.usual,
     survivors: readonly Survivor[] = [],
   ): void {
     const disk = this.disks.get(node) ?? new MemoryDisk();
@@ -96,6 +97,16 @@ export class MeshBench {
     for (const other of this.benches.keys()) this.unlink(node, other, 'closed by peer');
     this.letters = this.letters.filter(({ from, to }) => from !== node && to !== node);
     this.settle();
+  }
+
+  /** Killed and started again after a while; what ran there runs on, as its supervisor sees to it. */
+  restart(node: NodeId, afterMs: number, leaseLeftMs: number | undefined): void {
+    this.crash(node, true);
+    this.advance(afterMs);
+    const survivors = this.runs
+      .filter((ran) => ran.node === node && ran.isRunning)
+      .map(({ job, fence, at }) => ({ job, fence, startedAt: asWall(1.7e12 + at), leaseLeftMs }));
+    this.start(node, undefined, survivors);
   }
 
   /** Its next life on an empty disk. */
