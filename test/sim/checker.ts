@@ -159,8 +159,7 @@ export class Checker {
 
   onStart(node: SimNode, order: AttemptOrder, running: number): void {
     const key = `${node.id} ${attemptKey(order.job, order.fence)}`;
-    if (this.usedFences.has(key)) this.violate(`I7 ${key} started twice`);
-    if (this.outboxes.has(key)) this.violate(`I7 ${key} started beside its outcome`);
+    if (!node.isExpectingAnomalies) this.checkFence(key);
     this.usedFences.add(key);
     const { facts } = node;
     if (running > facts.slots)
@@ -182,6 +181,11 @@ export class Checker {
       this.violate(`I9 ${order.job} was executed more than ${MAX_EXECUTIONS} times`);
     this.executed.set(order.job, [...before, execution]);
     this.byOrder.set(order, execution);
+  }
+
+  private checkFence(key: string): void {
+    if (this.usedFences.has(key)) this.violate(`I7 ${key} started twice`);
+    if (this.outboxes.has(key)) this.violate(`I7 ${key} started beside its outcome`);
   }
 
   private checkSecond(other: Execution, next: Execution): void {

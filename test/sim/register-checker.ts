@@ -98,6 +98,8 @@ export class RegisterChecker {
   }
 
   private onRecord(node: SimNode, { header, job }: JobRecord): void {
+    // What a disk that was set back decides alone counts for nobody else.
+    if (node.setBackAt !== undefined && header.rs.length === 1) return;
     const register = this.register(header);
     this.checkValue(register, { header, job });
     this.checkPromise(node, header);
@@ -163,7 +165,8 @@ export class RegisterChecker {
   private checkDecided(register: Register, header: RecordHeader, final: FinalState): void {
     if (register.final && finalText(register.final) === finalText(final)) return;
     if (!this.isOnQuorum(header)) return;
-    if (register.final)
+    if (register.final && this.takenAway.has(register.job)) register.final = final;
+    else if (register.final)
       this.violate(
         `I2 ${register.job} was ${finalText(register.final)}, became ${finalText(final)}`,
       );
@@ -174,8 +177,10 @@ export class RegisterChecker {
   }
 
   private isOnQuorum(header: RecordHeader): boolean {
+    const isLeft = [...header.rs, ...header.oldRs].some((id) => !this.banned.has(id));
     const hasQuorum = (set: readonly NodeId[]): boolean => {
       const base = set.filter((id) => !this.banned.has(id));
+      if (base.length === 0) return isLeft;
       const having = set.filter((id) => this.hasValue(id, header));
       const isMajority = (of: readonly NodeId[]): boolean =>
         having.filter((id) => of.includes(id)).length > of.length / 2;
@@ -251,15 +256,36 @@ export class RegisterChecker {
 
   // -------------------------------------------------------------- disks, the end
 
-  /** Names the jobs that this node of a pair decided alone: what it decided may be gone with it. */
+  /** Names the jobs that this node decided alone: what it decided may be gone with its disk. */
   onDiskLost(node: SimNode): JobId[] {
     this.promises.delete(node.id);
-    const notes = [...node.disk.tables.notes];
-    const taken = notes.flatMap(([job, { lacking }]) => (lacking === undefined ? [] : [job]));
-    for (const job of taken) this.takenAway.add(job);
-    for (const job of taken)
-      for (const register of this.registers.get(job)?.values() ?? []) register.final = undefined;
-    return taken;
+    const { records, notes } = node.disk.tables;
+    const taken = [...records.values()].flatMap(({ header }) => {
+      const isAlone = header.rs.length === 1 && header.oldRs.length === 0;
+      return isAlone || notes.get(header.job)?.lacking ? [header.job] : [];
+    });
+    const lost = taken.filter((job) => !this.isFinalElsewhere(job, node));
+    for (const job of lost) this.forget(job);
+    return lost;
+  }
+
+  private isFinalElsewhere(job: JobId, without: SimNode): boolean {
+    for (const node of this.world.nodes().values()) {
+      const record =
+        node.isLost || node === without ? undefined : node.disk.tables.records.get(job);
+      if (record?.job.state.tag === 'final') return true;
+    }
+    return false;
+  }
+
+  /** A disk that was set back goes on from where it was. */
+  private forget(job: JobId): void {
+    this.takenAway.add(job);
+    for (const register of this.registers.get(job)?.values() ?? []) {
+      register.final = undefined;
+      register.values.clear();
+      register.writers.clear();
+    }
   }
 
   /** Every copy of a decided job says what was decided, and none is left that says nothing. */
@@ -269,6 +295,7 @@ export class RegisterChecker {
         const final = this.registers.get(header.job)?.get(header.birth)?.final;
         if (job.state.tag !== 'final')
           this.violate(`I2 ${node.id} still holds ${header.job} as ${job.state.tag}`);
+        else if (this.takenAway.has(header.job)) continue;
         else if (final && finalText(final) !== finalText(job.state.final))
           this.violate(`I2 ${node.id} holds ${header.job} for ${finalText(job.state.final)}`);
       }

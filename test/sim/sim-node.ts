@@ -52,8 +52,9 @@ export class SimNode {
   isHostUp = true;
   /** It and its disk are gone for ever. */
   isLost = false;
-  /** What its peers say of it is part of the fault. */
-  isExpectingAnomalies = false;
+  /** When its disk was set back: what its peers say of it is part of the fault. */
+  setBackAt: number | undefined;
+  startedAt = 0;
   boot: BootId = { counter: 0, salt: '' };
   /** Dies there, at the next chance, and comes back after so long. */
   crashAt: { readonly point: CrashPoint; readonly downMs: number } | undefined;
@@ -61,6 +62,10 @@ export class SimNode {
   failingCommits = 0;
   /** Since its last fault, or since it went down. */
   wellSince = 0;
+  get isExpectingAnomalies(): boolean {
+    return this.setBackAt !== undefined;
+  }
+
   /** When its last standstill began, or its life. */
   stoodStillAt = 0;
   /** Requests without an answer. */
@@ -127,6 +132,7 @@ export class SimNode {
     this.isHostUp = true;
     this.wellSince = this.options.events.now;
     this.stoodStillAt = this.wellSince;
+    this.startedAt = this.wellSince;
     const life = ++this.life;
     const survivors = this.host.onNodeStart();
     const { store, boot } = this.disk.open(this.random);

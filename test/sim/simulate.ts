@@ -296,10 +296,10 @@ class World {
     if (!plan) return;
     if (copy && copy.boots < node.disk.boots) {
       node.crashHost();
-      copy.setBack();
       checker.onDiskLost(node);
-      node.isExpectingAnomalies = true;
+      copy.setBack();
       node.start();
+      node.setBackAt = events.now;
     } else node.lose();
     events.after(fault.backAfterMs, () => {
       if (!node.isLost) node.lose();
