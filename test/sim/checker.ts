@@ -103,7 +103,9 @@ export class Checker {
     this.registers.onSend(from, message);
   }
 
-  onReply(reply: Reply): void {
+  onReply(by: SimNode, reply: Reply): void {
+    // Nobody else counts on what a node says whose disk was set back.
+    if (by.setBackAt !== undefined) return;
     this.world.journal?.note(this.world.now(), undefined, 'told', reply);
     if (reply.kind === 'submitted') {
       const { job } = reply.record.header;
@@ -138,7 +140,7 @@ export class Checker {
       this.members.onChanged(node, event);
     } else if (event.kind === 'jobChanged') {
       journal?.note(this.world.now(), node, 'announces', event);
-      this.registers.onAnnounced(event);
+      if (node.setBackAt === undefined) this.registers.onAnnounced(event);
     } else if (event.kind === 'anomaly' && !node.isExpectingAnomalies) {
       this.violate(`anomaly: ${event.note}`);
     }

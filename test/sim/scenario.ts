@@ -123,7 +123,7 @@ export class Scenario {
 
   private onReply(reply: Reply): void {
     this.replies.push(reply);
-    this.checker.onReply(reply);
+    this.checker.onReply(this.owner, reply);
   }
 
   executions(job: JobId): number {

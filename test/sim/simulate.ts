@@ -132,7 +132,7 @@ class World {
     const home = isKeyed ? this.homeOf(job, node) : node;
     home?.ask(
       (request) => ({ kind: 'submit', request, submission }),
-      (reply) => this.checker.onReply(reply),
+      (reply) => this.checker.onReply(home, reply),
     );
     if (plan.cancelAfterMs !== undefined)
       this.events.after(plan.cancelAfterMs, () => this.cancel(job));
@@ -159,9 +159,10 @@ class World {
       const best = owner?.disk.tables.records.get(job)?.header;
       if (!best || compareEpochs(header.accepted.epoch, best.accepted.epoch) > 0) owner = node;
     }
-    owner?.ask(
+    const asked = owner;
+    asked?.ask(
       (request) => ({ kind: 'cancel', request, job }),
-      (reply) => this.checker.onReply(reply),
+      (reply) => this.checker.onReply(asked, reply),
     );
   }
 
