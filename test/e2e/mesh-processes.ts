@@ -5,10 +5,20 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { killAtOnce } from '../../src/torture/processes.ts';
 
 const BUNDLE = new URL('../../dist/mesh.mjs', import.meta.url).pathname;
 const POLL_MS = 50;
@@ -38,6 +48,8 @@ export interface NodeOptions {
   readonly flags?: readonly string[];
   /** What the node is run by, as `ip netns exec NAME` (which becomes the node: the pid stays). */
   readonly prefix?: readonly string[];
+  /** Reaches its API from here, where the global one does not. */
+  readonly fetch?: typeof fetch | undefined;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -69,6 +81,14 @@ export class MeshProcesses {
     return nodes;
   }
 
+  /** Copies the logs, for a person, to where no test removes them; returns where. */
+  keepLogs(): string {
+    const kept = mkdtempSync(join(tmpdir(), 'mesh-e2e-failed-'));
+    for (const name of readdirSync(this.folder))
+      if (/\.log$|^witness-/.test(name)) copyFileSync(join(this.folder, name), join(kept, name));
+    return `logs: ${kept}`;
+  }
+
   /**
    * Kills all nodes, waits until their supervisors have ended what they ran, and removes the folder. A
    * job that is left alive makes the test fail.
@@ -80,6 +100,26 @@ export class MeshProcesses {
   }
 }
 
+/** A mesh of one test's own, which ends with the test. */
+export function newMesh(t: TestContext): MeshProcesses {
+  const mesh = new MeshProcesses();
+  t.after(async () => {
+    if (!t.passed) t.diagnostic(mesh.keepLogs());
+    await mesh.stop();
+  });
+  return mesh;
+}
+
+/** The first takes jobs and runs none, so that it can die without taking an attempt with it. */
+export async function startOwnerAndTwo(
+  mesh: MeshProcesses,
+): Promise<{ one: NodeProcess; two: NodeProcess; three: NodeProcess }> {
+  const one = await mesh.start('one', { slots: 0 });
+  const [two, three] = await Promise.all([mesh.start('two'), mesh.start('three')]);
+  await Promise.all([one, two, three].map((node) => node.seesPeers(2)));
+  return { one, two, three };
+}
+
 export class NodeProcess {
   readonly name: string;
   readonly dataDir: string;
@@ -89,6 +129,7 @@ export class NodeProcess {
   private readonly logFile: string;
   private readonly configDir: string;
   private readonly prefix: readonly string[];
+  private readonly fetch: typeof fetch | undefined;
 
   constructor(setup: {
     name: string;
@@ -102,6 +143,7 @@ export class NodeProcess {
     this.logFile = join(folder, `${name}.log`);
     this.configDir = join(folder, 'config');
     this.prefix = options.prefix ?? [];
+    this.fetch = options.fetch ?? (this.prefix.length === 0 ? fetch : undefined);
     const settings: Record<string, string> = {
       name,
       'data-dir': this.dataDir,
@@ -153,7 +195,7 @@ export class NodeProcess {
       this.id = found.node;
       // Over HTTPS fetch would ask for a certificate of a public authority.
       return (
-        this.prefix.length > 0 ||
+        this.fetch === undefined ||
         this.url.startsWith('https:') ||
         (await this.get('/api/v1/health').catch(() => undefined))?.status === 200
       );
@@ -189,7 +231,7 @@ export class NodeProcess {
 
   /** A node behind a prefix is asked from there: its API listens on that loopback only. */
   private async request<Body>(path: string, init: PlainInit): Promise<Answer<Body>> {
-    if (this.prefix.length === 0) return toAnswer<Body>(await fetch(this.url + path, init));
+    if (this.fetch) return toAnswer<Body>(await this.fetch(this.url + path, init));
     const [command = '', ...rest] = this.prefix;
     const asked = [...rest, process.execPath, '-e', ASK, this.url + path, JSON.stringify(init)];
     const { stdout } = await run(command, asked, { timeout: 20_000 });
@@ -263,6 +305,14 @@ export class NodeProcess {
       await exited;
     }
     return { code: this.child.exitCode, signal: this.child.signalCode };
+  }
+
+  /** As if its power had gone: the node, its supervisor and what it runs, all at one time. */
+  async killHost(): Promise<void> {
+    await killAtOnce(async () => [
+      ...new Set([...processesWith(this.dataDir), ...processesIn(this.dataDir)]),
+    ]);
+    await this.kill('SIGKILL');
   }
 
   /** Sends it and does not wait. */
