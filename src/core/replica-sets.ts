@@ -134,7 +134,8 @@ export class ReplicaSets {
       this.isDirty = true;
       return;
     }
-    if (header.oldRs.length > 0) this.finish(owned);
+    if (!header.rs.includes(this.parts.out.self)) this.passOn(owned);
+    else if (header.oldRs.length > 0) this.finish(owned);
     else if (job.spec.replicas !== 1) this.change(owned, this.wanted(owned));
   }
 
@@ -163,6 +164,15 @@ export class ReplicaSets {
     if (isSame || rs.length === 0) return;
     this.moving.add(owned);
     this.parts.ownership().proposeSets(owned, { rs, oldRs: before }, () => this.finish(owned));
+  }
+
+  /** It leads a record that is on its way to others: one of them finishes the move. */
+  private passOn({ record: { header } }: OwnedJob): void {
+    const { out, member } = this.parts;
+    const { job, birth, accepted, rs } = header;
+    this.isDirty = true;
+    const heir = rs.find((node) => member(node)?.state === 'alive');
+    if (heir) out.send(heir, { kind: 'handOver', job, birth, epoch: accepted.epoch });
   }
 
   private finish(owned: OwnedJob): void {
