@@ -197,10 +197,13 @@ export class MeshNode implements MeshService {
   /** Releases everything at once; attempts that still run are ended, or left for the next start. */
   async close(running: 'end' | 'leave' = 'end'): Promise<void> {
     this.retention.stop();
+    await this.parts.executor.stop(running);
+    // What ended at the last moment is reported by now, and nobody else knows of it: the turn that
+    // the report has asked for comes before this.
+    await new Promise((resolve) => setImmediate(resolve));
     this.driver.stop();
     await this.parts.discovery?.stop();
     await this.parts.links.stop();
-    await this.parts.executor.stop(running);
     this.parts.store.close();
   }
 

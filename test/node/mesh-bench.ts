@@ -39,6 +39,8 @@ export class BenchNode {
   private report: (report: AttemptReport) => void = () => {};
   private readonly running = new Map<string, AttemptOrder>();
   hint: Parameters<Discovery['start']>[0] = () => {};
+  /** Its executor is told to stop. */
+  onStop: () => void = () => {};
 
   constructor(letter: string, network: Network, slots: number) {
     this.id = nodeId(letter);
@@ -79,10 +81,15 @@ export class BenchNode {
 
   /** As by SIGKILL: no word to anybody. */
   async kill(): Promise<void> {
+    this.running.clear();
+    await this.close('end');
+  }
+
+  /** As the end of a drain does. */
+  async close(running: 'end' | 'leave'): Promise<void> {
     const node = this.process;
     this.process = undefined;
-    this.running.clear();
-    await node?.close();
+    await node?.close(running);
   }
 
   private discovery(): Discovery {
@@ -110,7 +117,7 @@ export class BenchNode {
           this.end({ job, fence }, { tag: 'signalled', signal: 'SIGTERM' });
       },
       prolong: () => {},
-      stop: async () => {},
+      stop: async () => this.onStop(),
     };
   }
 

@@ -4,6 +4,7 @@ import { MeshError } from '../../src/base/errors.ts';
 import { asJobId, type NodeId } from '../../src/base/ids.ts';
 import type { LiveRecord } from '../../src/core/calls.ts';
 import type { Reply } from '../../src/core/effects.ts';
+import { ownerOf } from '../../src/core/record.ts';
 import { Finder } from '../../src/node/finder.ts';
 import type { SubmitResult } from '../../src/node/service.ts';
 import { homeOf } from '../../src/node/submissions.ts';
@@ -94,7 +95,7 @@ describe('a keyed job', { concurrency: true }, () => {
     assert.equal(result.isRepeat, false);
     assert.equal(result.durability, 'replicated');
     const live = await client.get(asJobId(id));
-    assert.equal(live.record.header.rs.includes(home.id), false);
+    assert.notEqual(ownerOf(live.record.header), home.id);
   });
 
   test(
