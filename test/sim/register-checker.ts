@@ -101,7 +101,9 @@ export class RegisterChecker {
     // What a disk that was set back decides alone counts for nobody else.
     if (node.setBackAt !== undefined && header.rs.length === 1) return;
     const register = this.register(header);
-    this.checkValue(register, { header, job });
+    // Peers that never met its later life cannot tell that it is writing under used epochs.
+    const writer = this.world.nodes().get(header.accepted.epoch.node);
+    if (writer?.setBackAt === undefined) this.checkValue(register, { header, job });
     this.checkPromise(node, header);
     if (job.state.tag === 'final') this.checkDecided(register, header, job.state.final);
   }
