@@ -204,3 +204,131 @@ describe('the mesh survives', () => {
     });
   }
 });
+
+describe('a job outlives its owner', () => {
+  test('whose disk is lost for ever: another replica brings it to its end, in one execution', async () => {
+    const mesh = new Scenario({ slots: [1, 1, 1] });
+    await mesh.start();
+    const job = mesh.submit(12_000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    await mesh.run(1000);
+    mesh.owner.lose();
+    await mesh.run(20_000);
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    assert.equal(mesh.executions(job), 1);
+    await mesh.finish();
+  });
+
+  test('that is cut off and thinks it leads: one outcome on both sides', async () => {
+    const mesh = new Scenario({ slots: [1, 1, 1] });
+    await mesh.start();
+    const job = mesh.submit(15_000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.network.partition(new Set([mesh.owner.id]), false);
+    await mesh.run(25_000);
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    await mesh.finish();
+    assert.equal(mesh.executions(job), 1);
+  });
+
+  test('that is frozen and wakes when another one leads', async () => {
+    const mesh = new Scenario({ slots: [1, 1, 1] });
+    await mesh.start();
+    const jobs = Array.from({ length: 8 }, () => mesh.submit(6000));
+    await mesh.until(() => jobs.some((job) => mesh.runsSomewhere(job)), 'one runs');
+    mesh.owner.freeze(20_000);
+    await mesh.run(60_000);
+    await mesh.finish();
+    for (const job of jobs) assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+  });
+
+  test('in a pair, whose process is gone: the peer follows at once', async () => {
+    const mesh = new Scenario({ slots: [1] });
+    await mesh.start();
+    const job = mesh.submit(3000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.owner.crash();
+    await mesh.run(10_000);
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    await mesh.finish();
+    assert.equal(mesh.executions(job), 1);
+  });
+
+  test('in a pair, that is merely silent: the peer waits until it is told to forget it', async () => {
+    const mesh = new Scenario({ slots: [1] });
+    await mesh.start();
+    const job = mesh.submit(3000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.owner.lose();
+    await mesh.run(30_000);
+    assert.equal(mesh.checker.final(job), undefined);
+    mesh.forget(mesh.owner);
+    await mesh.run(15_000);
+    assert.equal(mesh.replies.at(-1)?.kind, 'forgotten');
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    await mesh.finish();
+  });
+
+  test('while its executor is killed too and is back at once: the attempt goes on', async () => {
+    const mesh = new Scenario({ slots: [1, 1, 1] });
+    await mesh.start();
+    const job = mesh.submit(15_000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    const runner = mesh.executorOf(job);
+    mesh.owner.crash();
+    runner.crash();
+    await mesh.run(2000);
+    runner.start();
+    await mesh.run(30_000);
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    assert.equal(mesh.executions(job), 1);
+    await mesh.finish();
+  });
+});
+
+describe('an attempt', () => {
+  test('outlives its node under a supervisor and is adopted by the next life', async () => {
+    const mesh = new Scenario({ slots: [1] });
+    await mesh.start();
+    const job = mesh.submit(8000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    mesh.executor.crash();
+    await mesh.run(3000);
+    mesh.executor.start();
+    await mesh.finish();
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+    assert.equal(mesh.executions(job), 1);
+  });
+
+  test('of a frozen node ends with its lease, before another one starts', async () => {
+    const mesh = new Scenario({ slots: [1, 1, 1] });
+    await mesh.start();
+    const job = mesh.submit(30_000);
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    const runner = mesh.executorOf(job);
+    runner.host.ignoresTerm = true;
+    runner.freeze(40_000);
+    await mesh.run(35_000);
+    assert.equal(runner.host.running, 0);
+    assert.equal(mesh.executions(job), 2);
+    await mesh.finish();
+    assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+  });
+});
+
+test('a disk that went back is refused by those who know its later life', async () => {
+  const mesh = new Scenario({ slots: [1, 1, 1] });
+  await mesh.start();
+  const copy = mesh.executor.disk.copy();
+  mesh.executor.crash();
+  mesh.executor.start();
+  await mesh.run(5000);
+  mesh.executor.crash();
+  copy.setBack();
+  mesh.executor.start();
+  mesh.executor.setBackAt = mesh.events.now;
+  await mesh.run(15_000);
+  const states = mesh.owner.view()?.peers() ?? [];
+  const seen = states.find(({ facts }) => facts.node === mesh.executor.id);
+  assert.notEqual(seen?.state, 'alive');
+});
