@@ -5,7 +5,7 @@
  * An execution may be repeated when its own node was faulty while it ran, in a way that its lease
  * or its processes cannot outlive: a node that is back in time takes its attempts up again (G5),
  * one that is out of reach for a moment still renews, datagrams carry nothing that counts, and a
- * full disk ends no attempt. Else when so many of the other nodes were away that the lease could
+ * full disk ends no attempt. What follows too soon for a renewal in between counts as one. Else when so many of the other nodes were away that the lease could
  * not be renewed: two at the same time (each job has three replicas at most, and its executor may
  * be none of them), in a pair the other one. A single other node, the owner included, is no cause.
  *
@@ -18,6 +18,8 @@ import type { Execution, FaultRecord, History, JobHistory } from './history.ts';
 
 /** Started again within so long, a node takes up what it ran; the lease allows it. */
 const ADOPTED_MS = 4000;
+/** A node that is well again has taken up its attempts and renewed their leases. */
+const RENEWED_MS = 2000;
 /** What a fault set going may still start so long after it. */
 const AFTERMATH_MS = 1000;
 /** After joins and deaths. */
@@ -41,42 +43,65 @@ export const causeOfLoss = (history: History, execution: Execution): string | un
 function causeOfEnd(history: History, execution: Execution, until: number): string | undefined {
   const window = { from: execution.start, to: until };
   const during = history.faults.filter((fault) => isWithin(fault, window.from, window.to));
-  // The newest one: what an earlier one has left of itself is the weaker reason.
-  const own = during
-    .filter((fault) => fault.nodes.includes(execution.node) && canEnd(fault))
-    .toSorted((a, b) => a.from - b.from)
-    .at(-1);
-  if (own) return `${own.kind} of its node`;
+  const own = during.filter((fault) => fault.nodes.includes(execution.node));
+  const chain = chainsOf(own, execution.start).findLast(canEnd);
+  if (chain) return `${[...new Set(chain.map(({ kind }) => kind))].join(' and ')} of its node`;
   const needed = history.nodes.length > 2 ? 2 : 1;
   const longest = longestOutage(during.filter(isOutage), needed, history.nodes, window);
   return longest >= LEASE_LEFT_MS ? 'its replicas out of reach' : undefined;
 }
 
+/**
+ * Faults of one node, the oldest first; those of one chain left an execution that had begun by
+ * then no time to renew in between.
+ */
+function chainsOf(faults: readonly FaultRecord[], begunAt: number): FaultRecord[][] {
+  const chains: FaultRecord[][] = [];
+  for (const fault of faults.toSorted((a, b) => a.from - b.from)) {
+    const last = chains.at(-1);
+    const isFelt = last !== undefined && endOf(last) >= begunAt;
+    if (isFelt && fault.from - endOf(last) < RENEWED_MS) last.push(fault);
+    else chains.push([fault]);
+  }
+  return chains;
+}
+
+const endOf = (chain: readonly FaultRecord[]): number => Math.max(...chain.map(({ to }) => to));
+
 /** Whether it can cost an attempt its processes or its lease. */
-function canEnd({ kind, from, to }: FaultRecord): boolean {
+function canEnd(chain: readonly FaultRecord[]): boolean {
+  const counting = chain.filter(isOutage);
+  const [first] = counting;
+  if (!first) return false;
+  const lastedMs = endOf(counting) - first.from;
+  return counting.some((fault) => lastedMs > outlivedMs(fault));
+}
+
+/** So long can an attempt outlive it. */
+function outlivedMs({ kind }: FaultRecord): number {
   switch (kind) {
     case 'kill':
     case 'restart':
     case 'rolling':
-      return to - from > ADOPTED_MS;
+      return ADOPTED_MS;
     case 'host':
     case 'drain':
-      return true;
+      return 0;
     case 'freeze':
     case 'host-freeze':
     case 'cut':
     case 'one-way':
     case 'loss':
-      return to - from > LEASE_LEFT_MS;
+      return LEASE_LEFT_MS;
     case 'udp':
     case 'disk':
-      return false;
+      return Number.POSITIVE_INFINITY;
     default:
       return unreachable(kind);
   }
 }
 
-/** Whether it keeps a replica from renewing. */
+/** Whether it keeps a node from renewing. */
 const isOutage = ({ kind }: FaultRecord): boolean => kind !== 'udp' && kind !== 'disk';
 
 /** Undefined: the two should not have lived at the same time. */

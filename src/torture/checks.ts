@@ -278,7 +278,7 @@ function findSecondBirths(history: History): Case[] {
 }
 
 /** Of a key that became two jobs, and the mesh says so. */
-const isListedConflict = (history: History, job: string): boolean =>
+export const isListedConflict = (history: History, job: string): boolean =>
   acknowledgedJobs(history).get(job)?.key !== undefined &&
   (history.end?.conflicts.includes(job) ?? false);
 

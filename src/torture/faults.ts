@@ -2,14 +2,14 @@
  * Does to the mesh what the plan says. A fault is an action that gives back its own undoing, and
  * that is called whatever happens in between, so a run that is interrupted leaves nothing frozen,
  * cut off or full. A node has one fault at a time: one that comes while the node is still busy
- * with another waits for it.
+ * with another waits for it, and for a rest after it: what a node survives is said of one fault.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FaultRecord } from './history.ts';
 import type { LanHost } from './lan.ts';
 import type { TortureMesh } from './mesh.ts';
 import type { TortureNode } from './node.ts';
-import type { FaultKind, PlannedFault } from './plan.ts';
+import { type FaultKind, type PlannedFault, REST_MS } from './plan.ts';
 import { killAtOnce, signalAll } from './processes.ts';
 
 export interface InjectorParts {
@@ -97,6 +97,7 @@ export class Injector {
     }
     const note = share === undefined ? '' : `${Math.round(share * 100)} % of all packets`;
     this.records.push({ kind, nodes, from, to: elapsed(), note });
+    await pause(REST_MS, signal);
   }
 
   private async whileHolding(nodes: readonly TortureNode[], act: () => Promise<void>) {

@@ -101,7 +101,7 @@ const CALM_START_MS = 2000;
 const OVERLAP_SHARE = 0.3;
 const GAP_MS = [1000, 5000] as const;
 /** A node that was started again needs a moment before its next fault means anything. */
-const REST_MS = 1500;
+export const REST_MS = 3000;
 /** What a start, or the end of a node by SIGTERM, is taken to last. */
 const RESTART_MS = 4000;
 /** Half of the outages are within the time in which a node can take its attempts up again. */

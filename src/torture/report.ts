@@ -1,5 +1,5 @@
 /** A run as it is told: one object for programs, from which the text and the page are made. */
-import { type CheckName, checkHistory, type Violation } from './checks.ts';
+import { type CheckName, checkHistory, isListedConflict, type Violation } from './checks.ts';
 import { acknowledgedJobs, type History } from './history.ts';
 import {
   type Duplicate,
@@ -35,6 +35,8 @@ export interface Counts {
   readonly finals: Readonly<Record<string, number>>;
   readonly lost: number;
   readonly secondOutcomes: number;
+  /** Keys that became two jobs, which the mesh lists itself. */
+  readonly conflicts: number;
   /** Nodes' log lines that say a person must act. */
   readonly logErrors: number;
 }
@@ -71,7 +73,8 @@ export function reportLines(report: Report): string[] {
   const { finals, refused, unanswered } = counts;
   return [
     `${counts.acknowledged} jobs acknowledged (${countsText(finals) || 'ends not looked at'}), ${counts.executions} executions, ${counts.faults} faults.`,
-    `${counts.lost} lost, ${counts.secondOutcomes} with a second outcome, ${report.duplicates.length} repeated executions.`,
+    `${counts.lost} lost, ${counts.secondOutcomes} with a second outcome, ${counts.conflicts} keys that became two jobs, as listed.`,
+    `Repeated executions: ${countsText(countsBy(report.duplicates.map(causeText))) || 'none'}.`,
     `Submits refused: ${countsText(refused) || 'none'}; unanswered: ${unanswered || 'none'}.`,
     '',
     ...table(
@@ -137,6 +140,8 @@ function countsOf(history: History, violations: readonly Violation[]): Omit<Coun
     finals: finalsOf(history),
     lost: jobsOf('lost'),
     secondOutcomes: jobsOf('second-outcome'),
+    conflicts: [...acknowledgedJobs(history).keys()].filter((job) => isListedConflict(history, job))
+      .length,
   };
 }
 
@@ -150,6 +155,8 @@ function countsBy(words: readonly string[]): Record<string, number> {
   const groups = Map.groupBy(words, (word) => word);
   return Object.fromEntries([...groups].map(([word, group]) => [word, group.length]));
 }
+
+const causeText = ({ cause }: Duplicate): string => cause ?? 'without a cause';
 
 const countsText = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)

@@ -180,6 +180,19 @@ describe('a second execution', () => {
     }
   });
 
+  test('has one when two outages left no time to renew in between', () => {
+    const first = fault({ from: 10_500, to: 13_000 });
+    const soon = fault({ from: 14_999, to: 17_000 });
+    assertKept(repeated({ faults: [soon, first] }));
+    assertBroken(repeated({ faults: [first, { ...soon, from: 15_000 }] }), 'repeated');
+    assertBroken(repeated({ faults: [first, { ...soon, kind: 'udp' }] }), 'repeated');
+  });
+
+  test('has none when the earlier outage was before it began', () => {
+    const faults = [fault({ from: 6000, to: 8900 }), fault({ from: 10_100, to: 13_000 })];
+    assertBroken(repeated({ faults }), 'repeated');
+  });
+
   test('has one after a moment when its host was gone or its node handed it back', () => {
     for (const kind of ['host', 'drain'] as const)
       assertKept(repeated({ faults: [fault({ kind, to: 10_600 })] }));

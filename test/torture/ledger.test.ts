@@ -117,6 +117,8 @@ describe('the command of a job', () => {
     await run('/bin/sh', ['-c', quick], { env: envFor(folder, 2) });
     process.kill(-group, 'SIGKILL');
     await once(first, 'exit');
+    // Its child may take a moment longer to die, and holds the lock until then.
+    await run('flock', [join(folder, 'job-a'), 'true']);
     await run('/bin/sh', ['-c', quick], { env: envFor(folder, 3) });
     const [, second, third] = readLedger(folder, clock);
     assert.deepEqual(second?.overlaps, [{ other: undefined }]);

@@ -110,7 +110,7 @@ describe('repeated executions', () => {
   });
 
   test('name the newest of several causes', () => {
-    const faults = [fault({ kind: 'restart', from: 5000, to: 9500 }), fault()];
+    const faults = [fault({ kind: 'restart', from: 5000, to: 9100 }), fault()];
     for (const ordered of [faults, faults.toReversed()]) {
       const [one] = duplicates(history({ executions, faults: ordered }));
       assert.equal(one?.cause, 'kill of its node');
