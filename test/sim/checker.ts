@@ -194,6 +194,7 @@ export class Checker {
     // Two births of one id are two jobs, until they meet.
     if (this.registers.isBornTwice(next.order.job)) return;
     if (this.registers.takenAway.has(next.order.job)) return;
+    if (this.wasSetBack(other.node) || this.wasSetBack(next.node)) return;
     const what = `${next.order.job} at ${other.node} (${fenceText(other.order.fence)}) and ${next.node} (${fenceText(next.order.fence)})`;
     const { delivery, onIsolation } = next.order.grant.spec;
     if (delivery === 'at_most_once') this.violate(`I9 at_most_once, yet executed twice: ${what}`);
@@ -216,6 +217,10 @@ export class Checker {
     if ((this.declaredAt.get(node) ?? -1) >= startedAt) return true;
     const isSameOwner = compareEpochs(order.fence.epoch, next.order.fence.epoch) === 0;
     return !isSameOwner && this.world.network.wholeSince >= startedAt;
+  }
+
+  private wasSetBack(node: NodeId): boolean {
+    return this.world.nodes().get(node)?.setBackAt !== undefined;
   }
 
   private isClockBehind(node: NodeId): boolean {
