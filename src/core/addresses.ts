@@ -84,6 +84,13 @@ export class AddressBook {
     if (!isUrgent) address.hosts.push(...address.hosts.splice(0, 1));
   }
 
+  /** Somebody may be there who was not reached yet, nor found to be away. */
+  isExpecting(isLinked: (node: NodeId) => boolean): boolean {
+    for (const { node, failures } of this.addresses.values())
+      if (failures === 0 && !isLinked(node)) return true;
+    return false;
+  }
+
   forget(node: NodeId): void {
     this.addresses.delete(node);
   }

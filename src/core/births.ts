@@ -13,18 +13,22 @@ import { randomBelow } from '../base/random.ts';
 import type { Conflict } from './effects.ts';
 import type { Submission } from './inputs.ts';
 import type { JobRecord } from './job-record.ts';
-import type { RegisterMessage } from './messages.ts';
+import type { Held, RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { isDecided } from './quorum.ts';
 import { compareEpochs, type Epoch } from './record.ts';
 
 const GIVE_UP_MS = 2000;
 const RETRY_MS = 100;
+const RECENT_MS = 3_600_000;
+const MAX_RECENT = 1000;
 
 export interface BirthParts {
   readonly out: Outgoing;
   readonly isBanned: (node: NodeId) => boolean;
   readonly chooseForKey: (job: JobId) => NodeId[];
+  /** This node does not know yet who is there: its own view of the members is no view. */
+  readonly isSettlingIn: () => boolean;
   /** The id is free: it is written now. */
   readonly onFree: (
     submission: Submission,
@@ -41,7 +45,8 @@ export interface BirthParts {
 interface Birth {
   readonly submission: Submission;
   readonly requests: RequestId[];
-  readonly rs: readonly NodeId[];
+  /** Empty: not chosen yet. */
+  rs: readonly NodeId[];
   readonly giveUpAt: MonoMs;
   epoch: Epoch;
   promises: Set<NodeId>;
@@ -51,13 +56,14 @@ interface Birth {
 export class Births {
   private readonly parts: BirthParts;
   private readonly open = new Map<JobId, Birth>();
+  private readonly recent = new Map<JobId, { held: Held; at: MonoMs }>();
 
   constructor(parts: BirthParts) {
     this.parts = parts;
   }
 
   begin(request: RequestId, submission: Submission): void {
-    const { out, chooseForKey } = this.parts;
+    const { out } = this.parts;
     const known = this.open.get(submission.job);
     if (known) {
       const isSame = known.submission.contentHash === submission.contentHash;
@@ -68,14 +74,20 @@ export class Births {
     const birth: Birth = {
       submission,
       requests: [request],
-      rs: chooseForKey(submission.job),
+      rs: [],
       giveUpAt: afterMono(out.now.mono, GIVE_UP_MS),
       epoch: { counter: 1, node: out.self },
       promises: new Set(),
       retryAt: afterMono(out.now.mono, GIVE_UP_MS),
     };
     this.open.set(submission.job, birth);
-    this.ask(submission.job, birth);
+    this.choose(submission.job, birth);
+  }
+
+  private choose(job: JobId, birth: Birth): void {
+    if (this.parts.isSettlingIn()) return;
+    birth.rs = this.parts.chooseForKey(job);
+    this.ask(job, birth);
   }
 
   private ask(job: JobId, { rs, epoch, promises }: Birth): void {
@@ -98,6 +110,7 @@ export class Births {
     const own = promisedOf(message.job);
     if (!own || compareEpochs(own, birth.epoch) !== 0) return true;
     this.open.delete(message.job);
+    this.noteRecent(message.job, birth);
     onFree(birth.submission, birth, birth.requests);
     return true;
   }
@@ -121,6 +134,7 @@ export class Births {
     const { mono } = this.parts.out.now;
     for (const [job, birth] of this.open) {
       if (mono >= birth.giveUpAt) this.end(job, birth, 'noQuorum');
+      else if (birth.rs.length === 0) this.choose(job, birth);
       else if (mono >= birth.retryAt) {
         birth.retryAt = birth.giveUpAt;
         this.ask(job, birth);
@@ -134,6 +148,25 @@ export class Births {
   }
 
   // -------------------------------------------------------------- two births that meet
+
+  private noteRecent(job: JobId, { submission, epoch }: Birth): void {
+    const held = { job, birth: submission.birth, accepted: { epoch, version: 1 } };
+    this.recent.delete(job);
+    this.recent.set(job, { held, at: this.parts.out.now.mono });
+    const [oldest] = this.recent.keys();
+    if (this.recent.size > MAX_RECENT && oldest !== undefined) this.recent.delete(oldest);
+  }
+
+  /** Ids this node gave within the last hour: who was away meanwhile may have given them too. */
+  onPeerUp(node: NodeId): void {
+    const { out } = this.parts;
+    const held: Held[] = [];
+    for (const [job, birth] of this.recent) {
+      if (out.now.mono - birth.at > RECENT_MS) this.recent.delete(job);
+      else held.push(birth.held);
+    }
+    if (held.length > 0) out.send(node, { kind: 'holding', held });
+  }
 
   /** `other` keeps another birth of the id than this node: both compare. */
   onOther(other: NodeId, own: JobRecord): void {

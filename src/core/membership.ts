@@ -37,6 +37,7 @@ const REFUSED_DIALS_OF_THE_DEAD = 2;
  * marks, is all it has decided.
  */
 const CLEAN_PING_MS = 4000;
+const SETTLING_IN_MS = 5000;
 const TABLE_INTERVAL_MS = 30_000;
 const MAX_TABLE = 256;
 /** Nodes that died or left are remembered so long; the store remembers them longer. */
@@ -66,12 +67,14 @@ export class Membership {
   private tickedAt: MonoMs | undefined;
   private stalledAt: MonoMs | undefined;
   private tableSentAt: MonoMs;
+  private readonly bornAt: MonoMs;
 
   constructor(parts: MembershipParts) {
     this.parts = parts;
     this.out = parts.out;
     this.addresses = new AddressBook(parts.out);
     this.tableSentAt = parts.out.now.mono;
+    this.bornAt = parts.out.now.mono;
   }
 
   get(node: NodeId): Member | undefined {
@@ -95,6 +98,12 @@ export class Membership {
   /** Members that may be asked: linked and not dead. */
   linked(): Member[] {
     return [...this.members.values()].filter((member) => member.isLinked);
+  }
+
+  /** It has just started, and does not know yet who of those it has heard of lives. */
+  isSettlingIn(): boolean {
+    if (this.out.now.mono - this.bornAt >= SETTLING_IN_MS) return false;
+    return this.addresses.isExpecting((node) => this.members.get(node)?.isLinked === true);
   }
 
   private isGone(member: Member): boolean {

@@ -115,6 +115,7 @@ export class Records {
     this.births = new Births({
       out,
       isBanned,
+      isSettlingIn: () => membership().isSettlingIn(),
       chooseForKey: (job) => this.replicaSets.chooseForKey(job),
       onFree: parts.onFree,
       promisedOf: (job) => replicas.get(job)?.promised,
@@ -240,6 +241,7 @@ export class Records {
     this.takeover.onLeaderUp(node);
     this.bans.tell(node);
     this.catchUp.onPeerUp(node);
+    this.births.onPeerUp(node);
     this.register.onPeerUp(node);
     this.replicaSets.markChanged();
   }

@@ -156,16 +156,17 @@ export class Register {
     if (isNews) this.settle(vote.job, tally);
   }
 
+  /** A later version contains the earlier ones, so its decision is theirs too. */
   private settle(job: JobId, tally: Tally): void {
     for (;;) {
-      const [proposal] = tally.open;
-      if (!proposal || !this.hasQuorum(proposal.record, tally)) break;
-      tally.open.shift();
-      this.markAbsent(proposal.record, tally);
-      const { sentAt, record } = proposal;
+      const last = tally.open.findLastIndex(({ record }) => this.hasQuorum(record, tally));
+      if (last < 0) break;
       const { youngestYes } = tally;
-      this.parts.onDecided(record, { sentAt, youngestYes });
-      if (this.tallies.get(job) !== tally) return;
+      for (const { record, sentAt } of tally.open.splice(0, last + 1)) {
+        this.markAbsent(record, tally);
+        this.parts.onDecided(record, { sentAt, youngestYes });
+        if (this.tallies.get(job) !== tally) return;
+      }
     }
     if (tally.open.length === 0 && tally.newest.job.state.tag === 'final') this.finish(job, tally);
   }
