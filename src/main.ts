@@ -5,7 +5,8 @@
  * Two signals, two meanings. SIGINT comes from a person at a terminal who wants the node to stop:
  * what runs may end first. SIGTERM comes from a service manager, that starts the node again in a
  * moment, or turns off the machine: jobs are handed over at once, and what runs is left to the next
- * start, which takes it up where it comes before the leases end.
+ * start, which takes it up where it comes before the leases end. A restart that is asked for over
+ * the API is the same, and this process becomes the next start itself.
  *
  * Exit codes: 0 drained and left, also because its terminal was closed; 1 could not start; 130 and
  * 143 ended at once by a second SIGINT or SIGTERM.
@@ -50,8 +51,9 @@ export async function runNode(config: Config): Promise<number> {
   const log = createLog({ level: config.logLevel, format: config.logFormat, node: config.name });
   try {
     const running = await startNode(config, log);
-    const code = await untilEnd(running, config, log);
+    const { code, startsAgain } = await untilEnd(running, config, log);
     log.info({ code }, 'node ended');
+    if (startsAgain) startAgain(log);
     return code;
   } catch (failure) {
     if (!(failure instanceof MeshError)) throw failure;
@@ -217,8 +219,14 @@ function meshKeyOf(config: Config, log: Log): MeshKey {
 
 // ---------------------------------------------------------------- the end
 
+interface Ending {
+  readonly code: number;
+  readonly way: Leaving;
+  readonly startsAgain: boolean;
+}
+
 /** The first signal, or a drain asked for over the API, lets the node go in order; the second does not. */
-async function untilEnd({ node, close }: RunningNode, config: Config, log: Log): Promise<number> {
+async function untilEnd({ node, close }: RunningNode, config: Config, log: Log): Promise<Ending> {
   const ending = await firstEnding(node, config, log);
   const { unfinished, untold } = node.owned();
   if (unfinished > 0)
@@ -227,14 +235,10 @@ async function untilEnd({ node, close }: RunningNode, config: Config, log: Log):
     log.warn({ untold }, 'outcomes wait in the database: the nodes that own their jobs are away');
   if (ending.code !== 0) setTimeout(() => process.exit(ending.code), LAST_RESORT_MS).unref();
   await close(ending.way === 'restart' ? 'leave' : 'end');
-  return ending.code;
+  return ending;
 }
 
-function firstEnding(
-  node: MeshNode,
-  config: Config,
-  log: Log,
-): Promise<{ code: number; way: Leaving }> {
+function firstEnding(node: MeshNode, config: Config, log: Log): Promise<Ending> {
   return new Promise((resolve) => {
     let isDraining = false;
     const drain = (signal: NodeJS.Signals, way: Leaving): void => {
@@ -251,7 +255,7 @@ function firstEnding(
     const onSignal = (signal: 'SIGINT' | 'SIGTERM'): void => {
       if (!isDraining) return drain(signal, signal === 'SIGINT' ? 'stop' : 'restart');
       log.warn({ signal }, 'second signal: ending at once');
-      resolve({ code: signal === 'SIGINT' ? 130 : 143, way: 'stop' });
+      resolve({ code: signal === 'SIGINT' ? 130 : 143, way: 'stop', startsAgain: false });
     };
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
     const hasTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
@@ -260,8 +264,26 @@ function firstEnding(
       // starts) the end of a session is nothing to this node.
       if (hasTerminal && !isDraining) drain(signal, 'stop');
     });
-    void node.drained().then((way) => resolve({ code: 0, way }));
+    // After a signal whoever has sent it starts the node again.
+    void node
+      .drained()
+      .then((way) => resolve({ code: 0, way, startsAgain: way === 'restart' && !isDraining }));
   });
+}
+
+/**
+ * In place: for the terminal or the service manager that waits for this process nothing ends. The
+ * next life does not know this one's children; they stay as zombies, some bytes each, until the
+ * process ends: its supervisor, and the runner of each job that it leaves.
+ */
+function startAgain(log: Log): void {
+  const { execPath, execArgv, argv, env } = process;
+  try {
+    process.execve?.(execPath, [execPath, ...execArgv, ...argv.slice(1)], env);
+    log.warn('this Node.js cannot start the node again in place: start it now');
+  } catch (failure) {
+    log.warn({ err: failure }, 'the node could not start again in place: start it now');
+  }
 }
 
 /** A call of prune looks at a bounded number of jobs, so that it never holds up the loop. */

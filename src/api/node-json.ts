@@ -61,6 +61,8 @@ export interface StatusJson {
   readonly name: string;
   readonly address: string;
   readonly status: NodeStatusName;
+  /** How often it has been started on its data folder; the number of this life. */
+  readonly starts: number;
   readonly version: string;
   /** Members that are alive, this node not counted. */
   readonly peer_count: number;

@@ -41,21 +41,26 @@ export async function connect({ api }: ConnectionOptions): Promise<Client> {
 export async function connectTo(
   options: ConnectionOptions,
   wanted: string,
-): Promise<{ client: Client; name: string }> {
+): Promise<{ client: Client; id: string; name: string }> {
   const client = await connect(options);
   const { nodes } = await client.nodes();
   const node = pick(nodes, wanted);
-  const { name, api_url: url } = node;
-  if (node.is_self) return { client, name };
-  const here = readRunningNodes(configFolder()).find((running) => running.node === node.node_id);
-  const { MESH_TOKEN } = process.env;
-  if (here) return { client: clientOf(here, MESH_TOKEN), name };
+  const { node_id: id, name, api_url: url } = node;
+  if (node.is_self) return { client, id, name };
+  const here = connectHere(id);
+  if (here) return { client: here, id, name };
   if (URL.canParse(url) && !isLoopback(new URL(url).hostname))
-    return { client: clientOf({ api: url }, MESH_TOKEN), name };
+    return { client: clientOf({ api: url }, process.env.MESH_TOKEN), id, name };
   throw new MeshError(
     'NODE_UNREACHABLE',
     `The API of ${name} answers only on its own machine (${node.metadata.hostname ?? node.address}): give the command there.`,
   );
+}
+
+/** To a node of this user that runs here; its port may be another one after each start. */
+export function connectHere(id: string): Client | undefined {
+  const here = readRunningNodes(configFolder()).find((running) => running.node === id);
+  return here && clientOf(here, process.env.MESH_TOKEN);
 }
 
 /** By `.`, id, unique beginning of an id or unique name. */

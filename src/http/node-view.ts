@@ -38,6 +38,7 @@ export function toStatusJson(service: MeshService): StatusJson {
     name: self.name,
     address: self.api_url.replace(/^https?:\/\//, '') || self.address,
     status: self.status,
+    starts: service.boot.counter,
     version: self.version,
     peer_count: service.peers().filter((peer) => peer.state === 'alive').length,
     load: self.load,

@@ -99,25 +99,45 @@ describe('mesh forget', () => {
 });
 
 describe('mesh restart and leave', () => {
-  test('restart ends the node in its way and waits until it is gone', DEADLINE, async () => {
-    api.service.onDrain = () => void setImmediate(() => void api.server.stop());
+  test('restart waits until the node is back, at whatever port', DEADLINE, async (t) => {
+    const next = await startApi();
+    t.after(() => next.stop());
+    next.service.boot = { ...next.service.boot, counter: 2 };
+    api.service.onDrain = () => setImmediate(() => void api.server.stop().then(comeBack));
+    const comeBack = (): void =>
+      writeRunningNode(user.configDir, {
+        node: SELF,
+        name: 'alpha',
+        pid: process.pid,
+        api: next.url,
+      });
     const { code, stdout } = await user.mesh(['restart', '.']);
     assert.equal(code, 0, stdout);
-    assert.match(stdout, /^alpha hands over its jobs .*\nalpha has ended/);
+    assert.match(stdout, /^alpha hands over its jobs.*\nalpha is back\.\n$/);
     assert.deepEqual([api.service.drainedWay, api.service.drainedWithMs], ['restart', 3000]);
   });
 
-  test('leave waits as well, and has the time that it is given', DEADLINE, async () => {
-    api.service.onDrain = () => void setImmediate(() => void api.server.stop());
-    const { code, stdout } = await user.mesh(['leave', '--timeout', '2m', '--json']);
-    assert.equal(code, 0);
-    const answer = JSON.parse(stdout);
-    assert.deepEqual(
-      [answer.way, answer.node_id, answer.is_gone, answer.jobs_left],
-      ['leave', SELF, true, 0],
-    );
-    assert.deepEqual([api.service.drainedWay, api.service.drainedWithMs], ['leave', 120_000]);
+  test('restart is not fooled by a life that has not ended yet', DEADLINE, async () => {
+    const { code, stderr } = await user.mesh(['restart', 'alpha']);
+    assert.equal(code, 1);
+    assert.match(stderr, /alpha is not back yet/);
   });
+
+  test(
+    'leave waits until the node is gone, and has the time that it is given',
+    DEADLINE,
+    async () => {
+      api.service.onDrain = () => void setImmediate(() => void api.server.stop());
+      const { code, stdout } = await user.mesh(['leave', '--timeout', '2m', '--json']);
+      assert.equal(code, 0);
+      const answer = JSON.parse(stdout);
+      assert.deepEqual(
+        [answer.way, answer.node_id, answer.is_gone, answer.jobs_left],
+        ['leave', SELF, true, 0],
+      );
+      assert.deepEqual([api.service.drainedWay, api.service.drainedWithMs], ['leave', 120_000]);
+    },
+  );
 
   test('a node that does not go is told of, and fails the command', DEADLINE, async () => {
     const { code, stderr } = await user.mesh(['leave', 'alpha', '--timeout', '0s']);
@@ -144,10 +164,10 @@ describe('mesh restart and leave', () => {
         pid: process.pid,
         api: other.url,
       });
-      other.service.onDrain = () => void setImmediate(() => void other.server.stop());
-      const args = ['--api', api.url, 'restart', 'beta'];
+      other.service.onDrain = () => setImmediate(() => void other.server.stop());
+      const args = ['--api', api.url, 'leave', 'beta'];
       assert.equal((await user.mesh(args)).code, 0);
-      assert.deepEqual([api.service.drainedWay, other.service.drainedWay], [undefined, 'restart']);
+      assert.deepEqual([api.service.drainedWay, other.service.drainedWay], [undefined, 'leave']);
       await other.stop();
     },
   );

@@ -73,6 +73,21 @@ describe('a node that is ended by SIGTERM and started again', () => {
     assertOneRun(await again.jobEnds(id));
   });
 
+  test('and by `mesh restart`, which starts it again in place', DEADLINE, async () => {
+    const [one, two] = await startThree();
+    const { command, release } = held();
+    const id = await two.submit(command, { target_node_id: two.id });
+    await two.jobIs(id, ['JOB_RUNNING']);
+    const { pid } = two;
+    const { stdout } = await one.mesh(['restart', 'two']);
+    assert.match(stdout, /two is back/);
+    await two.ready();
+    assert.deepEqual([two.hasEnded, two.pid], [false, pid]);
+    release();
+    assertOneRun(await one.jobEnds(id));
+    assert.equal((await two.get('/api/v1/status')).body.starts, 2);
+  });
+
   test('is followed across the gap: no byte is missing or twice', DEADLINE, async () => {
     const [one, two] = await startThree();
     const lines = 200;

@@ -295,6 +295,14 @@ export class NodeProcess {
     );
   }
 
+  /** The command line, put to this node. */
+  mesh(args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+    return run(process.execPath, [BUNDLE, '--api', this.url, ...args], {
+      env: { ...cleanEnv(), MESH_CONFIG_DIR: this.configDir },
+      timeout: 60_000,
+    });
+  }
+
   // -------------------------------------------------------------- ending
 
   /** Sends the signal and settles with how the process ended. */

@@ -64,7 +64,7 @@ interface Kept {
 
 export class StandInService implements MeshService {
   readonly facts = facts(SELF, 'alpha');
-  readonly boot = BOOT;
+  boot = BOOT;
   peerViews: PeerView[] = [
     {
       facts: facts(PEER, 'beta'),
