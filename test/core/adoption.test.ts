@@ -58,7 +58,9 @@ describe('an attempt whose owner was followed', () => {
     const { bench, grant } = runningForB();
     bench.advance(2000);
     const { sentAt, attempts } = bench.messages(B, 'renew').at(-1) ?? assert.fail();
-    adopt(bench, C, grant);
+    const epoch = epochOf(B, 2);
+    const sets = { rs: [B], oldRs: [] };
+    bench.hear(B, { kind: 'adopt', job: grant.job, fence: grant.fence, epoch, sets });
     bench.hear(B, { kind: 'renewed', sentAt, granted: attempts, revoked: [], moved: [] });
     bench.advance(LEASE_MS - LEASE_GRACE_MS - 2000 + 100);
     bench.one('stop');

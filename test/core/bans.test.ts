@@ -112,6 +112,40 @@ describe('a banned node', () => {
     assert.equal(bench.core.enliven(bench.record(JOB)).isOwner, true);
   });
 
+  test('leaves a set of which perhaps only a stale disk is left: every node is asked first', () => {
+    const bench = mesh(B, C, D);
+    for (const node of [B, C, D]) bench.replica(node).isSilent = true;
+    bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
+    bench.messages(B, 'accepted');
+    forget(bench, B);
+    bench.advance(200);
+    const [question] = bench.messages(D, 'prepare');
+    assert.ok(question && bench.messages(C, 'prepare').length > 0);
+    assert.equal(bench.core.owned().unfinished, 0);
+    const { epoch } = question;
+    const record = recordOf({ version: 8, rs: [D, C, B], body: { attempts: 5 } });
+    bench.hear(D, { kind: 'promise', job: JOB, epoch, record });
+    assert.equal(bench.core.owned().unfinished, 0, 'it is not in that set: C is asked, too');
+    bench.hear(C, { kind: 'promise', job: JOB, epoch, record });
+    assert.equal(bench.core.owned().unfinished, 0);
+    assert.equal(
+      [...bench.messages(C, 'handOver'), ...bench.messages(D, 'handOver')].length > 0,
+      true,
+    );
+  });
+
+  test('leaves a set whose rest goes on when nobody else answers for two seconds', () => {
+    const bench = mesh(B, C);
+    for (const node of [B, C]) bench.replica(node).isSilent = true;
+    bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
+    bench.messages(B, 'accepted');
+    forget(bench, B);
+    bench.advance(1800);
+    assert.equal(bench.core.owned().unfinished, 0);
+    bench.advance(1000);
+    assert.equal(bench.core.owned().unfinished, 1);
+  });
+
   test('is known as banned after a restart', () => {
     const bench = mesh(B, C);
     forget(bench, C);

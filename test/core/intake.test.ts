@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
 import { REVOKE_WAIT_MS } from '../../src/core/lease.ts';
-import { ALONE, B, bootOf, CoreBench, SELF } from './core-bench.ts';
+import { ALONE, B, bootOf, C, CoreBench, SELF } from './core-bench.ts';
 import { EXIT_0, PeerExecutor, reportEnd } from './peers.ts';
 
 /** Runs a job to its end on the own node. */
@@ -115,6 +115,19 @@ describe('a key', () => {
     reportEnd(bench, bench.one('start').attempt);
     assert.deepEqual(bench.reply(other()), conflict);
     bench.assertQuiet();
+  });
+
+  test('of a job that three disks had to have is known when it is over, as any other', () => {
+    const bench = new CoreBench({ facts: { slots: 1 } });
+    for (const node of [B, C]) bench.link(node, { slots: 0 });
+    const first = bench.submit({ replicas: 3 }, { key: 'k' });
+    bench.advance(100);
+    assert.equal(bench.reply(first.request).kind, 'submitted');
+    const open = bench.reply(bench.submit({ replicas: 3 }, { key: 'k' }).request);
+    assert.equal(open.kind === 'submitted' && open.isRepeat, true);
+    reportEnd(bench, bench.one('start').attempt);
+    const over = bench.reply(bench.submit({ replicas: 3 }, { key: 'k' }).request);
+    assert.equal(over.kind === 'submitted' && over.isRepeat, true, over.kind);
   });
 
   test('is known after a restart, of an unfinished and of a final job', () => {

@@ -114,6 +114,9 @@ describe('a replica that is asked whether an attempt may run on', () => {
     const fence = { ...FENCE, attempt: 2 };
     const bench = replica({ state: grantedTo(D, fence), body: { attempts: 2 } });
     assert.deepEqual(asked(bench), NO);
+    // The same number under another epoch is another attempt.
+    const other = { epoch: epochOf(D, 2), attempt: 2 };
+    assert.deepEqual(asked(bench, { fence: other, epoch: epochOf(D, 2) }), NO);
     const ended = replica({ version: 5, state: { tag: 'pending' }, body: { attempts: 1 } });
     assert.deepEqual(asked(ended), NO);
   });
@@ -220,6 +223,17 @@ describe('an attempt of a job that three keep', () => {
   });
 });
 
+describe('an answer that echoes a time', () => {
+  test('that has not come yet gives no lease beyond the true one', () => {
+    const bench = executor([C]);
+    const granted = [{ job: JOB_OF_C, fence: FENCE_OF_C }];
+    const sentAt = bench.monoMs + 60_000;
+    bench.hear(C, { kind: 'renewed', sentAt, granted, revoked: [], moved: [] });
+    bench.advance(LEASE_MS - LEASE_GRACE_MS + 100);
+    bench.one('stop');
+  });
+});
+
 describe('an attempt of a job that two keep', () => {
   test('lives by the yes of the owner', () => {
     assert.equal(survives(executor([C, B]), [C]), true);
@@ -253,7 +267,8 @@ describe('an attempt whose record has moved', () => {
     const bench = executor([C]);
     bench.advance(RENEW_INTERVAL_MS);
     const { sentAt } = renewals(bench, C).at(-1) ?? assert.fail();
-    bench.hear(C, moved({ rs: [C, B, D], oldRs: [] }, 3));
+    // Of the new set, too, the owner's yes is enough.
+    bench.hear(C, moved({ rs: [C, B], oldRs: [] }, 3));
     const granted = [{ job: JOB_OF_C, fence: FENCE_OF_C }];
     bench.hear(C, { kind: 'renewed', sentAt, granted, revoked: [], moved: [] });
     bench.advance(LEASE_MS - LEASE_GRACE_MS - RENEW_INTERVAL_MS + 100);

@@ -123,6 +123,38 @@ describe('a set that is too small', () => {
   });
 });
 
+describe('a set of one that was to grow', () => {
+  /** A restarted node alone, whose one job is being shared with B, which has not answered yet. */
+  function growing() {
+    const first = owner([]);
+    const job = first.accept();
+    const bench = first.restarted({ facts: { slots: 0 } });
+    bench.advance(1000);
+    bench.link(B, { slots: 0 });
+    bench.replica(B).isSilent = true;
+    bench.advance(1200);
+    assert.deepEqual(setsOf(bench, job), { rs: [SELF, B], oldRs: [SELF] });
+    return { bench, job };
+  }
+
+  test('when the newcomer has it is a pair like any other: its owner goes on without it', () => {
+    const { bench, job } = growing();
+    bench.replica(B).isSilent = false;
+    bench.advance(1200);
+    assert.deepEqual(setsOf(bench, job), { rs: [SELF, B], oldRs: [] });
+    bench.kill(B);
+    assert.equal(bench.reply(bench.cancel(job)).kind, 'cancelled');
+    assert.equal(bench.lackingOf(job), B);
+  });
+
+  test('with a newcomer that is gone before it had the record is not stuck', () => {
+    const { bench, job } = growing();
+    bench.kill(B);
+    wait(bench, 10_000);
+    assert.equal(bench.reply(bench.cancel(job)).kind, 'cancelled');
+  });
+});
+
 describe('a place in a full set', () => {
   /** A job kept by three, and the fourth node that is not among them. */
   function full(): { bench: CoreBench; job: JobId; gone: NodeId; spare: NodeId } {

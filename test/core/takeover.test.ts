@@ -112,6 +112,25 @@ describe('a job whose owner died', () => {
     assert.equal(isAsked(bench, C), true);
   });
 
+  test('is asked for when it had changed hands and the second owner died', () => {
+    const bench = replica();
+    bench.hear(C, { kind: 'accept', record: recordOf({ epoch: epochOf(C, 2) }) });
+    bench.message(C, 'accepted');
+    bench.kill(C);
+    bench.advance(3000);
+    assert.ok(asked(bench, B).counter > 2);
+  });
+
+  test('and was promised to somebody who never writes is asked for after a while', () => {
+    const bench = replica();
+    bench.hear(C, { kind: 'prepare', job: JOB, epoch: epochOf(C, 2), ifAbsent: false });
+    bench.message(C, 'promise');
+    bench.advance(9000);
+    assert.equal(isAsked(bench, C), false);
+    bench.advance(2000);
+    assert.ok(asked(bench, C).counter > 2);
+  });
+
   test('that is final and decided is left as it is', () => {
     const bench = replica({ version: 2, state: finalOf() });
     bench.hear(B, {
@@ -258,6 +277,17 @@ describe('a candidate', () => {
     assert.equal(isAsked(bench, C), false);
   });
 
+  test('that finds another birth of the id than its own compares the two', () => {
+    const bench = standing();
+    promise(bench, C, { record: recordOf({ birth: 'birth-z', epoch: epochOf(C) }) });
+    assert.equal(owns(bench), false);
+    assert.equal(bench.message(C, 'clash').record.header.birth, 'birth-b');
+    promise(bench, C, { record: recordOf({ birth: 'birth-a', epoch: epochOf(C) }) });
+    assert.equal(bench.records.has(JOB), false);
+    bench.advance(10_000);
+    assert.equal(isAsked(bench, C), false);
+  });
+
   test('of many jobs asks for a bounded number at a time, and for all in the end', () => {
     const bench = new CoreBench({ facts: { slots: 0 } });
     for (const node of [B, C]) bench.link(node, { slots: 0 });
@@ -359,6 +389,46 @@ describe('a leader that has not been seen since the own start', () => {
     assert.equal(isAsked(bench, C), false);
     bench.advance(300);
     assert.equal(isAsked(bench, C), true);
+  });
+});
+
+describe('a node that is told of a promise above what it knows to be decided', () => {
+  test('asks for the job, to tell its end under a higher epoch', () => {
+    const bench = replica({ version: 2, state: finalOf() });
+    bench.hear(B, {
+      kind: 'settled',
+      job: JOB,
+      epoch: epochOf(B),
+      version: 2,
+      isEverywhere: false,
+    });
+    bench.hear(C, {
+      kind: 'refused',
+      job: JOB,
+      epoch: epochOf(B),
+      promised: epochOf(D, 7),
+      birth: recordOf().header.birth,
+      isFinal: false,
+    });
+    const epoch = asked(bench, C);
+    assert.deepEqual(epoch, epochOf(SELF, 2));
+    assert.equal(bench.status(JOB), 'JOB_COMPLETED');
+  });
+
+  test('of another birth, or of what is not decided, does nothing', () => {
+    const refusal = {
+      kind: 'refused',
+      job: JOB,
+      epoch: epochOf(B),
+      promised: epochOf(D, 7),
+    } as const;
+    const open = replica();
+    open.hear(C, { ...refusal, birth: recordOf().header.birth, isFinal: false });
+    const other = replica({ version: 2, state: finalOf() });
+    const settled = { kind: 'settled', job: JOB, epoch: epochOf(B), isEverywhere: false } as const;
+    other.hear(B, { ...settled, version: 2 });
+    other.hear(C, { ...refusal, birth: asBirth('birth-z'), isFinal: false });
+    for (const bench of [open, other]) assert.equal(isAsked(bench, C), false);
   });
 });
 
