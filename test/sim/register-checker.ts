@@ -32,6 +32,7 @@ interface Register {
   final: FinalState | undefined;
 }
 
+type Of<K extends Message['kind']> = Extract<Message, { kind: K }>;
 type Submitted = Extract<Reply, { kind: 'submitted' }>;
 
 export class RegisterChecker {
@@ -247,7 +248,21 @@ export class RegisterChecker {
   }
 
   onSend(from: SimNode, message: Message): void {
-    if (message.kind !== 'acknowledge') return;
+    if (message.kind === 'promise' || message.kind === 'accepted') this.onWord(from, message);
+    else if (message.kind === 'acknowledge') this.onAcknowledged(from, message);
+  }
+
+  /** A replica says nothing that is not on its disk. */
+  private onWord(from: SimNode, { kind, job, epoch }: Of<'promise' | 'accepted'>): void {
+    const { records, promises } = from.disk.tables;
+    const has = records.get(job)?.header.promised ?? promises.get(job)?.epoch;
+    if (!has || compareEpochs(has, epoch) < 0)
+      this.violate(
+        `I4 ${from.id} says ${kind} to ${epochText(epoch)} of ${job}, and its disk does not`,
+      );
+  }
+
+  private onAcknowledged(from: SimNode, message: Of<'acknowledge'>): void {
     const record = from.disk.tables.records.get(message.job);
     const state = record?.job.state;
     if (!record || state?.tag !== 'final' || !state.final.outcome) return;
