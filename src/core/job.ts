@@ -135,7 +135,7 @@ export type AttemptEnd =
   | { readonly tag: 'failed'; readonly reason: string }
   /** Cut short, outcome unknown: node died, lease ran out. */
   | { readonly tag: 'lost'; readonly reason: string }
-  /** Given back unfinished by a node that shuts down; does not count as lost. */
+  /** Given back by a node that shuts down, or that cannot run it now; does not count as lost. */
   | { readonly tag: 'returned'; readonly reason: string };
 
 /** The end of a stream, at most {@link MAX_TAIL_BYTES}. */

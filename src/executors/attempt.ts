@@ -156,7 +156,7 @@ export class Attempt {
 
   private async execute(order: AttemptOrder, taskType: TaskType): Promise<AttemptEnd> {
     const launched = await this.launch(order, taskType);
-    if (launched.tag === 'failed') return launched;
+    if (launched.tag !== 'started') return launched;
     const { running } = launched;
     this.running = running;
     // A task type may take its time to start something; it has nothing to clean up yet.
@@ -176,7 +176,7 @@ export class Attempt {
       if (prepared.tag === 'unusable') return { tag: 'failed', reason: prepared.reason };
       place = prepared;
     } catch (thrown) {
-      return { tag: 'failed', reason: folderFailure(thrown) };
+      return folderFailure(thrown);
     }
     if (this.isEndAsked) return { tag: 'failed', reason: ENDED_BEFORE_START };
     const startGroup = (program: readonly string[]) => this.startGroup(order, program, place);
@@ -222,7 +222,7 @@ export class Attempt {
       this.startedAt = startedAt;
       return { tag: 'started', running };
     } catch (thrown) {
-      return { tag: 'failed', reason: spawnFailure(thrown, order.grant.spec) };
+      return spawnFailure(thrown, order.grant.spec);
     }
   }
 

@@ -1,39 +1,59 @@
-/** Why an attempt could not be run, as a sentence for the one who submitted it. */
+/**
+ * Why an attempt could not be run, as a sentence for the one who submitted it. What is the job's
+ * own fault has failed; what this node cannot do now another one may, so the job is given back.
+ */
 import { messageOf } from '../base/errors.ts';
-import type { JobSpec } from '../core/job.ts';
+import type { AttemptEnd, JobSpec } from '../core/job.ts';
+
+export type NotRun = Extract<AttemptEnd, { tag: 'failed' | 'returned' }>;
+
+const failed = (reason: string): NotRun => ({ tag: 'failed', reason });
+const returned = (reason: string): NotRun => ({ tag: 'returned', reason });
 
 /** Of the working folder and the output files of an attempt. */
-export function folderFailure(thrown: unknown): string {
+export function folderFailure(thrown: unknown): NotRun {
   const what = 'The output files or the working folder of the attempt could not be made';
   switch (codeOf(thrown)) {
     case 'ENOSPC':
     case 'EDQUOT':
-      return `${what}: the disk of the node is full. Free some space there and submit the job again.`;
+      return returned(`${what}: the disk of the node is full. Free some space there.`);
     case 'EMFILE':
     case 'ENFILE':
-      return `${what}: the node has as many files open as it may. Lower its slots or raise the limit (ulimit -n).`;
+      return returned(
+        `${what}: the node has as many files open as it may. Lower its slots or raise the limit (ulimit -n).`,
+      );
     default:
-      return `${what} on the node (${messageOf(thrown)}).`;
+      return returned(`${what} on the node (${messageOf(thrown)}).`);
   }
 }
 
 /** Of the start of a process. */
-export function spawnFailure(thrown: unknown, spec: JobSpec): string {
+export function spawnFailure(thrown: unknown, spec: JobSpec): NotRun {
   switch (codeOf(thrown)) {
     case 'E2BIG':
-      return `The command (${Buffer.byteLength(spec.command)} bytes) and its environment are longer than the node's system can start. Put the script into a file, or the data into one.`;
+      return failed(
+        `The command (${Buffer.byteLength(spec.command)} bytes) and its environment are longer than the node's system can start. Put the script into a file, or the data into one.`,
+      );
     case 'ERR_INVALID_ARG_VALUE':
-      return 'The command or a variable of its environment holds a zero byte, which no program can be given.';
+      return failed(
+        'The command or a variable of its environment holds a zero byte, which no program can be given.',
+      );
     case 'EAGAIN':
     case 'ENOMEM':
-      return 'The node could not start a process: its limit of processes or its memory is used up. Lower its slots.';
+      return returned(
+        'The node could not start a process: its limit of processes or its memory is used up. Lower its slots.',
+      );
     case 'EMFILE':
     case 'ENFILE':
-      return 'The node could not start a process: it has as many files open as it may. Lower its slots or raise the limit (ulimit -n).';
+      return returned(
+        'The node could not start a process: it has as many files open as it may. Lower its slots or raise the limit (ulimit -n).',
+      );
     case 'EACCES':
-      return 'The node could not start the process: it may not enter the working folder or run /bin/sh.';
+      return failed(
+        'The node could not start the process: it may not enter the working folder or run /bin/sh.',
+      );
     default:
-      return `The node could not start the process (${messageOf(thrown)}).`;
+      return failed(`The node could not start the process (${messageOf(thrown)}).`);
   }
 }
 

@@ -2,6 +2,7 @@
 import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { AttemptEnd } from '../core/job.ts';
+import type { NotRun } from './failures.ts';
 
 export interface TaskType {
   /** As in `JobSpec.taskType`. */
@@ -20,10 +21,7 @@ export interface Launch {
   startGroup(program: readonly string[]): Promise<Launched>;
 }
 
-export type Launched =
-  | { readonly tag: 'started'; readonly running: Running }
-  /** `reason` is a sentence for the user. */
-  | { readonly tag: 'failed'; readonly reason: string };
+export type Launched = { readonly tag: 'started'; readonly running: Running } | NotRun;
 
 export interface Running {
   /** Settles once nothing of the attempt is alive; never rejects, and never settles after `leave`. */

@@ -201,6 +201,7 @@ describe('two births of one id that meet', () => {
     bench.hear(C, { kind: 'clash', record: theirs({ birth: 'birth-9' }) });
     assert.equal(bench.core.owned().unfinished, 1);
     assert.equal(bench.message(C, 'clash').record.header.birth, 'birth-1');
+    bench.messages(C, 'holding');
     bench.assertQuiet();
   });
 

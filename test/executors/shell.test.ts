@@ -118,12 +118,12 @@ describe('the working folder', () => {
 });
 
 describe('a data folder that takes no files', () => {
-  test('gives jobs an end with a sentence, and the node lives on', async (t) => {
+  test('gives jobs back with a sentence, and the node lives on', async (t) => {
     const { run, folder } = await startBench(t);
     rmSync(join(folder, 'output'), { recursive: true });
     writeFileSync(join(folder, 'output'), 'a file where a folder was');
     const { end } = await run('true');
-    assert(end.tag === 'failed');
+    assert(end.tag === 'returned');
     assert.match(end.reason, /could not be made/);
     rmSync(join(folder, 'output'));
     assert.deepEqual((await run('true')).end, { tag: 'exited', code: 0 });
@@ -133,7 +133,7 @@ describe('a data folder that takes no files', () => {
     const { run, folder } = await startBench(t);
     rmSync(join(folder, 'running'), { recursive: true });
     const { end, stdout } = await run('echo ran');
-    assert(end.tag === 'failed');
+    assert(end.tag === 'returned');
     assert.match(end.reason, /list of running groups/);
     assert.equal(textOf(stdout), '');
   });

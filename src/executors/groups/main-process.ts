@@ -121,7 +121,7 @@ async function follow(
 }
 
 const exited = (code: number): AttemptEnd => ({ tag: 'exited', code });
-const NOTHING: AttemptEnd = { tag: 'failed', reason: NOT_LISTED };
+const NOTHING: AttemptEnd = { tag: 'returned', reason: NOT_LISTED };
 
 function endOf({ exit, isCut, isRefused }: ListedGroup): AttemptEnd {
   if (isRefused) return NOTHING;
