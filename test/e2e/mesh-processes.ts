@@ -125,6 +125,8 @@ export class NodeProcess {
   readonly dataDir: string;
   id = '';
   url = '';
+  /** By the calendar, in milliseconds. */
+  upAt = 0;
   private readonly child: ChildProcess;
   private readonly logFile: string;
   private readonly configDir: string;
@@ -193,6 +195,7 @@ export class NodeProcess {
       if (!found) return false;
       this.url = found.api;
       this.id = found.node;
+      this.upAt = found.at;
       // Over HTTPS fetch would ask for a certificate of a public authority.
       return (
         this.fetch === undefined ||
@@ -202,12 +205,17 @@ export class NodeProcess {
     });
   }
 
-  private startLine(): { api: string; node: string } | undefined {
+  private startLine(): { api: string; node: string; at: number } | undefined {
     // After a restart the log also holds earlier lives: the newest counts.
     const lines = this.log.split('\n').filter((line) => line.includes('"node is up"'));
-    const newest = JSON.parse(lines.at(-1) ?? '{}') as { api?: string; id?: string; pid?: number };
+    const newest = JSON.parse(lines.at(-1) ?? '{}') as {
+      api?: string;
+      id?: string;
+      pid?: number;
+      time?: string;
+    };
     if (newest.pid !== this.pid || !newest.api || !newest.id) return undefined;
-    return { api: newest.api, node: newest.id };
+    return { api: newest.api, node: newest.id, at: Date.parse(newest.time ?? '') };
   }
 
   // -------------------------------------------------------------- asking
