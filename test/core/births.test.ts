@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asJobId, type NodeId } from '../../src/base/ids.ts';
-import { B, C, CoreBench, D, nodeId, SELF } from './core-bench.ts';
+import { B, bootOf, C, CoreBench, D, nodeId, SELF } from './core-bench.ts';
 import { MeshBench } from './mesh-bench.ts';
 import { PeerExecutor } from './peers.ts';
 import { epochOf, grantedTo, type RecordChange, recordOf } from './record-of.ts';
@@ -95,6 +95,20 @@ describe('the first write of an id that a client chose', () => {
     assert.equal(bench.reply(request).kind, 'noQuorum');
   });
 
+  test('waits until a node that has just started knows who is there', () => {
+    const bench = home([]);
+    bench.put({ kind: 'hint', node: B, boot: bootOf(1), host: '10.0.0.9', port: 1 });
+    const request = submit(bench);
+    bench.advance(1000);
+    assert.deepEqual(bench.replies(request), []);
+    bench.link(B, { slots: 0 });
+    bench.replica(B).isSilent = true;
+    bench.advance(200);
+    assert.equal(bench.message(B, 'prepare').ifAbsent, true);
+    promise(bench, B);
+    assert.deepEqual(bench.record(K).header.rs.toSorted(), [SELF, B].toSorted());
+  });
+
   test('alone in the mesh is made at once', () => {
     const bench = home([]);
     const reply = bench.reply(submit(bench));
@@ -165,6 +179,7 @@ describe('two births of one id that meet', () => {
     bench.take('reply');
     bench.link(C, { slots: 0 });
     bench.replica(C).isSilent = true;
+    bench.messages(C, 'holding');
     return bench;
   }
 
@@ -203,6 +218,19 @@ describe('two births of one id that meet', () => {
     assert.equal(bench.message(C, 'clash').record.header.birth, 'birth-1');
     bench.messages(C, 'holding');
     bench.assertQuiet();
+  });
+
+  test('are found when nodes meet: each names the ids it gave lately', () => {
+    const bench = owner();
+    bench.unlink(C);
+    bench.link(C, { slots: 0 }, bootOf(2));
+    const [named] = bench.message(C, 'holding').held;
+    assert.deepEqual([named?.job, named?.birth], [K, 'birth-1']);
+    bench.advance(3_700_000);
+    bench.take('send');
+    bench.unlink(C);
+    bench.link(C, { slots: 0 }, bootOf(3));
+    assert.deepEqual(bench.messages(C, 'holding'), []);
   });
 
   test('that were both given away are a conflict, and the attempt of the dropped one is ended', () => {
