@@ -54,6 +54,9 @@ interface Place {
   readonly stderr: OpenFile;
 }
 
+/** A disk that takes longer is not waited for by a node that leaves. */
+const FOUND_DEADLINE_MS = 1000;
+
 type Unusable = Extract<WorkingFolder, { tag: 'unusable' }>;
 
 export class Attempt {
@@ -138,6 +141,7 @@ export class Attempt {
 
   /** Lets it go on without this node. What has not started never does, and what has ended is reported. */
   async leave(): Promise<void> {
+    if (this.running) await this.running.untilFound(FOUND_DEADLINE_MS);
     if (!this.running || this.hasEnded) {
       this.abandon();
       await this.over;

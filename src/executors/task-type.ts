@@ -32,6 +32,8 @@ export interface Running {
   end(graceMs: number): void;
   /** Until when it may run although its node says nothing any more. */
   prolong(lease: SupervisedLease): void;
+  /** Settles once the next life would find it, or it is over, or it takes too long. */
+  untilFound(deadlineMs: number): Promise<void>;
   /** It goes on without this node, whose process may end. */
   leave(): Promise<void>;
 }

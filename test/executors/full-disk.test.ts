@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { order, release, startBench, temporaryFolder, textOf } from './attempts.ts';
+import { firstLine, order, release, startBench, temporaryFolder, textOf } from './attempts.ts';
 
 /** A file system of 200 KiB; undefined where this user may not mount one. */
 function smallDisk(t: TestContext): string | undefined {
@@ -34,6 +34,19 @@ describe('a full disk', () => {
     const after = await reports.ended(late);
     if (after.end.tag === 'failed') assert.match(after.end.reason, /disk of the node is full/);
     else assert.deepEqual(after.end.tag, 'exited');
+  });
+
+  test('does not keep a lease from being prolonged', async (t) => {
+    const folder = smallDisk(t);
+    if (folder === undefined) return t.skip('only root can mount a small disk');
+    const { executor, reports, problems } = await startBench(t, { folder });
+    const ordered = order('echo $$; sleep 4');
+    executor.run({ ...ordered, lease: { tag: 'leased', leftMs: 3000 } });
+    await firstLine(executor, ordered);
+    spawnSync('dd', ['if=/dev/zero', `of=${join(folder, 'ballast')}`, 'bs=1k']);
+    executor.prolong(ordered.job, ordered.fence, { tag: 'leased', leftMs: 60_000 });
+    assert.deepEqual((await reports.ended(ordered)).end, { tag: 'exited', code: 0 });
+    assert.deepEqual(problems, []);
   });
 
   test('does not hide that output was cut', async (t) => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SupervisedLease } from '../../src/core/effects.ts';
-import { order, startBench, temporaryFolder, until } from './attempts.ts';
+import { firstLine, order, startBench, temporaryFolder, until } from './attempts.ts';
 import { doomedAttempt, kill, LONG, numbersOf, outputOf, startDoomed } from './doomed.ts';
 import { isAlive, sessionMembers, stateOf, supervisorOf, supervisorsOf } from './processes.ts';
 
@@ -208,6 +208,19 @@ describe('a supervisor', DEADLINE, () => {
     writeFileSync(join(folder, 'work', work, 'go'), '');
     await until('it is gone', () => !isAlive(left));
     await until('the supervisor has ended, too', () => !isAlive(supervisor));
+  });
+
+  test('kills at the end of its grace time what was being ended as the node left', async (t) => {
+    const { folder, executor } = await startBench(t);
+    const ordered = { ...order(STUBBORN), lease: { tag: 'unlimited' } as const };
+    executor.run(ordered);
+    const pid = Number(await firstLine(executor, ordered));
+    executor.end(ordered.job, ordered.fence, 2000);
+    await executor.stop('leave');
+    assert(isAlive(pid));
+    const leftMs = await elapsed('killed', () => sessionMembers(pid).length === 0);
+    assert(leftMs < 3500, `${leftMs} ms`);
+    assert.deepEqual((await startBench(t, { folder })).survivors, []);
   });
 
   test('is deaf to what a terminal sends', async (t) => {

@@ -147,6 +147,8 @@ export class ProcessGroup implements Running {
     this.isMainOver = true;
     this.endedAt = at;
     if (!this.isGone) await this.clear();
+    // Its end is in its file for the next life.
+    if (this.isLeft) return new Promise(() => {});
     await this.lease?.close();
     return end;
   }
@@ -188,13 +190,19 @@ export class ProcessGroup implements Running {
     this.killTimer = setTimeout(kill, Math.min(graceMs, MAX_TIMER_MS));
   }
 
+  /** It lists itself a moment after its start. */
+  async untilFound(deadlineMs: number): Promise<void> {
+    const deadline = performance.now() + deadlineMs;
+    while (this.main.groupId() === undefined && !this.isMainOver && !this.isLeft) {
+      if (performance.now() >= deadline) return;
+      await delay(NOT_LISTED_PAUSE_MS);
+    }
+  }
+
   /** As soon as the group has listed itself. */
   private async send(...signals: readonly NodeJS.Signals[]): Promise<void> {
-    let groupId = this.main.groupId();
-    while (groupId === undefined && !this.isMainOver && !this.isLeft) {
-      await delay(NOT_LISTED_PAUSE_MS);
-      groupId = this.main.groupId();
-    }
+    if (this.main.groupId() === undefined) await this.untilFound(Number.POSITIVE_INFINITY);
+    const groupId = this.main.groupId();
     if (groupId === undefined || this.isGone || this.isLeft) return;
     const target = { hasLeader: !this.isMainOver };
     await Promise.all(signals.map((signal) => signalSession(groupId, signal, target)));
