@@ -94,10 +94,15 @@ export class Supervisor {
     const args = [life.folder, procFolder, String(process.pid), this.nodeStartTime];
     let child: ChildProcess;
     try {
-      child = spawn('/bin/sh', ['-c', SUPERVISOR_SCRIPT, 'mesh-supervisor', ...args], {
+      child = spawn('/bin/sh', ['-c', 'eval "$PROGRAM"', 'mesh-supervisor', ...args], {
         detached: true,
         cwd: '/',
-        env: { PATH: `${path ? `${path}:` : ''}/usr/bin:/bin`, LC_ALL: 'C' },
+        // Not an argument: whoever lists processes sees who it is, not four kilobytes of shell.
+        env: {
+          PATH: `${path ? `${path}:` : ''}/usr/bin:/bin`,
+          LC_ALL: 'C',
+          PROGRAM: `unset PROGRAM\n${SUPERVISOR_SCRIPT}`,
+        },
         stdio: ['pipe', 'ignore', 'ignore'],
       });
     } catch (thrown) {
