@@ -231,6 +231,8 @@ export class Core {
   // -------------------------------------------------------------- messages
 
   private onMessage(from: NodeId, boot: BootId, message: Message): void {
+    // Until its link is closed it may still speak.
+    if (this.records.isBanned(from)) return;
     this.membership.onHeard(from);
     switch (message.kind) {
       case 'ping':
