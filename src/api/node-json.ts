@@ -151,4 +151,10 @@ export interface DoctorJson {
     readonly state: string;
     readonly address: string;
   }[];
+  /** Nodes that do not answer, and how many jobs kept here wait for each. */
+  readonly missed: readonly {
+    readonly node_id: string;
+    readonly name: string;
+    readonly jobs: number;
+  }[];
 }

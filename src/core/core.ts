@@ -13,7 +13,7 @@
  * | assignments | assignments.ts | grants, outcomes, executors that die                 |
  * | execution   | execution.ts   | the attempts that run here                           |
  */
-import type { BootId, JobId, NodeId } from '../base/ids.ts';
+import { type BootId, compareText, type JobId, type NodeId } from '../base/ids.ts';
 import { afterMono, asWall, type MonoMs, type Now } from '../base/instant.ts';
 import type { Random } from '../base/random.ts';
 import { unreachable } from '../base/unreachable.ts';
@@ -394,6 +394,29 @@ export class Core {
       given: ownership.movingCount,
       untold: execution.outbox.size,
     };
+  }
+
+  /** Nodes that do not answer and lead jobs of which a record is kept here; by node id. */
+  missedLeaders(): { node: NodeId; name: string | undefined; jobs: number }[] {
+    const { replicas } = this.records;
+    const isHere = (node: NodeId): boolean => {
+      const state = this.membership.stateOf(node);
+      return node === this.out.self || state === 'alive' || state === 'suspect';
+    };
+    const isWaiting = (job: JobId): boolean => {
+      const kept = replicas.get(job);
+      return kept?.record !== undefined && !kept.isSettled;
+    };
+    return replicas
+      .leaders()
+      .filter((node) => !isHere(node))
+      .map((node) => ({
+        node,
+        name: this.membership.get(node)?.facts.name,
+        jobs: [...replicas.ledBy(node)].filter(isWaiting).length,
+      }))
+      .filter(({ jobs }) => jobs > 0)
+      .sort((a, b) => compareText(a.node, b.node));
   }
 
   /** Adds to a record from disk what is only in memory. */

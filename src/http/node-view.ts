@@ -76,6 +76,7 @@ export function toDoctorJson(service: MeshService): DoctorJson {
       state,
       address,
     })),
+    missed: service.missedNodes().map(({ node, name, jobs }) => ({ node_id: node, name, jobs })),
   };
 }
 

@@ -33,6 +33,7 @@ import type {
   Health,
   JobPage,
   MeshService,
+  MissedNode,
   OutputPart,
   PeerView,
   SubmitRequest,
@@ -232,14 +233,22 @@ export class MeshNode implements MeshService {
   }
 
   findNode(idOrName: string): NodeId | undefined {
-    const all = [this.facts, ...this.core.peers().map((member) => member.facts)];
-    const exact = all.find((facts) => facts.node === idOrName);
-    if (exact) return exact.node;
-    const isPrefix = /^node-[0-9a-f]{6,}$/.test(idOrName);
-    const named = all.filter(
-      (facts) => facts.name === idOrName || (isPrefix && facts.node.startsWith(idOrName)),
-    );
-    return named.length === 1 ? named[0]?.node : undefined;
+    const listed = [this.facts, ...this.core.peers().map((member) => member.facts)];
+    const found = matching(idOrName, listed);
+    if (found.length > 0) return found.length === 1 ? found[0] : undefined;
+    const remembered = matching(idOrName, this.parts.store.readPeers());
+    return remembered.length === 1 ? remembered[0] : undefined;
+  }
+
+  missedNodes(): MissedNode[] {
+    const missed = this.core.missedLeaders();
+    if (missed.length === 0) return [];
+    const names = new Map(this.parts.store.readPeers().map(({ node, name }) => [node, name]));
+    return missed.map(({ node, name, jobs }) => ({
+      node,
+      name: name ?? names.get(node) ?? '',
+      jobs,
+    }));
   }
 
   subscribe(listener: (event: MeshEvent) => void): () => void {
@@ -310,6 +319,19 @@ export class MeshNode implements MeshService {
   private storeFailure(): string | undefined {
     return this.driver.isStoreFailing ? this.lastStoreFailure : undefined;
   }
+}
+
+/** By full id, else by beginning of an id or by name. */
+function matching(
+  idOrName: string,
+  nodes: readonly { readonly node: NodeId; readonly name: string }[],
+): NodeId[] {
+  const exact = nodes.find(({ node }) => node === idOrName);
+  if (exact) return [exact.node];
+  const isPrefix = /^node-[0-9a-f]{6,}$/.test(idOrName);
+  return nodes
+    .filter(({ node, name }) => name === idOrName || (isPrefix && node.startsWith(idOrName)))
+    .map(({ node }) => node);
 }
 
 const MAX_ANOMALIES = 50;

@@ -50,6 +50,7 @@ export interface Store {
 
 export interface RememberedPeer {
   readonly node: NodeId;
+  readonly name: string;
   readonly boot: BootId;
   readonly hosts: readonly string[];
   readonly linkPort: number;

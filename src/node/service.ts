@@ -25,7 +25,12 @@ export interface MeshService {
   /** All known members but this node, by node id: alive, suspect and recently dead ones. */
   peers(): PeerView[];
   discovery(): DiscoveryReport;
-  /** Node by full id, unique id prefix of 6 or more digits, or unique name; undefined: none or several. */
+  /** Nodes that do not answer and for which jobs kept here wait. */
+  missedNodes(): MissedNode[];
+  /**
+   * Node by full id, unique id prefix of 6 or more digits, or unique name; undefined: none or
+   * several. Those that are not listed any more are known as long as their address is.
+   */
   findNode(idOrName: string): NodeId | undefined;
 
   /** One outcome each, in order. All are made durable together. Never rejects for one bad submission. */
@@ -122,6 +127,14 @@ export interface JobPage {
   readonly next?: { readonly createdAt: WallMs; readonly job: JobId } | undefined;
   /** Nodes that did not answer in time; empty: the list is whole. */
   readonly missing: readonly MissingNode[];
+}
+
+export interface MissedNode {
+  readonly node: NodeId;
+  /** Empty where it is not known. */
+  readonly name: string;
+  /** That it decides about, and that go on when it is back or another node takes them over. */
+  readonly jobs: number;
 }
 
 export interface MissingNode {

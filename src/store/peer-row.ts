@@ -38,7 +38,8 @@ export function toPeer(row: typeof workerNodes.$inferSelect): RememberedPeer[] {
   const hosts = row.hosts.split(' ').filter((host) => host !== '');
   if (!isNodeId(row.nodeId) || hosts.length === 0 || row.linkPort <= 0) return [];
   const boot = { counter: row.bootCounter, salt: row.bootSalt };
-  return [{ node: asNodeId(row.nodeId), boot, hosts, linkPort: row.linkPort }];
+  const { name, linkPort } = row;
+  return [{ node: asNodeId(row.nodeId), name, boot, hosts, linkPort }];
 }
 
 const addressOf = (host: string, port: number): string =>

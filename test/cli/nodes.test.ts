@@ -61,6 +61,17 @@ describe('mesh conflicts', () => {
   });
 });
 
+describe('jobs that wait for a node which does not answer', () => {
+  test('are a note of mesh doctor, with what to do', DEADLINE, async () => {
+    api.service.missed = [{ node: PEER, name: 'beta', jobs: 3 }];
+    const { stdout } = await user.mesh(['doctor', '--json']);
+    const { findings } = JSON.parse(stdout) as { findings: Record<string, string>[] };
+    const told = findings.find(({ text }) => text?.includes('3 jobs that alpha keeps'));
+    assert.match(told?.text ?? '', /wait for beta, which does not answer/);
+    assert.match(told?.advice ?? '', /mesh forget beta/);
+  });
+});
+
 describe('mesh forget', () => {
   test('does nothing unasked where nobody can be asked', DEADLINE, async () => {
     const { code, stderr } = await user.mesh(['forget', 'beta']);

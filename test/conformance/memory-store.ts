@@ -189,6 +189,7 @@ class MemoryStore implements Store {
       .sort((a, b) => b.lastHeartbeat - a.lastHeartbeat || compareText(a.facts.node, b.facts.node))
       .map(({ facts, boot }) => ({
         node: facts.node,
+        name: facts.name,
         boot,
         hosts: facts.hosts,
         linkPort: facts.linkPort,

@@ -307,6 +307,7 @@ function peerTests(makeBench: (t: TestContext) => StoreBench): void {
     );
     assert.deepEqual(remembered[0], {
       node: NODE_B,
+      name: facts(NODE_B).name,
       boot: { counter: 2, salt: 'f'.repeat(16) },
       hosts: ['10.0.0.7', 'fe80::7'],
       linkPort: 40_000,

@@ -29,6 +29,7 @@ import type {
   Health,
   JobPage,
   MeshService,
+  MissedNode,
   OutputPart,
   PeerView,
   SubmitRequest,
@@ -121,6 +122,12 @@ export class StandInService implements MeshService {
   discovery(): DiscoveryReport {
     const targets = [{ address: '127.255.255.255', sent: 3 }];
     return { port: 8080, targets, ownHeard: 3, heard: 5, dropped: {}, otherMeshes: { ab12: 2 } };
+  }
+
+  missed: MissedNode[] = [];
+
+  missedNodes(): MissedNode[] {
+    return this.missed;
   }
 
   findNode(idOrName: string): NodeId | undefined {

@@ -108,13 +108,33 @@ describe('forgetting a node', { concurrency: true }, () => {
     const mesh = await MeshBench.start(t, '12', { slots: 1 });
     const [one, two] = [mesh.of(0), mesh.of(1)];
     const job = await one.take({ taskType: 'none' });
+    assert.deepEqual(two.node.missedNodes(), []);
     mesh.network.freeze(one.id);
     await until('it is dead to the other', () => stateOf(two, one.id) === 'dead');
     assert.equal((await two.get(job)).isOwner, false);
+    const missed = [{ node: one.id, name: one.id.slice(0, 6), jobs: 1 }];
+    assert.deepEqual(two.node.missedNodes(), missed);
     const ban = await two.node.forgetNode(one.id, { isForced: false });
     assert.deepEqual([ban.node, ban.name], [one.id, one.id.slice(0, 6)]);
     await until('the other owns it', async () => (await two.get(job)).isOwner);
     assert.equal((await two.node.cancelJob(job)).kind, 'cancelled');
+    assert.deepEqual(two.node.missedNodes(), []);
+  });
+
+  test('finds its name also when nobody lists it any more', DEADLINE, async (t) => {
+    const mesh = await MeshBench.start(t, '12', { slots: 0 });
+    const [one, two] = [mesh.of(0), mesh.of(1)];
+    await one.take();
+    await two.kill();
+    await one.kill();
+    await two.start();
+    assert.deepEqual(two.node.peers(), []);
+    const name = one.id.slice(0, 6);
+    assert.equal(two.node.findNode(name), one.id);
+    assert.equal(two.node.findNode('nobody'), undefined);
+    await until('its jobs are missed', () => two.node.missedNodes().length > 0);
+    assert.deepEqual(two.node.missedNodes(), [{ node: one.id, name, jobs: 1 }]);
+    await two.node.forgetNode(one.id, { isForced: false });
   });
 });
 

@@ -22,7 +22,7 @@ const START_SECONDS = 10;
 
 export function addLeaving(tree: CommandTree): void {
   tree
-    .client('drain', 'Let a node finish its jobs, take no new ones, and leave')
+    .client('drain', 'Let a node finish its jobs, take no new ones, and end')
     .option('-t, --timeout <duration>', 'hand back what still runs after so long', parseSeconds)
     .addHelpText(
       'after',
@@ -62,7 +62,7 @@ async function drain(options: DrainOptions): Promise<void> {
   if (options.json) printJson(answer);
   else
     print(
-      `${answer.node_id} takes no new jobs and leaves when its jobs are done, after ${answer.deadline_seconds} s at the latest.`,
+      `${answer.node_id} takes no new jobs and ends when its jobs are done, after ${answer.deadline_seconds} s at the latest.`,
     );
 }
 

@@ -60,6 +60,13 @@ async function checkNode(running: RunningNode): Promise<Finding[]> {
           'Is it down, or does a firewall drop TCP between the two?',
         ),
       ),
+      ...answer.missed.map((missed) =>
+        say(
+          'note',
+          `${missed.jobs === 1 ? '1 job' : `${missed.jobs} jobs`} that ${name} keeps a copy of wait for ${missed.name || missed.node_id}, which does not answer.`,
+          `Start it again. If it will never return: mesh forget ${missed.name || missed.node_id}`,
+        ),
+      ),
       ...failing.map((target) =>
         say('note', `${name} cannot send heartbeats to ${target.address} (${target.last_error}).`),
       ),
