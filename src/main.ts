@@ -36,6 +36,7 @@ import {
 import { findOrCreateNodeIdentity } from './links/node-identity.ts';
 import { createLog, type Log, logEvent } from './log.ts';
 import { makeFolder } from './main/folders.ts';
+import { isForgotten, noteForgotten, settleForgotten } from './main/forgotten.ts';
 import { announcementOf, factsOf, reachableUrl, serverCertificate } from './main/own-facts.ts';
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
@@ -108,6 +109,7 @@ function assemble(config: Config, log: Log): Assembly {
   makeFolder(config.configDir, '--config-dir');
   makeFolder(config.dataDir, '--data-dir');
   const key = meshKeyOf(config, log);
+  const formers = settleForgotten(config.dataDir, log);
   const identity = findOrCreateNodeIdentity(config.dataDir);
   const opened = openStore({ folder: config.dataDir, node: identity.node });
   const { store, boot, otherFiles } = opened;
@@ -146,13 +148,23 @@ function assemble(config: Config, log: Log): Assembly {
     maxJobs: config.queueLimit,
     keepJobsMs: config.jobRetentionMs,
     quarantined: opened.quarantined,
-    onEvent: (event) => logEvent(log, event),
+    formers,
+    onEvent: (event) => {
+      logEvent(log, event);
+      if (event.kind === 'banned') onForgotten(node, event.by, config);
+    },
   });
   const tokens = deriveApiTokens(key.secret.export());
   const http = makeHttpServer(node, { config, tokens, ca, log });
   const isKnownByUser = isLoopbackHost(config.apiHost) && process.platform === 'linux';
   const access = isKnownByUser ? {} : { token: tokens.admin, ca: ca.caPem };
   return { node, http, executors, access };
+}
+
+/** Its jobs are decided elsewhere by now: what runs here is ended, and the next start is a new node. */
+function onForgotten(node: MeshNode, by: NodeId, config: Config): void {
+  noteForgotten(config.dataDir, node.facts.node, by);
+  node.retire();
 }
 
 function makeDiscovery(
@@ -265,9 +277,10 @@ function firstEnding(node: MeshNode, config: Config, log: Log): Promise<Ending> 
       if (hasTerminal && !isDraining) drain(signal, 'stop');
     });
     // After a signal whoever has sent it starts the node again.
-    void node
-      .drained()
-      .then((way) => resolve({ code: 0, way, startsAgain: way === 'restart' && !isDraining }));
+    void node.drained().then((way) => {
+      const isMeantToRun = way === 'restart' || isForgotten(config.dataDir, node.facts.node);
+      resolve({ code: 0, way, startsAgain: isMeantToRun && !isDraining });
+    });
   });
 }
 

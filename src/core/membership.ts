@@ -411,7 +411,7 @@ export class Membership {
   }
 
   private onBanned(from: NodeId): void {
-    const note = `this node was forgotten by the mesh (told by ${from}): it is not let in under its old identity`;
+    const note = `this node was forgotten by the mesh (told by ${from}): it starts again with a new identity, and hands in the unfinished jobs that nobody else knows`;
     this.out.event({ kind: 'banned', by: from });
     this.out.event({ kind: 'anomaly', note, node: this.out.self });
   }

@@ -10,6 +10,7 @@ import {
   generateKeyPairSync,
   type KeyObject,
 } from 'node:crypto';
+import { renameSync } from 'node:fs';
 import path from 'node:path';
 import { MeshError } from '../base/errors.ts';
 import { asNodeId, type NodeId } from '../base/ids.ts';
@@ -36,6 +37,17 @@ export function findOrCreateNodeIdentity(dataDir: string): NodeIdentity {
   createPrivateFile(file, pem.toString());
   // Whoever was first is the identity of this folder.
   return readIdentity(file) ?? created;
+}
+
+/**
+ * The folder gets a new key at the next `findOrCreateNodeIdentity`; this one is kept under another
+ * name. @returns false when the key there is not, or no more, that of this node
+ */
+export function setIdentityAside(dataDir: string, node: NodeId, mark: string): boolean {
+  const file = path.join(dataDir, FILE);
+  if (readIdentity(file)?.node !== node) return false;
+  renameSync(file, `${file}.${mark}`);
+  return true;
 }
 
 /** The id that belongs to a public key. */

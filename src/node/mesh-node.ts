@@ -14,6 +14,7 @@ import type { Ban } from '../core/record.ts';
 import { Commands } from './commands.ts';
 import { Driver, realTimers } from './driver.ts';
 import { Finder } from './finder.ts';
+import { HandIn } from './hand-in.ts';
 import { type OutputRange, OutputReader } from './output-reader.ts';
 import { statusOf, toPeerView } from './peer-view.ts';
 import type {
@@ -21,6 +22,7 @@ import type {
   Discovery,
   DiscoveryReport,
   Executor,
+  Former,
   Links,
   Outputs,
   Store,
@@ -58,6 +60,8 @@ export interface MeshNodeParts {
   readonly keepJobsMs: number;
   /** Records on disk that could not be read, once it was; they are kept and never trusted. */
   readonly quarantined?: () => readonly { readonly job: string; readonly reason: string }[];
+  /** Of identities that the mesh has forgotten: what they left unfinished is handed in. */
+  readonly formers?: readonly Former[];
   /** For logs; each is told once, after it is durable. */
   readonly onEvent: (event: MeshEvent) => void;
 }
@@ -74,6 +78,7 @@ export class MeshNode implements MeshService {
   private readonly submitter: Submitter;
   private readonly reader: OutputReader;
   private readonly retention: Retention;
+  private readonly handIns: readonly HandIn[];
   /** Nodes of earlier lives, until this one has met them or waited long enough. */
   private awaited: readonly NodeId[] = [];
   private readonly listeners = new Set<(event: MeshEvent) => void>();
@@ -124,6 +129,11 @@ export class MeshNode implements MeshService {
     const onProblem = (sentence: string): void =>
       parts.onEvent({ kind: 'anomaly', note: sentence });
     this.retention = new Retention({ store, clock, keepMs: parts.keepJobsMs, onProblem });
+    const tell = (event: MeshEvent): void => this.onEvent(event);
+    const { submitter } = this;
+    this.handIns = (parts.formers ?? []).map(
+      (former) => new HandIn({ self, former, core, finder, submitter, store, clock, tell }),
+    );
   }
 
   // -------------------------------------------------------------- lifecycle
@@ -160,11 +170,15 @@ export class MeshNode implements MeshService {
     });
     this.facts = { ...this.facts, linkPort: port };
     this.meetKnownPeers();
+    for (const handIn of this.handIns) handIn.start();
     await this.parts.discovery?.start((hint) => this.driver.push({ kind: 'hint', ...hint }));
   }
 
   private meetKnownPeers(): void {
-    const known = this.parts.store.readPeers().filter(({ node }) => node !== this.facts.node);
+    const { store, formers = [] } = this.parts;
+    const known = [...store.readPeers(), ...formers.flatMap((former) => former.readPeers())].filter(
+      ({ node }) => node !== this.facts.node,
+    );
     for (const { node, boot, hosts, linkPort } of known) {
       const [host] = hosts;
       if (host !== undefined) this.driver.push({ kind: 'hint', node, boot, host, port: linkPort });
@@ -180,6 +194,16 @@ export class MeshNode implements MeshService {
   drain(deadlineMs: number, way: Leaving): void {
     this.leaving = way;
     this.driver.push({ kind: 'drain', deadlineMs, way });
+  }
+
+  /**
+   * The mesh has forgotten this node: nothing more is said under its name, or what it holds would
+   * go on beside what the others have decided without it; what runs here is ended.
+   */
+  retire(): void {
+    void this.parts.discovery?.stop();
+    void this.parts.links.stop();
+    this.drain(0, 'stop');
   }
 
   /** Settles when a drain is over, with the way in which the node goes. */
@@ -198,6 +222,7 @@ export class MeshNode implements MeshService {
   /** Releases everything at once; attempts that still run are ended, or left for the next start. */
   async close(running: 'end' | 'leave' = 'end'): Promise<void> {
     this.retention.stop();
+    for (const handIn of this.handIns) handIn.stop();
     await this.parts.executor.stop(running);
     // What ended at the last moment is reported by now, and nobody else knows of it: the turn that
     // the report has asked for comes before this.

@@ -65,6 +65,32 @@ export interface PeerRow {
   readonly lastHeartbeat: WallMs;
 }
 
+/** What an identity of this folder held when the mesh had forgotten it. */
+export interface Former {
+  readonly node: NodeId;
+  /** The member that said so. */
+  readonly by: NodeId;
+  /** For messages. */
+  readonly file: string;
+  readPeers(): RememberedPeer[];
+  /** Jobs after this one, by id, that are not final, or whose end perhaps nobody else knows. */
+  openJobs(after: JobId | undefined, limit: number): readonly FormerJob[];
+  /** Durable when it returns. */
+  note(job: JobId, fate: Fate): void;
+  close(): void;
+}
+
+export interface FormerJob {
+  readonly job: JobId;
+  /** Undefined: it cannot be read. */
+  readonly record: JobRecord | undefined;
+  /** Undefined: nobody has looked at it yet. */
+  readonly fate: Fate | undefined;
+}
+
+/** `submitting`: it may have been taken already. */
+export type Fate = 'submitting' | 'submitted' | 'listed';
+
 // ---------------------------------------------------------------- links
 
 export interface Links {

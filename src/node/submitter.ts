@@ -6,11 +6,12 @@
  * can find the job there: what the first home wrote before its end is the job, and is answered.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Birth, NodeId } from '../base/ids.ts';
+import type { Birth, JobId, NodeId } from '../base/ids.ts';
 import type { LiveRecord } from '../core/calls.ts';
 import type { Core } from '../core/core.ts';
 import type { Reply } from '../core/effects.ts';
 import type { Submission } from '../core/inputs.ts';
+import type { JobSpec } from '../core/job.ts';
 import { withDeadline } from './deadline.ts';
 import type { Finder } from './finder.ts';
 import type { Links } from './ports.ts';
@@ -53,6 +54,12 @@ export class Submitter {
   /** One result each, in order. */
   submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]> {
     return Promise.all(requests.map((request) => this.submitOne(toSubmission(request))));
+  }
+
+  /** A job that an earlier identity took: its id and what it was hashed from stay the same. */
+  submitAgain(job: JobId, spec: JobSpec, contentHash: string): Promise<SubmitResult> {
+    const submission = toSubmission({ spec, key: { kind: 'id', text: job } });
+    return this.submitOne({ ...submission, contentHash });
   }
 
   private async submitOne(submission: Submission): Promise<SubmitResult> {

@@ -200,7 +200,7 @@ describe('an owner that dies', () => {
 });
 
 describe('a node that is forgotten', () => {
-  test('is decided without, and not let in again', DEADLINE, async () => {
+  test('is decided without, and let in again as another one', DEADLINE, async () => {
     const [one, two] = (await mesh.startMesh(['one', 'two'])) as [NodeProcess, NodeProcess];
     const id = await two.submit('true', { task_type: 'none' });
     const alive = await one.post('/api/v1/nodes/two/forget', {});
@@ -221,11 +221,14 @@ describe('a node that is forgotten', () => {
       async () => (await one.job(id)).owner_node_id === one.id,
     );
     assert.equal((await one.delete(`/api/v1/jobs/${id}`)).status, 200);
+    const oldId = two.id;
     two.signal('SIGCONT');
-    await until('it is told', 20_000, async () => {
-      const { body: health } = await two.get<{ problems: string[] }>('/api/v1/health');
-      return health.problems.some((problem) => problem.includes('forgotten'));
+    await until('it has another identity', 30_000, async () => {
+      await two.ready();
+      return two.id !== oldId;
     });
-    assert.deepEqual(await one.peerNames(), []);
+    assert.match(two.log, /this node was forgotten by the mesh/);
+    await one.seesPeers(1);
+    assert.equal((await one.job(id)).status, 'JOB_CANCELLED');
   });
 });
