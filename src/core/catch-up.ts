@@ -10,6 +10,7 @@
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { MonoMs } from '../base/instant.ts';
 import { randomBelow } from '../base/random.ts';
+import type { JobRecord } from './job-record.ts';
 import type { Held, RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { replicasOf } from './quorum.ts';
@@ -18,6 +19,21 @@ import { type Kept, leaderOf, type Replicas } from './replicas.ts';
 
 const MAX_HELD = 500;
 const ROUND_MS = 10_000;
+/** Looked at in one go; each may be 64 KiB, and a link that has 16 MiB before it is closed. */
+const MAX_PORTION = 50;
+/** Told to one node in a tick, on average. */
+const BYTES_IN_A_TICK = 1024 * 1024;
+/** Named by one node and not looked at yet; what is beyond is named again in its rounds. */
+const MAX_WAITING = 200_000;
+
+/** What a node has named, in the order of naming. */
+interface Asked {
+  waiting: Held[];
+  /** Being read from disk. */
+  loading: number;
+  /** Until the next tick; below zero: told ahead of time. */
+  bytesLeft: number;
+}
 
 export class CatchUp {
   private readonly out: Outgoing;
@@ -27,6 +43,7 @@ export class CatchUp {
   private toldAt: MonoMs;
   /** Where the present round through all records stands. */
   private round: MapIterator<[JobId, Kept]> | undefined;
+  private readonly asked = new Map<NodeId, Asked>();
 
   constructor(
     out: Outgoing,
@@ -41,6 +58,7 @@ export class CatchUp {
   }
 
   onTick(): void {
+    this.answerOn();
     const { out } = this;
     if (out.now.mono - this.toldAt < ROUND_MS) return;
     this.toldAt = out.now.mono;
@@ -70,6 +88,8 @@ export class CatchUp {
 
   /** Names what is kept here of jobs that `node` led as far as is known. */
   onPeerUp(node: NodeId): void {
+    // What it asked on an older link it asks again.
+    this.asked.delete(node);
     let held: Held[] = [];
     for (const job of this.replicas.ledBy(node)) {
       const header = this.replicas.get(job)?.record?.header;
@@ -83,29 +103,65 @@ export class CatchUp {
   }
 
   onHolding(from: NodeId, message: Extract<RegisterMessage, { kind: 'holding' }>): void {
+    const asked = this.asked.get(from) ?? { waiting: [], loading: 0, bytesLeft: BYTES_IN_A_TICK };
+    this.asked.set(from, asked);
     for (const held of message.held)
-      this.replicas.with(held.job, (kept) => this.tell(from, held, kept));
+      if (asked.waiting.length < MAX_WAITING) asked.waiting.push(held);
+    this.answer(from, asked);
   }
 
-  private tell(to: NodeId, { job, birth, accepted }: Held, kept: Kept | undefined): void {
+  /** A node that was away may lack thousands of values, more than a link takes at once. */
+  private answerOn(): void {
+    if (this.asked.size === 0) return;
+    const linked = this.linked();
+    for (const [node, asked] of this.asked) {
+      asked.bytesLeft = Math.min(BYTES_IN_A_TICK, asked.bytesLeft + BYTES_IN_A_TICK);
+      this.answer(node, asked);
+      const isDone = asked.waiting.length + asked.loading === 0 && asked.bytesLeft > 0;
+      if (isDone || !linked.includes(node)) this.asked.delete(node);
+    }
+  }
+
+  private answer(to: NodeId, asked: Asked): void {
+    while (asked.bytesLeft > 0 && asked.loading === 0 && asked.waiting.length > 0) {
+      const portion = asked.waiting.splice(0, MAX_PORTION);
+      asked.loading = portion.length;
+      for (const held of portion)
+        this.replicas.with(held.job, (kept) => {
+          asked.loading--;
+          asked.bytesLeft -= this.tell(to, held, kept);
+        });
+    }
+  }
+
+  /** How many bytes that took, about. */
+  private tell(to: NodeId, { job, birth, accepted }: Held, kept: Kept | undefined): number {
     const { out } = this;
     const record = kept?.record;
     // A node that let it go knows of its own place only, and one whose row is damaged of nothing.
-    if (!record) return;
+    if (!record) return 0;
     const { header } = record;
     if (header.birth !== birth) {
       out.send(to, { kind: 'clash', record });
-      return;
+      return bytesOf(record);
     }
     const isOurs = ownerOf(header) === out.self;
     if (!replicasOf(header).includes(to)) {
       if (isOurs || kept.isSettled)
         out.send(to, { kind: 'retire', job, epoch: header.accepted.epoch, birth });
-      return;
+      return 0;
     }
-    const isNewer = compareValues(header.accepted, accepted) > 0;
-    if (isNewer && !this.isOwned(job)) out.send(to, { kind: 'accept', record });
+    const isTold = compareValues(header.accepted, accepted) > 0 && !this.isOwned(job);
+    if (isTold) out.send(to, { kind: 'accept', record });
     if (kept.isSettled && record.job.state.tag === 'final')
       out.send(to, { kind: 'settled', job, ...header.accepted, isEverywhere: false });
+    return isTold ? bytesOf(record) : 0;
   }
+}
+
+/** Without the small parts. */
+function bytesOf({ job: { spec, state } }: JobRecord): number {
+  const outcome = state.tag === 'final' ? state.final.outcome : undefined;
+  const outputBytes = (outcome?.stdout.bytes.length ?? 0) + (outcome?.stderr.bytes.length ?? 0);
+  return spec.command.length + spec.params.length + outputBytes;
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asBirth, asJobId, type NodeId } from '../../src/base/ids.ts';
+import { asWall } from '../../src/base/instant.ts';
 import { B, bootOf, C, CoreBench, D, SELF } from './core-bench.ts';
-import { epochOf, finalOf, JOB, type RecordChange, recordOf, THREE } from './record-of.ts';
+import { outcomeOf } from './peers.ts';
+import { epochOf, FENCE, finalOf, JOB, type RecordChange, recordOf, THREE } from './record-of.ts';
 
 function replica(...changes: RecordChange[]): CoreBench {
   const bench = new CoreBench({ facts: { slots: 0 } });
@@ -134,4 +136,33 @@ test('a word that was lost on a living link is made up for: what is kept is name
   const bench = replica({ version: 3 });
   bench.advance(11_000);
   assert.equal(bench.messages(B, 'holding').at(0)?.held[0]?.accepted.version, 3);
+});
+
+test('a node that lacks much is told it bit by bit, so that its link can take it', () => {
+  const bytes = new Uint8Array(32 * 1024);
+  const tail = { bytes, totalBytes: bytes.length, isTruncated: false };
+  const outcome = { ...outcomeOf(FENCE, C), stdout: tail, stderr: tail };
+  const final = { status: 'JOB_COMPLETED', at: asWall(3), reason: '', outcome } as const;
+  const jobs = Array.from({ length: 1000 }, (_, i) => asJobId(`of-b-${i}`));
+  const state = { tag: 'final', final } as const;
+  for (const where of ['in memory', 'on disk']) {
+    const bench = replica(...jobs.map((job) => ({ job, version: 2, state })));
+    if (where === 'on disk')
+      for (const job of jobs)
+        bench.hear(B, { kind: 'settled', job, epoch: epochOf(B), version: 2, isEverywhere: true });
+    const held = jobs.map((job) => {
+      return { job, birth: asBirth('birth-b'), accepted: { epoch: epochOf(B), version: 1 } };
+    });
+    for (const from of [0, 500])
+      bench.hear(C, { kind: 'holding', held: held.slice(from, from + 500) });
+    let told = bench.messages(C, 'accept').length;
+    assert.ok(told > 0 && told <= 100, `${told} at once, ${where}`);
+    for (let second = 0; second < 60 && told < jobs.length; second++) {
+      bench.advance(1000);
+      const more = bench.messages(C, 'accept').length;
+      assert.ok(more > 0 && more <= 250, `${more} in a second, ${where}`);
+      told += more;
+    }
+    assert.equal(told, jobs.length);
+  }
 });
