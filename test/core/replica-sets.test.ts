@@ -253,3 +253,27 @@ describe('changes of sets', () => {
     for (const job of jobs) assert.deepEqual(setsOf(bench, job), { rs: [SELF, B], oldRs: [] });
   });
 });
+
+test('a value that its replica was let go before it had voted holds up nothing that comes after', () => {
+  const bench = owner([B]);
+  const job = bench.accept();
+  const replica = bench.replica(B);
+  bench.talking.set(B, { ...IDLE_LOAD, draining: true, leaving: true });
+  replica.isSilent = true;
+  bench.talk();
+  bench.advance(2000);
+  assert.deepEqual(setsOf(bench, job), { rs: [SELF], oldRs: [SELF, B] });
+  bench.link(C, { slots: 1 });
+  bench.replica(C).isSilent = true;
+  const executor = new PeerExecutor(bench, C);
+  const grant = executor.takeOffered(job);
+  const { version } = bench.record(job).header.accepted;
+  // B has the change of the sets, and not what was written between it and its end.
+  const epoch = { counter: 1, node: SELF };
+  bench.hear(B, { kind: 'accepted', job, epoch, version: version - 1 });
+  assert.deepEqual(setsOf(bench, job), { rs: [SELF], oldRs: [] });
+  bench.messages(B, 'accept');
+  executor.result(grant);
+  assert.equal(bench.message(C, 'acknowledge').job, job);
+  assert.equal(bench.status(job), 'JOB_COMPLETED');
+});
