@@ -49,7 +49,7 @@ export interface ReplicasParts {
 export class Replicas {
   private readonly parts: ReplicasParts;
   private readonly kept = new Map<JobId, Kept>();
-  /** Jobs by the node that leads them as far as is known here. */
+  /** Records by the node that leads them as far as is known here; mere promises wait for nobody. */
   private readonly led = new Map<NodeId, Set<JobId>>();
   private readonly parked = new Map<JobId, ((kept: Kept | undefined) => void)[]>();
   /** Left out of memory with the commit that removes them. */
@@ -154,27 +154,30 @@ export class Replicas {
   private put(job: JobId, kept: Kept): void {
     this.kept.set(job, kept);
     this.noteAwaited(job, kept);
-    if (kept.record) this.recordCount++;
+    if (!kept.record) return;
+    this.recordCount++;
     this.index(job, leaderOf(kept));
   }
 
   private evict(job: JobId): void {
     const kept = this.kept.get(job);
-    if (kept) this.unindex(job, leaderOf(kept));
-    if (kept?.record) this.recordCount--;
+    if (kept?.record) {
+      this.unindex(job, leaderOf(kept));
+      this.recordCount--;
+    }
     this.kept.delete(job);
     this.awaited.delete(job);
   }
 
   private change(job: JobId, kept: Kept, change: Partial<Kept>): void {
-    const before = leaderOf(kept);
+    const before = kept.record && leaderOf(kept);
     if ('record' in change) this.recordCount += Number(!!change.record) - Number(!!kept.record);
     Object.assign(kept, change);
     this.noteAwaited(job, kept);
-    const after = leaderOf(kept);
+    const after = kept.record && leaderOf(kept);
     if (before === after) return;
-    this.unindex(job, before);
-    this.index(job, after);
+    if (before) this.unindex(job, before);
+    if (after) this.index(job, after);
   }
 
   private noteAwaited(job: JobId, { record, promised, isSettled }: Kept): void {
@@ -218,12 +221,20 @@ export class Replicas {
     const { job, birth, accepted } = record.header;
     this.with(job, (kept) => {
       const has = kept?.record?.header;
-      if (kept?.isRetired && !replicasOf(record.header).includes(this.parts.out.self)) return;
+      if (kept?.isRetired && !this.isNamedAgain(from, record)) return;
       if (kept && has && has.birth !== birth) this.refuse(from, job, accepted.epoch, kept);
       else if (kept && compareEpochs(accepted.epoch, kept.promised) < 0)
         this.refuse(from, job, accepted.epoch, kept);
       else this.take(from, record, kept);
     });
+  }
+
+  /**
+   * Only by its owner, whose links keep the order: what another one passes on may be a value of
+   * before the move, and bring back a voter for what was before it.
+   */
+  private isNamedAgain(from: NodeId, { header }: JobRecord): boolean {
+    return from === ownerOf(header) && replicasOf(header).includes(this.parts.out.self);
   }
 
   private take(from: NodeId, record: JobRecord, kept: Kept | undefined): void {

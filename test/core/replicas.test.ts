@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { JobId, NodeId } from '../../src/base/ids.ts';
+import { asMono, asWall } from '../../src/base/instant.ts';
+import { seededRandom } from '../../src/base/random.ts';
+import { Outgoing } from '../../src/core/outgoing.ts';
 import type { Epoch } from '../../src/core/record.ts';
-import { B, C, CoreBench, D, SELF } from './core-bench.ts';
+import { Replicas } from '../../src/core/replicas.ts';
+import { B, bootOf, C, CoreBench, D, SELF } from './core-bench.ts';
 import { epochOf, finalOf, grantedTo, JOB, type RecordChange, recordOf } from './record-of.ts';
 
 /** A node without slots that keeps what others tell it. */
@@ -283,6 +287,17 @@ describe('a record that is kept here no more', () => {
     assert.equal(bench.message(C, 'promise').record?.header.accepted.version, 6);
   });
 
+  test('is not brought back by a value of before the move that somebody else passes on', () => {
+    const bench = keeping({ version: 3 });
+    bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
+    accept(bench, C, { version: 2 });
+    assert.deepEqual(bench.messages(C, 'accepted'), []);
+    prepare(bench, C, epochOf(C, 2));
+    assert.deepEqual(bench.messages(C, 'promise'), []);
+    accept(bench, B, { version: 4 });
+    assert.equal(bench.message(B, 'accepted').version, 4);
+  });
+
   test('is led here no more, though its owner slept and has not heard that it was followed', () => {
     const bench = new CoreBench({ facts: { slots: 0 } });
     bench.link(B);
@@ -312,4 +327,25 @@ test('a record that names this node is not led by it: it takes nothing from its 
   assert.equal(bench.core.owned().unfinished, 0);
   assert.equal(bench.core.enliven(bench.record(JOB)).isOwner, false);
   assert.ok(kept(bench).rs.includes(SELF));
+});
+
+test('mere promises, and places that moved away, are no jobs that somebody is to lead', () => {
+  const out = new Outgoing({
+    node: SELF,
+    boot: bootOf(1),
+    random: seededRandom(1),
+    now: { mono: asMono(1), wall: asWall(1) },
+  });
+  const ignore = (): void => {};
+  const isWanted = (): boolean => false;
+  const replicas = new Replicas({ out, onDeposed: ignore, onForeign: ignore, isWanted });
+  const ofSelf = epochOf(SELF, 3);
+  replicas.onPrepare(SELF, { kind: 'prepare', job: JOB, epoch: ofSelf, ifAbsent: true });
+  replicas.onStored(JOB, undefined);
+  assert.deepEqual(replicas.get(JOB)?.promised, ofSelf);
+  assert.deepEqual(replicas.leaders(), []);
+  replicas.keepOwn(recordOf({ epoch: ofSelf }));
+  assert.deepEqual([...replicas.ledBy(SELF)], [JOB]);
+  replicas.drop(JOB, true);
+  assert.deepEqual(replicas.leaders(), []);
 });
