@@ -63,7 +63,8 @@ export class Intake {
     const owned = ownership.get(job);
     const tell = (disks: number): void => {
       const wanted = spec.replicas ?? 1;
-      if (disks < wanted) out.reply(request, { kind: 'fewReplicas', wanted, disks });
+      // What is over was taken once, on as many disks as were asked for.
+      if (disks < wanted && !isSettled) out.reply(request, { kind: 'fewReplicas', wanted, disks });
       else out.reply(request, { kind: 'submitted', record: known, isRepeat: true, disks });
     };
     if (ownership.awaitSubmit(job, request)) return;
