@@ -86,10 +86,13 @@ export function refusalOfBoot(node: NodeId, boot: BootId, known: BootId): string
     return `the disk of ${node} went back: start ${boot.counter} after start ${known.counter} was seen. Was an old copy of its data folder restored?`;
   }
   if (boot.counter === known.counter && !isSameBoot(boot, known)) {
-    return `two nodes use one identity, ${node}: its data folder was copied. Stop one, and remove node.key and the database from its folder`;
+    return clonedText(node);
   }
   return undefined;
 }
+
+export const clonedText = (node: NodeId): string =>
+  `two nodes use one identity, ${node}: its data folder was copied. Stop both, remove node.key and the database from the folder of the copy, and start them again`;
 
 /** The highest version that both speak. */
 function agreeOnVersion(theirs: { min: number; max: number }): number | undefined {

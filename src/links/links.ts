@@ -13,8 +13,9 @@
  * lost its old connection, whether this side has noticed or not, so then the new one is taken.
  *
  * **One life of a peer.** Its boot counter never falls, and two boots of one counter are two
- * machines with one data folder: both are refused by name, in both logs. A higher boot replaces
- * the old link. The end of the old is told before the beginning of the new.
+ * machines with one data folder: both are refused by name, in both logs, the one that is linked
+ * too, until one comes with a higher counter: nobody can tell which of them is the copy. A higher
+ * boot replaces the old link. The end of the old is told before the beginning of the new.
  *
  * **Liveness** is not judged here: no keep-alive, no idle limit. A frozen process keeps its TCP
  * connections; only an answer of the application proves anything, and the core asks for those.
@@ -30,7 +31,7 @@ import { encodeMessages } from '../wire/wire.ts';
 import { Candidate } from './candidate.ts';
 import type { ConnectionEnd } from './connection.ts';
 import { Endpoint, type Origin } from './endpoint.ts';
-import { DUPLICATE, type Introduction, refusalOfBoot } from './handshake.ts';
+import { clonedText, DUPLICATE, type Introduction, refusalOfBoot } from './handshake.ts';
 import { Link } from './link.ts';
 import type { MeshCa } from './mesh-ca.ts';
 import type { NodeIdentity } from './node-identity.ts';
@@ -88,6 +89,8 @@ class TlsLinks implements MeshLinks {
   /** Those that have ended neither in a link nor in a failure yet. */
   private readonly dials = new Map<NodeId, Dial>();
   private readonly knownBoots: Map<NodeId, BootId>;
+  /** Peers that run twice → the boot counter of both. */
+  private readonly cloned = new Map<NodeId, number>();
   private handlers: LinkHandlers | undefined;
   private isStopped = false;
 
@@ -206,8 +209,15 @@ class TlsLinks implements MeshLinks {
     }
     const known = this.knownBoots.get(peer.node);
     const refusal = known && refusalOfBoot(peer.node, peer.boot, known);
+    if (refusal && known.counter === peer.boot.counter) this.onClone(peer, refusal);
     if (refusal) return refusal;
+    if (this.cloned.get(peer.node) === peer.boot.counter) return clonedText(peer.node);
     return this.self < peer.node && this.isDuplicate(candidate, peer) ? DUPLICATE : undefined;
+  }
+
+  private onClone({ node, boot }: Introduction, reason: string): void {
+    this.cloned.set(node, boot.counter);
+    this.links.get(node)?.close(reason);
   }
 
   private isDuplicate(candidate: Candidate, peer: Introduction): boolean {
@@ -271,6 +281,7 @@ class TlsLinks implements MeshLinks {
   }
 
   private rememberBoot(peer: Introduction): void {
+    this.cloned.delete(peer.node);
     this.knownBoots.delete(peer.node);
     this.knownBoots.set(peer.node, peer.boot);
     const [oldest] = this.knownBoots.keys();
