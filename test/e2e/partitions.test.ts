@@ -92,6 +92,10 @@ describe('a cut cable', { skip, concurrency: 3 }, () => {
         await until('three disks have it', 30_000, async () => isOnDisks(await one.job(id), 3));
 
       hosted[2]?.host.unplug();
+      // Before it has noticed: it asks the others, gets no answer, and says what that means.
+      const early = witness('early').release();
+      const soon = await three.post<JobJson>('/api/v1/jobs', { command: early.command });
+      assert.deepEqual([soon.status, soon.body.durability], [201, 'local']);
       await Promise.all([holdsAsDead(one, 'three'), holdsAsDead(two, 'three')]);
       await Promise.all([holdsAsDead(three, 'one'), holdsAsDead(three, 'two')]);
       const alone = witness('alone').release();
@@ -109,14 +113,14 @@ describe('a cut cable', { skip, concurrency: 3 }, () => {
 
       hosted[2]?.host.plugIn();
       await Promise.all(nodes.map((node) => node.seesPeers(2, 60_000)));
-      for (const id of [nearId, farId, ownId, body.job_id, together]) {
+      for (const id of [nearId, farId, ownId, soon.body.job_id, body.job_id, together]) {
         const ended = await agreeOn(nodes, id);
         assert.equal(ended.status, 'JOB_COMPLETED', JSON.stringify(ended));
         if (id !== together) assert.ok(isWholeOutput(ended.stdout), ended.stdout);
       }
       assert.deepEqual(
-        [near, far, own, alone].map((job) => job.lives().length),
-        [1, 1, 2, 1],
+        [near, far, own, early, alone].map((job) => job.lives().length),
+        [1, 1, 2, 1, 1],
       );
       assert.equal(own.hasOverlap(), false);
       for (const node of nodes) assert.deepEqual(await conflictsAt(node), []);
