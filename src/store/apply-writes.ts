@@ -26,7 +26,7 @@ export function applyWrites(statements: Statements, writes: readonly Write[], no
       const before = waiting.get(write.job);
       if (before) writeRecord(statements, before, nowMs);
       waiting.delete(write.job);
-      noteOfRecord(statements, write);
+      noteOfRecord(statements, write, nowMs);
     } else writeOther(statements, write);
   }
   for (const record of waiting.values()) writeRecord(statements, record, nowMs);
@@ -75,14 +75,14 @@ function writeRecord(statements: Statements, record: RecordWrite, nowMs: number)
 
 const higher = (a: Epoch, b: Epoch): Epoch => (compareEpochs(a, b) >= 0 ? a : b);
 
-function noteOfRecord(statements: Statements, write: RecordNote): void {
+function noteOfRecord(statements: Statements, write: RecordNote, madeMs: number): void {
   const jobId = write.job;
   switch (write.kind) {
     case 'promise': {
       const { counter, node } = write.epoch;
       if (statements.raisePromise({ jobId, counter, node }) > 0) return;
       if (statements.promiseInRow.get({ jobId })) return;
-      statements.upsertPromise({ jobId, counter, node, retired: 0 });
+      statements.upsertPromise({ jobId, counter, node, retired: 0, madeMs });
       return;
     }
     case 'settled':
@@ -96,7 +96,7 @@ function noteOfRecord(statements: Statements, write: RecordNote): void {
       const before = row && parseEpoch(row.counter, row.node);
       const { counter, node } = before ? higher(before, write.promised) : write.promised;
       statements.deleteJob({ jobId });
-      statements.upsertPromise({ jobId, counter, node, retired: write.isRetired ? 1 : 0 });
+      statements.upsertPromise({ jobId, counter, node, retired: write.isRetired ? 1 : 0, madeMs });
     }
   }
 }

@@ -2,7 +2,9 @@
  * Retention. A final record is deleted when every disk of its sets has it; else some node that was
  * away may still come back with an older value of it, so a stub stays: job, birth, state and fence,
  * by which that node is told what became of the job. A stub goes when such a node would not be let
- * in any more.
+ * in any more. A promise without a value goes then too: whoever it was made to has long been
+ * answered, or is not let in any more. The core has read it into memory at its start and forgets
+ * it at the next one.
  *
  * All of it walks one index, so what is not to go yet is not even looked at.
  */
@@ -14,7 +16,7 @@ import type { Client, Queries } from './database.ts';
 import { and, eq, inArray, sql } from './drizzle.ts';
 import { RECORD_COLUMNS, SETTLED_EVERYWHERE, toJobRow, toRecord } from './job-row.ts';
 import { prepareWriter, type ToWriter, values } from './prepared.ts';
-import { isFinal, jobs } from './schema.ts';
+import { isFinal, jobs, promises } from './schema.ts';
 
 export interface Expiry {
   /** Whole records that ended before this go or shrink. */
@@ -32,6 +34,7 @@ export function prepareExpire(client: Client, queries: Queries): Expire {
   const expire = client.transaction(({ beforeMs, stubsBeforeMs, limit }: Expiry): number => {
     let changed = statements.deleteDone({ beforeMs, limit });
     changed += statements.deleteStubs({ beforeMs: stubsBeforeMs, limit: limit - changed });
+    changed += statements.deletePromises({ beforeMs: stubsBeforeMs, limit: limit - changed });
     const ended = statements.endedJobs.all({ beforeMs, limit: limit - changed });
     const nowMs = Date.now();
     for (const row of ended) {
@@ -73,6 +76,13 @@ function prepare(queries: Queries, write: ToWriter) {
   return {
     deleteDone: write(queries.delete(jobs).where(first(done))),
     deleteStubs: write(queries.delete(jobs).where(first(kept(1)))),
+    deletePromises: write(
+      queries.delete(promises).where(
+        sql`rowid IN (SELECT rowid FROM ${promises}
+          WHERE ${promises.madeMs} < ${sql.placeholder('beforeMs')}
+          LIMIT ${sql.placeholder('limit')})`,
+      ),
+    ),
     endedJobs: queries
       .select(RECORD_COLUMNS)
       .from(jobs)

@@ -107,6 +107,7 @@ export function promiseStatements(queries: Queries, write: ToWriter) {
             counter: sql`iif(${IS_LONE_HIGHER}, excluded.counter, ${promises.counter})`,
             node: sql`iif(${IS_LONE_HIGHER}, excluded.node, ${promises.node})`,
             retired: sql`max(excluded.retired, ${promises.retired})`,
+            madeMs: sql`excluded.made_ms`,
           },
         }),
     ),

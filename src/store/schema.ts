@@ -104,13 +104,19 @@ export const jobs = sqliteTable(
 );
 
 /** Nothing below this epoch is taken, for jobs of which there is no row in `jobs`. */
-export const promises = sqliteTable('promises', {
-  jobId: text('job_id').primaryKey(),
-  counter: integer('counter').notNull(),
-  node: text('node').notNull(),
-  /** 1: the record was here, and moved away. */
-  retired: integer('retired').notNull().default(0),
-});
+export const promises = sqliteTable(
+  'promises',
+  {
+    jobId: text('job_id').primaryKey(),
+    counter: integer('counter').notNull(),
+    node: text('node').notNull(),
+    /** 1: the record was here, and moved away. */
+    retired: integer('retired').notNull().default(0),
+    /** When it was made or repeated last. */
+    madeMs: integer('made_ms').notNull().default(0),
+  },
+  (table) => [index('promises_by_age').on(table.madeMs)],
+);
 
 /** Nodes that are never let in again. */
 export const bans = sqliteTable('bans', {

@@ -171,6 +171,28 @@ describe('a record whose columns are not those of its body', () => {
     assert.throws(() => store.readRecord(jobId(1)), { code: 'DATA_CORRUPT' });
   });
 
+  test('promises without a value go when nobody can come back for them', (t) => {
+    const folder = makeFolder(t);
+    const { store } = open(t, folder);
+    const epoch = { counter: 3, node: NODE_B };
+    store.commit([
+      { kind: 'promise', job: jobId(1), epoch },
+      { kind: 'dropped', job: jobId(2), promised: epoch, isRetired: true },
+    ]);
+    const day = 24 * 3_600_000;
+    assert.equal(store.expire(asWall(0), asWall(Date.now() - day), 10), 0);
+    assert.deepEqual(
+      store.restore().promises.map(({ job, isRetired }) => [job, isRetired]),
+      [
+        [jobId(1), false],
+        [jobId(2), true],
+      ],
+    );
+    assert.equal(store.expire(asWall(0), asWall(Date.now() + day), 1), 1);
+    assert.equal(store.expire(asWall(0), asWall(Date.now() + day), 10), 1);
+    assert.deepEqual(store.restore().promises, []);
+  });
+
   test('is quarantined when it has ended and is not decided', (t) => {
     const folder = makeFolder(t);
     const first = open(t, folder);
