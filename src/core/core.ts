@@ -150,7 +150,7 @@ export class Core {
       isBanned: (peer) => this.records.isBanned(peer),
       peerTimeoutMs,
       load: () => this.load(),
-      marks: () => this.records.register.markCount,
+      marks: (peer) => this.records.register.marksFor(peer),
       onChange: (change) => this.onMemberChange(change),
       onLoad: (peer, isFreer) => this.onPeerLoad(peer, isFreer),
     });

@@ -50,7 +50,7 @@ export interface MembershipParts {
   readonly load: () => Load;
   readonly isBanned: (node: NodeId) => boolean;
   /** Values of pair records that this node decided alone and the peer lacks. */
-  readonly marks: () => number;
+  readonly marks: (peer: NodeId) => number;
   readonly onChange: (change: MemberChange) => void;
   /** It told its load; `isFreer`: it has more free slots than before. */
   readonly onLoad: (member: Member, isFreer: boolean) => void;
@@ -225,7 +225,7 @@ export class Membership {
           kind: 'pong',
           serial: message.serial,
           load: this.parts.load(),
-          marks: this.parts.marks(),
+          marks: this.parts.marks(from),
         });
         this.noteLoad(from, message.load);
         return;

@@ -118,6 +118,7 @@ export type RegisterMessage =
       readonly kind: 'accepted';
       readonly job: JobId;
       readonly epoch: Epoch;
+      /** 0: nothing of it is kept any more; no vote. */
       readonly version: number;
       /** Since the youngest yes to a lease of the job before this one; undefined: none. */
       readonly yesAgoMs?: number | undefined;

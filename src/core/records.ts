@@ -173,7 +173,7 @@ export class Records {
       case 'settled':
         return this.replicas.onSettled(message);
       case 'retire':
-        return this.replicas.onRetire(message);
+        return this.replicas.onRetire(from, message);
       case 'handOver':
         return this.takeover.onHandOver(from, message);
       case 'holding':

@@ -64,6 +64,8 @@ export class Register {
   private readonly lagging = new Map<NodeId, Map<JobId, MonoMs>>();
   /** Values decided alone, by the peer that lacks them. */
   private readonly marks = new Map<NodeId, Set<JobId>>();
+  /** By peer of a pair: what went on without it and is over, while it has an older value still. */
+  private readonly letGo = new Map<NodeId, Set<JobId>>();
 
   constructor(parts: RegisterParts) {
     this.parts = parts;
@@ -142,6 +144,7 @@ export class Register {
 
   onVote(from: NodeId, vote: Pick<Of<'accepted'>, 'job' | 'epoch' | 'version' | 'yesAgoMs'>): void {
     const tally = this.tallies.get(vote.job);
+    if (vote.version === 0) this.onLetGo(from, vote.job, tally);
     if (!tally) return;
     const { accepted, rs, oldRs } = tally.newest.header;
     if (compareEpochs(accepted.epoch, vote.epoch) !== 0) return;
@@ -181,7 +184,8 @@ export class Register {
       replicas.noteFinal(job);
       return;
     }
-    this.unmark(job, tally);
+    if (lacking !== undefined) this.endMark(job, lacking);
+    tally.lacking = undefined;
     const { epoch, version } = header.accepted;
     const others = replicasOf(header).filter((node) => node !== out.self && !isBanned(node));
     const missing = others.filter((node) => (tally.votes.get(node) ?? 0) < version);
@@ -243,19 +247,37 @@ export class Register {
       this.parts.out.persist({ kind: 'marked', job, lacking: undefined });
   }
 
+  /** The peer is in the sets no more, but does not know it: it must not follow with what it has. */
+  private endMark(job: JobId, peer: NodeId): void {
+    this.clearMark(job, peer);
+    if (this.parts.isBanned(peer)) return;
+    const jobs = this.letGo.get(peer);
+    if (jobs) jobs.add(job);
+    else this.letGo.set(peer, new Set([job]));
+  }
+
+  /** The peer keeps nothing of it any more. */
+  private onLetGo(peer: NodeId, job: JobId, tally: Tally | undefined): void {
+    const jobs = this.letGo.get(peer);
+    jobs?.delete(job);
+    if (jobs?.size === 0) this.letGo.delete(peer);
+    const isMember = tally !== undefined && replicasOf(tally.newest.header).includes(peer);
+    if (tally?.lacking === peer && !isMember) this.unmark(job, tally);
+  }
+
   /** Who lacks what this node decided alone, also in an earlier epoch of it. */
   private markedFor(job: JobId, sets: ReplicaSets): NodeId | undefined {
     for (const [peer, jobs] of this.marks) {
       if (!jobs.has(job)) continue;
       if (replicasOf(sets).includes(peer)) return peer;
-      this.clearMark(job, peer);
+      this.endMark(job, peer);
     }
     return undefined;
   }
 
   /** Of all peers: whoever follows this node alone must know everything it decided alone. */
-  get markCount(): number {
-    let count = 0;
+  marksFor(peer: NodeId): number {
+    let count = this.letGo.get(peer)?.size ?? 0;
     for (const jobs of this.marks.values()) count += jobs.size;
     return count;
   }

@@ -341,15 +341,22 @@ export class Replicas {
    * The promise stays when the record goes, and that it went: neither an owner nor a candidate of
    * the sets of before may find a node here that seems never to have had it.
    */
-  onRetire(message: Of<'retire'>): void {
-    const kept = this.kept.get(message.job);
-    if (!kept || compareEpochs(kept.promised, message.epoch) > 0) return;
-    const birth = kept.record?.header.birth;
+  onRetire(from: NodeId, message: Of<'retire'>): void {
+    const { job, epoch } = message;
+    const kept = this.kept.get(job);
+    if (kept && compareEpochs(kept.promised, epoch) > 0) return;
+    const birth = kept?.record?.header.birth;
     if (birth !== undefined && message.birth !== undefined && birth !== message.birth) return;
+    if (kept) this.retire(job, kept, epoch);
+    // Version 0: nothing that is to be decided about is here.
+    this.parts.out.send(from, { kind: 'accepted', job, epoch, version: 0 });
+  }
+
+  private retire(job: JobId, kept: Kept, epoch: Epoch): void {
     const wasOwn = leaderOf(kept) === this.parts.out.self;
-    this.change(message.job, kept, { promised: message.epoch });
-    this.drop(message.job, true);
-    if (wasOwn) this.parts.onDeposed(message.job);
+    this.change(job, kept, { promised: epoch });
+    this.drop(job, true);
+    if (wasOwn) this.parts.onDeposed(job);
   }
 
   /** The disk refused its first value, which is never written now. */

@@ -25,7 +25,14 @@ import type { Member } from './member.ts';
 import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { isDecided, replicasOf } from './quorum.ts';
-import { compareEpochs, compareValues, type Epoch, ownerOf, RECORD_VERSION } from './record.ts';
+import {
+  compareEpochs,
+  compareValues,
+  type Epoch,
+  ownerOf,
+  RECORD_VERSION,
+  type RecordHeader,
+} from './record.ts';
 import { type Kept, leaderOf, type Replicas, yesAtOf } from './replicas.ts';
 
 const RANK_STEP_MS = 1500;
@@ -194,11 +201,17 @@ export class Takeover {
 
   /** A candidate that cannot win only hinders an owner that is merely out of sight. */
   private canWin({ header }: JobRecord): boolean {
-    const { out, isBanned, mayFollowAlone } = this.parts;
+    const { out, isBanned } = this.parts;
     const isThere = (node: NodeId): boolean => node === out.self || this.isUp(node);
-    const isAloneWithout = (peer: NodeId): boolean =>
-      ownerOf(header) === peer && mayFollowAlone(peer);
+    const isAloneWithout = (peer: NodeId): boolean => this.mayFollowAlone(header, peer);
     return isDecided(header, isThere, { self: out.self, isBanned, isAloneWithout });
+  }
+
+  /** Only the life that wrote what is here: what a later one did not lead again it may have ended. */
+  private mayFollowAlone(header: RecordHeader, peer: NodeId): boolean {
+    const member = this.parts.member(peer);
+    if (ownerOf(header) !== peer || !member) return false;
+    return isSameBoot(header.writerBoot, member.boot) && this.parts.mayFollowAlone(peer);
   }
 
   /** 1 for the first replica after the leader. */
@@ -336,7 +349,7 @@ export class Takeover {
   }
 
   private count(job: JobId, candidacy: Candidacy): void {
-    const { isBanned, mayFollowAlone, out } = this.parts;
+    const { isBanned, out } = this.parts;
     if (candidacy.isBeaten || !candidacy.promises.has(out.self)) return;
     // It may have promised more to another one meanwhile.
     const own = this.parts.replicas.get(job)?.promised;
@@ -347,7 +360,7 @@ export class Takeover {
       self: out.self,
       isBanned,
       isAloneWithout: (peer: NodeId): boolean => {
-        isAlone = records.every(({ header }) => ownerOf(header) === peer) && mayFollowAlone(peer);
+        isAlone = records.every(({ header }) => this.mayFollowAlone(header, peer));
         return isAlone;
       },
     };

@@ -40,7 +40,7 @@ export class PeerReplica {
     if (message.kind === 'accept') this.replicas.onAccept(from, message);
     else if (message.kind === 'prepare') this.replicas.onPrepare(from, message);
     else if (message.kind === 'settled') this.replicas.onSettled(message);
-    else this.replicas.onRetire(message);
+    else this.replicas.onRetire(from, message);
     return this.answers();
   }
 

@@ -279,6 +279,7 @@ describe('a record that is kept here no more', () => {
   test('is taken again only when a value names this node again', () => {
     const bench = keeping();
     bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
+    assert.equal(bench.message(B, 'accepted').version, 0);
     accept(bench, B, { version: 5, rs: [B, C, D] });
     assert.equal(bench.records.has(JOB), false);
     accept(bench, B, { version: 6 });
@@ -290,6 +291,7 @@ describe('a record that is kept here no more', () => {
   test('is not brought back by a value of before the move that somebody else passes on', () => {
     const bench = keeping({ version: 3 });
     bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
+    assert.equal(bench.message(B, 'accepted').version, 0);
     accept(bench, C, { version: 2 });
     assert.deepEqual(bench.messages(C, 'accepted'), []);
     prepare(bench, C, epochOf(C, 2));

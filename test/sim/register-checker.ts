@@ -248,6 +248,9 @@ export class RegisterChecker {
   }
 
   onSend(from: SimNode, message: Message): void {
+    // Version 0 is no vote: it says that nothing is kept.
+    const isLetGo = message.kind === 'accepted' && message.version === 0;
+    if (isLetGo) return;
     if (message.kind === 'promise' || message.kind === 'accepted') this.onWord(from, message);
     else if (message.kind === 'acknowledge') this.onAcknowledged(from, message);
   }
