@@ -102,6 +102,14 @@ describe('an outcome', () => {
     assertBroken({ executions: [execution({ exitCode: 1 })] }, 'untrue-outcome');
   });
 
+  test('may lack what a full disk did not take, and only then', () => {
+    const end = finalEnd({ stdout: '' });
+    assertBroken({ end, sightings: [] }, 'untrue-outcome');
+    const { node, start, last } = execution({});
+    const full = fault({ kind: 'disk', nodes: [node], from: start - 1, to: last + 1 });
+    assertKept({ end, sightings: [], faults: [full] });
+  });
+
   test('is untrue when it names the fence of another attempt', () =>
     assertBroken(
       { executions: [execution({ fence: '1.node-x.9' })], sightings: [] },
