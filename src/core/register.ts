@@ -144,7 +144,10 @@ export class Register {
 
   onVote(from: NodeId, vote: Pick<Of<'accepted'>, 'job' | 'epoch' | 'version' | 'yesAgoMs'>): void {
     const tally = this.tallies.get(vote.job);
-    if (vote.version === 0) this.onLetGo(from, vote.job, tally);
+    if (vote.version === 0) {
+      this.onLetGo(from, vote.job, tally);
+      return;
+    }
     if (!tally) return;
     const { accepted, rs, oldRs } = tally.newest.header;
     if (compareEpochs(accepted.epoch, vote.epoch) !== 0) return;
