@@ -19,6 +19,9 @@ export interface Rights {
 export const majorityOf = (members: readonly NodeId[]): number =>
   Math.floor(members.length / 2) + 1;
 
+export const isAlone = (set: readonly NodeId[], node: NodeId): boolean =>
+  set.length === 1 && set[0] === node;
+
 /** All who keep the record, each once. */
 export const replicasOf = ({ rs, oldRs }: ReplicaSets): readonly NodeId[] =>
   oldRs.length === 0 ? rs : [...new Set([...rs, ...oldRs])];

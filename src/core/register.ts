@@ -17,7 +17,7 @@ import type { JobRecord } from './job-record.ts';
 import type { MemberState } from './member.ts';
 import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
-import { isDecided, replicasOf } from './quorum.ts';
+import { isAlone, isDecided, replicasOf } from './quorum.ts';
 import { compareEpochs, type ReplicaSets } from './record.ts';
 import { type Replicas, yesAtOf } from './replicas.ts';
 
@@ -202,9 +202,22 @@ export class Register {
     if (isHopeless) this.withdraw(job);
   }
 
+  /**
+   * A record that only this node kept is on its way to others, who are gone before they had it.
+   * Nobody can lead it without this node's promise, so its own word is enough to go back.
+   */
+  private isSharedInVain({ header }: JobRecord, tally: Tally): boolean {
+    const { out, stateOf } = this.parts;
+    const has = (node: NodeId): boolean => (tally.votes.get(node) ?? 0) >= header.accepted.version;
+    if (!isAlone(header.oldRs, out.self) || !has(out.self)) return false;
+    const missing = header.rs.filter((node) => !has(node));
+    return missing.every((node) => stateOf(node) === 'dead' || stateOf(node) === 'left');
+  }
+
   private hasQuorum(record: JobRecord, tally: Tally): boolean {
     const { version } = record.header.accepted;
     const { isBanned, stateOf, out } = this.parts;
+    if (this.isSharedInVain(record, tally)) return true;
     return isDecided(record.header, (node) => (tally.votes.get(node) ?? 0) >= version, {
       self: out.self,
       isBanned,
@@ -217,6 +230,7 @@ export class Register {
 
   private markAbsent(record: JobRecord, tally: Tally): void {
     const { rs, oldRs, job, accepted } = record.header;
+    if (isAlone(oldRs, this.parts.out.self)) return;
     for (const set of [rs, oldRs]) {
       if (set.length !== 2) continue;
       const peer = set.find((node) => node !== this.parts.out.self);

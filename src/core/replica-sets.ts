@@ -14,7 +14,7 @@ import type { Member } from './member.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
 import { rendezvousOrder } from './placement.ts';
-import { replicasOf } from './quorum.ts';
+import { isAlone, replicasOf } from './quorum.ts';
 
 const FULL_SET = 3;
 /** A new record goes only to those heard so lately: another would hold up its acceptance. */
@@ -178,12 +178,17 @@ export class ReplicaSets {
   private finish(owned: OwnedJob): void {
     const { out } = this.parts;
     const ownership = this.parts.ownership();
-    const { rs, oldRs, job } = owned.record.header;
+    const { rs: next, oldRs, job } = owned.record.header;
+    const { self } = out;
+    const isInVain =
+      isAlone(oldRs, self) &&
+      next.some((node) => node !== self && this.parts.member(node)?.state !== 'alive');
+    const rs = isInVain ? oldRs : next;
     this.moving.add(owned);
     ownership.proposeSets(owned, { rs, oldRs: [] }, () => {
       this.moving.delete(owned);
       const { birth, accepted } = owned.record.header;
-      const left = replicasOf({ rs, oldRs }).filter((node) => !rs.includes(node));
+      const left = replicasOf({ rs: next, oldRs }).filter((node) => !rs.includes(node));
       for (const node of left)
         out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
     });
