@@ -87,6 +87,9 @@ export class Births {
   private choose(job: JobId, birth: Birth): void {
     if (this.parts.isSettlingIn()) return;
     birth.rs = this.parts.chooseForKey(job);
+    // An earlier birth of the id may have been written, and run, under an epoch of this node.
+    const counter = (this.parts.promisedOf(job)?.counter ?? 0) + 1;
+    birth.epoch = { counter, node: this.parts.out.self };
     this.ask(job, birth);
   }
 
