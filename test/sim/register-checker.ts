@@ -189,6 +189,9 @@ export class RegisterChecker {
         having.filter((id) => of.includes(id)).length > of.length / 2;
       return isMajority(set) || isMajority(base) || this.isAlone(set, having, header.job);
     };
+    // Only one kept it so far, and nobody else can lead it: its word is enough to go back.
+    const [former, ...others] = header.oldRs;
+    if (former !== undefined && others.length === 0 && this.hasValue(former, header)) return true;
     return hasQuorum(header.rs) && (header.oldRs.length === 0 || hasQuorum(header.oldRs));
   }
 
