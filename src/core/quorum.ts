@@ -19,7 +19,7 @@ export interface Rights {
 export const majorityOf = (members: readonly NodeId[]): number =>
   Math.floor(members.length / 2) + 1;
 
-export const isAlone = (set: readonly NodeId[], node: NodeId): boolean =>
+export const isOnly = (set: readonly NodeId[], node: NodeId): boolean =>
   set.length === 1 && set[0] === node;
 
 /** All who keep the record, each once. */

@@ -17,7 +17,7 @@ import type { JobRecord } from './job-record.ts';
 import type { MemberState } from './member.ts';
 import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
-import { isAlone, isDecided, replicasOf } from './quorum.ts';
+import { isDecided, isOnly, replicasOf } from './quorum.ts';
 import { compareEpochs, type ReplicaSets } from './record.ts';
 import { type Replicas, yesAtOf } from './replicas.ts';
 
@@ -209,7 +209,7 @@ export class Register {
   private isSharedInVain({ header }: JobRecord, tally: Tally): boolean {
     const { out, stateOf } = this.parts;
     const has = (node: NodeId): boolean => (tally.votes.get(node) ?? 0) >= header.accepted.version;
-    if (!isAlone(header.oldRs, out.self) || !has(out.self)) return false;
+    if (!isOnly(header.oldRs, out.self) || !has(out.self)) return false;
     const missing = header.rs.filter((node) => !has(node));
     return missing.every((node) => stateOf(node) === 'dead' || stateOf(node) === 'left');
   }
@@ -230,7 +230,7 @@ export class Register {
 
   private markAbsent(record: JobRecord, tally: Tally): void {
     const { rs, oldRs, job, accepted } = record.header;
-    if (isAlone(oldRs, this.parts.out.self)) return;
+    if (isOnly(oldRs, this.parts.out.self)) return;
     for (const set of [rs, oldRs]) {
       if (set.length !== 2) continue;
       const peer = set.find((node) => node !== this.parts.out.self);

@@ -14,7 +14,7 @@ import type { Member } from './member.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
 import { rendezvousOrder } from './placement.ts';
-import { isAlone, replicasOf } from './quorum.ts';
+import { isOnly, replicasOf } from './quorum.ts';
 
 const FULL_SET = 3;
 /** A new record goes only to those heard so lately: another would hold up its acceptance. */
@@ -181,7 +181,7 @@ export class ReplicaSets {
     const { rs: next, oldRs, job } = owned.record.header;
     const { self } = out;
     const isInVain =
-      isAlone(oldRs, self) &&
+      isOnly(oldRs, self) &&
       next.some((node) => node !== self && this.parts.member(node)?.state !== 'alive');
     const rs = isInVain ? oldRs : next;
     this.moving.add(owned);

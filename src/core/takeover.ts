@@ -24,7 +24,7 @@ import type { JobRecord } from './job-record.ts';
 import type { Member } from './member.ts';
 import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
-import { isDecided, replicasOf } from './quorum.ts';
+import { isDecided, isOnly, replicasOf } from './quorum.ts';
 import {
   compareEpochs,
   compareValues,
@@ -204,6 +204,8 @@ export class Takeover {
     const { out, isBanned } = this.parts;
     const isThere = (node: NodeId): boolean => node === out.self || this.isUp(node);
     const isAloneWithout = (peer: NodeId): boolean => this.mayFollowAlone(header, peer);
+    // Whoever alone kept it before has every value that can have been decided since.
+    if (isOnly(header.oldRs, out.self)) return true;
     return isDecided(header, isThere, { self: out.self, isBanned, isAloneWithout });
   }
 
@@ -365,7 +367,9 @@ export class Takeover {
       },
     };
     const hasPromised = (node: NodeId): boolean => candidacy.promises.has(node);
-    if (!records.every(({ header }) => isDecided(header, hasPromised, rights))) return;
+    const isWon = ({ header }: JobRecord): boolean =>
+      isOnly(header.oldRs, out.self) || isDecided(header, hasPromised, rights);
+    if (!records.every(isWon)) return;
     const newest = newestOf(candidacy);
     if (!newest || !this.hasAskedAround(candidacy, records)) return;
     if (replicasOf(newest.header).includes(out.self)) this.win(job, candidacy, newest, isAlone);
