@@ -14,7 +14,13 @@
  * do not agree on who is there.
  */
 import { unreachable } from '../base/unreachable.ts';
-import type { Execution, FaultRecord, History, JobHistory } from './history.ts';
+import {
+  acknowledgedJobs,
+  type Execution,
+  type FaultRecord,
+  type History,
+  type JobHistory,
+} from './history.ts';
 
 /** Started again within so long, a node takes up what it ran; the lease allows it. */
 const ADOPTED_MS = 4000;
@@ -127,6 +133,17 @@ export function causeOfConflict(history: History, job: JobHistory): string | und
     (one) => one.from <= to && one.to + MEMBERS_DISAGREE_MS >= from,
   );
   return fault && `${fault.kind} of ${fault.nodes.join(', ')}`;
+}
+
+/**
+ * Of a key that became two jobs, and the mesh says so. Of a run that was interrupted the lists
+ * were not read: then what may be a conflict is not held against the mesh.
+ */
+export function isListedConflict(history: History, job: string): boolean {
+  const asked = acknowledgedJobs(history).get(job);
+  if (asked?.key === undefined) return false;
+  if (history.end) return history.end.conflicts.includes(job);
+  return causeOfConflict(history, asked) !== undefined;
 }
 
 const isWithin = (fault: FaultRecord, from: number, to: number): boolean =>

@@ -4,7 +4,13 @@
  * history made by hand that it must object to. G and I are the numbers of the guarantees and
  * invariants that the design gives them.
  */
-import { causeOfConflict, causeOfLoss, causeOfOverlap, causeOfRepeat } from './causes.ts';
+import {
+  causeOfConflict,
+  causeOfLoss,
+  causeOfOverlap,
+  causeOfRepeat,
+  isListedConflict,
+} from './causes.ts';
 import {
   acknowledgedJobs,
   type EndState,
@@ -159,28 +165,19 @@ function findChanged(history: History): Case[] {
   });
 }
 
-/** What a job prints is written by itself: with a full disk its `echo` fails, and it may go on. */
-const hadFullDisk = ({ faults }: History, { node, start, last }: Execution): boolean =>
-  faults.some(
-    (fault) =>
-      fault.kind === 'disk' &&
-      fault.nodes.includes(node) &&
-      fault.from <= last &&
-      fault.to >= start,
-  );
-
 function findUntrue(history: History): Case[] {
   const executions = executionsByJob(history);
   return eachFinal(history, ({ job, final }) => {
     if (final.status !== 'JOB_COMPLETED' && final.status !== 'JOB_FAILED') return undefined;
     const isSo = (execution: Execution): boolean =>
-      execution.exitCode === final.exitCode &&
-      (final.stdout === `${execution.fence}\n` ||
-        (final.stdout === '' && hadFullDisk(history, execution)));
+      execution.exitCode === final.exitCode && isOutputOf(execution, final.stdout);
     if (executions.get(job)?.some(isSo)) return undefined;
     return `${finalText(final)}, and no execution of that fence ended so`;
   });
 }
+
+const isOutputOf = ({ fence, isMute }: Execution, stdout: string): boolean =>
+  stdout === `${fence}\n` || (isMute && stdout === '');
 
 function findWrongEnds(history: History): Case[] {
   const jobs = acknowledgedJobs(history);
@@ -288,11 +285,6 @@ function findSecondBirths(history: History): Case[] {
     return [{ job: listed[0], what: 'it is listed as a conflict, and no fault was near' }];
   });
 }
-
-/** Of a key that became two jobs, and the mesh says so. */
-export const isListedConflict = (history: History, job: string): boolean =>
-  acknowledgedJobs(history).get(job)?.key !== undefined &&
-  (history.end?.conflicts.includes(job) ?? false);
 
 function findOddAnswers(history: History): Case[] {
   return history.oddAnswers.map(({ at, node, request, job, code }) => ({

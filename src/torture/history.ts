@@ -73,6 +73,8 @@ export interface Execution {
   readonly last: number;
   /** What it exited with; undefined: it was ended before its end. */
   readonly exitCode: number | undefined;
+  /** It could not print: its output may be empty. */
+  readonly isMute: boolean;
   /** Another execution of the job was alive when this one started, or wrote after it did. */
   readonly overlaps: readonly Overlap[];
 }

@@ -4,7 +4,8 @@
  * whether two of them lived at the same time does not depend on any clock: appending to one file
  * puts their lines into the order in which they happened. In between, each execution holds a lock
  * on the file (flock, where there is one), which the system takes from it when its last process
- * has died, not earlier: an execution that does not get it says `contested`.
+ * has died, not earlier: an execution that does not get it says `contested`. One that cannot print,
+ * because the disk of its node is full, says `mute`.
  *
  *     start label job attempt fence node pid time
  *
@@ -42,7 +43,7 @@ export function workCommand({ runsMs, exitCode, isStubborn }: Work): string {
     ...(isStubborn ? ["trap '' TERM"] : []),
     'say start',
     'flock -n 9 2>/dev/null; [ $? = 1 ] && say contested',
-    'echo "$MESH_FENCE"',
+    'echo "$MESH_FENCE" 2>/dev/null || say mute',
     `n=${ticks}; while [ $n -gt 0 ]; do sleep ${TICK_MS / 1000}; say tick; n=$((n - 1)); done`,
     `sleep ${rest}`,
     `say end:${exitCode}`,
@@ -144,6 +145,7 @@ function toExecution(life: readonly Entry[], overlapping: readonly Overlap[]): E
     start: at,
     last: life.at(-1)?.at ?? at,
     exitCode: end && Number(end.what.slice('end:'.length)),
+    isMute: life.some(({ what }) => what === 'mute'),
     overlaps: overlapping.length > 0 || !isContested ? overlapping : [{ other: undefined }],
   };
 }

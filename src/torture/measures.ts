@@ -1,5 +1,5 @@
 /** How long things took: functions of the history, as the checks are. */
-import { causeOfOverlap, causeOfRepeat, SIGN_INTERVAL_MS } from './causes.ts';
+import { causeOfOverlap, causeOfRepeat, isListedConflict, SIGN_INTERVAL_MS } from './causes.ts';
 import {
   type Execution,
   executionsByJob,
@@ -90,7 +90,8 @@ export function duplicates(history: History): Duplicate[] {
       const cause = overlap
         ? causeOfOverlap(history, first, second)
         : causeOfRepeat(history, first, second);
-      return [{ job, label: second.label, first, second, cause }];
+      const listed = isListedConflict(history, job) ? 'a key that became two jobs' : undefined;
+      return [{ job, label: second.label, first, second, cause: cause ?? listed }];
     }),
   );
 }

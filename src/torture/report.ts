@@ -1,5 +1,6 @@
 /** A run as it is told: one object for programs, from which the text and the page are made. */
-import { type CheckName, checkHistory, isListedConflict, type Violation } from './checks.ts';
+import { isListedConflict } from './causes.ts';
+import { type CheckName, checkHistory, type Violation } from './checks.ts';
 import { acknowledgedJobs, type History } from './history.ts';
 import {
   type Duplicate,

@@ -102,12 +102,12 @@ describe('an outcome', () => {
     assertBroken({ executions: [execution({ exitCode: 1 })] }, 'untrue-outcome');
   });
 
-  test('may lack what a full disk did not take, and only then', () => {
-    const end = finalEnd({ stdout: '' });
-    assertBroken({ end, sightings: [] }, 'untrue-outcome');
-    const { node, start, last } = execution({});
-    const full = fault({ kind: 'disk', nodes: [node], from: start - 1, to: last + 1 });
-    assertKept({ end, sightings: [], faults: [full] });
+  test('without output is true only of an execution that could not print', () => {
+    const silent = { end: finalEnd({ stdout: '' }), sightings: [] };
+    assertBroken(silent, 'untrue-outcome');
+    assertKept({ ...silent, executions: [execution({ isMute: true })] });
+    const failed = [execution({ isMute: true, exitCode: 1 })];
+    assertBroken({ ...silent, executions: failed }, 'untrue-outcome');
   });
 
   test('is untrue when it names the fence of another attempt', () =>
@@ -392,6 +392,9 @@ describe('a key', () => {
     }));
     assertBroken({ ...twice, executions: beside }, 'second-outcome', 'repeated', 'overlap');
     assertKept({ ...twice, executions: beside, end: { ...finalEnd(), conflicts: JOB } });
+    // The lists of an interrupted run were not read, so only a fault nearby can excuse it.
+    assertKept({ ...twice, end: undefined });
+    assertBroken({ ...twice, end: undefined, faults: [] }, 'repeated');
     // A job without a key has no business in that list.
     assertBroken(
       { ...twice, jobs: [job()], end: { ...finalEnd(), conflicts: JOB } },

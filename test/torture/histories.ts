@@ -22,6 +22,7 @@ export const execution = (more: Partial<Execution> = {}): Execution => ({
   start: 10_000,
   last: 11_000,
   exitCode: 0,
+  isMute: false,
   overlaps: [],
   ...more,
 });

@@ -32,6 +32,7 @@ describe('a ledger', () => {
       start: 10_500,
       last: 12_250,
       exitCode: 3,
+      isMute: false,
       overlaps: [],
     });
   });
@@ -97,6 +98,16 @@ describe('the command of a job', () => {
     const [one, ...more] = readLedger(folder, clock);
     assert.deepEqual([more.length, one?.exitCode, one?.overlaps], [0, 3, []]);
     assert.ok(one && one.last - one.start >= 590 && one.start >= -1000, JSON.stringify(one));
+  });
+
+  test('says so when it cannot print, and goes on', async (t) => {
+    if (!existsSync('/dev/full')) return t.skip('there is no /dev/full');
+    const folder = folderFor(t);
+    const clock = readLedgerClock(0);
+    const command = workCommand({ runsMs: 10, exitCode: 0, isStubborn: false });
+    await run('/bin/sh', ['-c', `exec >/dev/full\n${command}`], { env: envFor(folder, 1) });
+    const [one] = readLedger(folder, clock);
+    assert.deepEqual([one?.isMute, one?.exitCode], [true, 0]);
   });
 
   test('says so when another execution lives, also one that is silent', async (t) => {

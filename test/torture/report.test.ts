@@ -117,6 +117,13 @@ describe('repeated executions', () => {
     }
   });
 
+  test('of a key that became two jobs are named so when the mesh lists it', () => {
+    const keyed = { executions, jobs: [job({ kind: 'keyed', key: 'k' })] };
+    const listed = history({ ...keyed, end: { ...finalEnd(), conflicts: JOB } });
+    assert.equal(duplicates(listed)[0]?.cause, 'a key that became two jobs');
+    assert.equal(duplicates(history(keyed))[0]?.cause, undefined);
+  });
+
   test('that overlap are not excused by what excuses a repeat', () => {
     const beside = [CUT_SHORT, secondAttempt({ overlaps: [{ other: '1.node-x.1' }] })];
     const [one] = duplicates(history({ executions: beside, faults: [fault()] }));
