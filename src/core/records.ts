@@ -72,11 +72,7 @@ export class Records {
     const isOwned = (job: JobId): boolean => ownership().get(job) !== undefined;
     const linked = (): NodeId[] => this.linked();
     const member = (node: NodeId): Member | undefined => membership().get(node);
-    this.bans = new Bans({
-      out,
-      linked,
-      onBanned: (ban) => this.onBanned(ban),
-    });
+    this.bans = new Bans({ out, linked, onBanned: (ban) => this.onBanned(ban) });
     this.replicas = new Replicas({
       out,
       onDeposed: (job) => ownership().depose(job),
@@ -99,6 +95,7 @@ export class Records {
       member,
       isBanned,
       linked,
+      listed: () => nodesOf(membership().listed()),
       isOwned,
       ownedCount: () => ownership().size,
       mayFollowAlone: (owner) => membership().isKnownGone(owner),
@@ -126,10 +123,7 @@ export class Records {
   }
 
   private linked(): NodeId[] {
-    return this.parts
-      .membership()
-      .linked()
-      .map(({ facts }) => facts.node);
+    return nodesOf(this.parts.membership().linked());
   }
 
   isBanned(node: NodeId): boolean {
@@ -295,3 +289,5 @@ const KINDS: ReadonlySet<JobMessage['kind']> = new Set<RegisterMessage['kind']>(
 
 export const isRegisterMessage = (message: JobMessage): message is RegisterMessage =>
   KINDS.has(message.kind);
+
+const nodesOf = (members: readonly Member[]): NodeId[] => members.map(({ facts }) => facts.node);

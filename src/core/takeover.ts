@@ -57,6 +57,8 @@ export interface TakeoverParts {
   readonly isBanned: (node: NodeId) => boolean;
   /** Every other node that can be asked now. */
   readonly linked: () => readonly NodeId[];
+  /** Those too that are out of reach and have not been given up. */
+  readonly listed: () => readonly NodeId[];
   readonly isOwned: (job: JobId) => boolean;
   readonly ownedCount: () => number;
   /** The owner's process is gone and nothing of a pair's was decided without this node. */
@@ -79,10 +81,10 @@ interface Promised {
 
 interface Candidacy {
   readonly epoch: Epoch;
-  readonly stoodAt: MonoMs;
   readonly promises: Map<NodeId, Promised>;
   /** Since the last time that all were. */
   readonly asked: Set<NodeId>;
+  readonly firstAskedAt: Map<NodeId, MonoMs>;
   /** Refused: it stands again at `askAt`. */
   readonly isBeaten: boolean;
   askAt: MonoMs;
@@ -245,9 +247,9 @@ export class Takeover {
     const counter = Math.max(kept.promised.counter, this.counters.get(job) ?? 0) + 1;
     const candidacy: Candidacy = {
       epoch: { counter, node: out.self },
-      stoodAt: out.now.mono,
       promises: new Map(),
       asked: new Set(),
+      firstAskedAt: new Map(),
       isBeaten: false,
       askAt: afterMono(out.now.mono, REPEAT_MS),
     };
@@ -256,7 +258,7 @@ export class Takeover {
   }
 
   private ask(job: JobId, candidacy: Candidacy, record: JobRecord): void {
-    const { epoch, promises } = candidacy;
+    const { epoch, promises, firstAskedAt } = candidacy;
     const asked = new Set([this.parts.out.self, ...replicasOf(record.header)]);
     for (const promised of promises.values()) {
       if (promised.record) for (const node of replicasOf(promised.record.header)) asked.add(node);
@@ -265,6 +267,7 @@ export class Takeover {
     for (const node of asked) {
       if (candidacy.asked.has(node) || promises.has(node) || this.parts.isBanned(node)) continue;
       candidacy.asked.add(node);
+      if (!firstAskedAt.has(node)) firstAskedAt.set(node, this.parts.out.now.mono);
       this.parts.out.send(node, { kind: 'prepare', job, epoch, ifAbsent: false });
     }
   }
@@ -342,9 +345,9 @@ export class Takeover {
     const epoch = known?.epoch ?? { counter: 0, node: out.self };
     this.candidacies.set(job, {
       epoch,
-      stoodAt: out.now.mono,
       promises: new Map(),
       asked: new Set(),
+      firstAskedAt: new Map(),
       isBeaten: true,
       askAt,
     });
@@ -403,12 +406,25 @@ export class Takeover {
 
   /**
    * What is left of a set after a ban may be one stale disk, while a node that is in no set known
-   * here has what was decided since: every node that lives is asked, and waited for a while.
+   * here has what was decided since: every node that lives is asked, and waited for a while; one
+   * that is out of reach is waited for until it is back or off the list.
    */
-  private hasAskedAround({ promises, stoodAt }: Candidacy, records: readonly JobRecord[]): boolean {
+  private hasAskedAround(
+    { promises, firstAskedAt }: Candidacy,
+    records: readonly JobRecord[],
+  ): boolean {
     if (!records.some((record) => this.isBaseShrunk(record))) return true;
-    if (this.parts.out.now.mono - stoodAt >= ASK_AROUND_MS) return true;
-    return this.parts.linked().every((node) => promises.has(node));
+    const { out, linked, listed, isBanned } = this.parts;
+    // It has just started, and has not met everybody yet.
+    if (out.now.mono - this.bornAt < UNSEEN_MS) return false;
+    const reachable = new Set(linked().filter((node) => !isBanned(node)));
+    const hadItsTime = (node: NodeId): boolean => {
+      const askedAt = firstAskedAt.get(node);
+      return askedAt !== undefined && out.now.mono - askedAt >= ASK_AROUND_MS;
+    };
+    return [...reachable, ...listed()].every(
+      (node) => promises.has(node) || (reachable.has(node) && hadItsTime(node)),
+    );
   }
 
   /** Some replica was banned. */

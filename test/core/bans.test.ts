@@ -11,6 +11,13 @@ function mesh(...peers: NodeId[]): CoreBench {
   return bench;
 }
 
+/** Long enough up to have met everybody. */
+function settled(...peers: NodeId[]): CoreBench {
+  const bench = mesh(...peers);
+  bench.advance(7000);
+  return bench;
+}
+
 function forget(bench: CoreBench, node: NodeId) {
   bench.put({ kind: 'forget', request: 'forget' as never, node });
   return bench.reply('forget');
@@ -102,7 +109,7 @@ describe('a banned node', () => {
   });
 
   test('leads nothing: its jobs are taken over at once', () => {
-    const bench = mesh(B, C);
+    const bench = settled(B, C);
     const record = recordOf();
     bench.replica(C).hear(B, { kind: 'accept', record }, bench.now());
     bench.hear(B, { kind: 'accept', record });
@@ -113,7 +120,7 @@ describe('a banned node', () => {
   });
 
   test('leaves a set of which perhaps only a stale disk is left: every node is asked first', () => {
-    const bench = mesh(B, C, D);
+    const bench = settled(B, C, D);
     for (const node of [B, C, D]) bench.replica(node).isSilent = true;
     bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
     bench.messages(B, 'accepted');
@@ -135,7 +142,7 @@ describe('a banned node', () => {
   });
 
   test('leaves a set whose rest goes on when nobody else answers for two seconds', () => {
-    const bench = mesh(B, C);
+    const bench = settled(B, C);
     for (const node of [B, C]) bench.replica(node).isSilent = true;
     bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
     bench.messages(B, 'accepted');
@@ -143,6 +150,30 @@ describe('a banned node', () => {
     bench.advance(1800);
     assert.equal(bench.core.owned().unfinished, 0);
     bench.advance(1000);
+    assert.equal(bench.core.owned().unfinished, 1);
+  });
+
+  test('leaves a set whose rest waits for a node that is out of reach, until that is off the list', () => {
+    const bench = settled(B, C);
+    for (const node of [B, C]) bench.replica(node).isSilent = true;
+    bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
+    bench.messages(B, 'accepted');
+    bench.kill(C);
+    forget(bench, B);
+    bench.advance(20_000);
+    assert.equal(bench.core.owned().unfinished, 0);
+    bench.advance(15_000);
+    assert.equal(bench.core.owned().unfinished, 1);
+  });
+
+  test('leaves a set whose rest waits for its own first seconds: it has not met everybody', () => {
+    const bench = mesh(B, C);
+    bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
+    bench.messages(B, 'accepted');
+    forget(bench, B);
+    bench.advance(5000);
+    assert.equal(bench.core.owned().unfinished, 0);
+    bench.advance(2500);
     assert.equal(bench.core.owned().unfinished, 1);
   });
 

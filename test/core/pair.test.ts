@@ -123,6 +123,7 @@ describe('the peer of an owner in a pair', () => {
   test('of a job whose attempt runs at a third node asks that one, and lets it run on', () => {
     const bench = replica({ rs: PAIR, state: grantedTo(C) }, [B]);
     bench.link(C, { slots: 2 });
+    bench.advance(7000);
     bench.put({ kind: 'forget', request: 'f' as never, node: B });
     bench.advance(200);
     const { epoch, sets } = bench.messages(C, 'adopt').at(-1) ?? assert.fail('not asked');
