@@ -124,7 +124,7 @@ export type Reply =
     }
   /** It is recorded as cancelled: not enough disks took it in time. */
   | { readonly kind: 'fewReplicas'; readonly wanted: number; readonly disks: number }
-  /** The replicas of this id do not answer; nothing was recorded. */
+  /** Too few replicas of this id answer to say whether it is taken; nothing was recorded for it. */
   | { readonly kind: 'noQuorum'; readonly job: JobId }
   /** Another node decides about it now: whether it was taken must be asked there. */
   | { readonly kind: 'deposed'; readonly job: JobId }

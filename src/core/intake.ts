@@ -63,8 +63,9 @@ export class Intake {
     const owned = ownership.get(job);
     const tell = (disks: number): void => {
       const wanted = spec.replicas ?? 1;
-      // What is over was taken once, on as many disks as were asked for.
-      if (disks < wanted && !isSettled) out.reply(request, { kind: 'fewReplicas', wanted, disks });
+      // What is over was taken once, on as many disks as were asked for. What goes on under a new
+      // owner was too, as far as that one knows: it is not cancelled, and more may be heard of.
+      if (disks < wanted && !isSettled) out.reply(request, { kind: 'noQuorum', job });
       else out.reply(request, { kind: 'submitted', record: known, isRepeat: true, disks });
     };
     if (ownership.awaitSubmit(job, request)) return;

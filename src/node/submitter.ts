@@ -147,7 +147,7 @@ export class Submitter {
       case 'noQuorum':
         return refused(
           'NO_QUORUM',
-          `The nodes that keep the id ${reply.job} do not answer, so nobody can say whether it is taken. Nothing was recorded; submit it again with the same key.`,
+          `Too few of the nodes that keep the id ${reply.job} answer, so nobody can say whether it is taken as was asked. Nothing was recorded for this request; submit it again with the same key.`,
         );
       default:
         return refused(

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
 import { REVOKE_WAIT_MS } from '../../src/core/lease.ts';
 import { ALONE, B, bootOf, C, CoreBench, SELF } from './core-bench.ts';
+import { MeshBench } from './mesh-bench.ts';
 import { EXIT_0, PeerExecutor, reportEnd } from './peers.ts';
 
 /** Runs a job to its end on the own node. */
@@ -128,6 +129,27 @@ describe('a key', () => {
     reportEnd(bench, bench.one('start').attempt);
     const over = bench.reply(bench.submit({ replicas: 3 }, { key: 'k' }).request);
     assert.equal(over.kind === 'submitted' && over.isRepeat, true, over.kind);
+  });
+
+  test('of a job that goes on without one of its three disks is not told that it is cancelled', () => {
+    const mesh = new MeshBench([SELF, B, C], { slots: 0 });
+    const first = mesh.submit(SELF, { replicas: 3 }, { key: 'k' });
+    mesh.advance(100);
+    assert.equal(mesh.node(SELF).reply(first.request).kind, 'submitted');
+    mesh.crash(SELF);
+    const job = asJobId('k');
+    mesh.until(() => mesh.owners(job).length > 0, 'another one leads it');
+    const [owner] = mesh.owners(job);
+    assert.ok(owner);
+    const again = (): string => {
+      const { request } = mesh.submit(owner, { replicas: 3 }, { key: 'k' });
+      return mesh.node(owner).reply(request).kind;
+    };
+    assert.equal(again(), 'noQuorum');
+    mesh.start(SELF);
+    mesh.advance(3000);
+    assert.equal(mesh.statuses(job)[owner], 'JOB_PENDING');
+    assert.equal(again(), 'submitted');
   });
 
   test('is known after a restart, of an unfinished and of a final job', () => {

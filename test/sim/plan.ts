@@ -135,7 +135,7 @@ export function planOf(seed: number): Plan {
   return {
     seed,
     nodes,
-    jobs: jobs.sort((a, b) => a.at - b.at),
+    jobs: withContentOfKeys(jobs.sort((a, b) => a.at - b.at)),
     faults,
     network: {
       loss: isOrdered ? 0 : random() * 0.15,
@@ -182,6 +182,18 @@ function jobOf(
     replicas: random() < 0.15 ? ([1, 2, 3] as const)[randomBelow(random, 3)] : undefined,
     cancelAfterMs: random() < 0.25 ? random() * 8000 : undefined,
   };
+}
+
+/** Whoever submits a key again submits the same again: another content would be a conflict. */
+function withContentOfKeys(jobs: readonly JobPlan[]): JobPlan[] {
+  const firsts = new Map<number, JobPlan>();
+  return jobs.map((job) => {
+    if (job.key === undefined) return job;
+    const first = firsts.get(job.key) ?? job;
+    firsts.set(job.key, first);
+    const { at, via, cancelAfterMs } = job;
+    return { ...first, at, via, cancelAfterMs };
+  });
 }
 
 /** Nodes that are still themselves in the end. */

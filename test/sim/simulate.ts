@@ -128,7 +128,8 @@ class World {
     const isKeyed = plan.key !== undefined;
     const job = asJobId(isKeyed ? `key-${plan.key}` : `job-${++this.submitted}`);
     const birth = asBirth(`b${this.events.now}`);
-    const submission = { job, birth, spec: this.specOf(plan), contentHash: 'same', isKeyed };
+    const spec = this.specOf(plan);
+    const submission = { job, birth, spec, contentHash: JSON.stringify(spec), isKeyed };
     const home = isKeyed ? this.homeOf(job, node) : node;
     home?.ask(
       (request) => ({ kind: 'submit', request, submission }),
