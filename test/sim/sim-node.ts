@@ -342,7 +342,9 @@ export class SimNode {
     return this.options.events.now < this.clockDoubtUntil;
   }
 
+  /** Only a life that is there: the next one begins well, and `endFaults` must find it so. */
   starve(ms: number): void {
+    if (!this.isUp) return;
     this.noteStandstill();
     this.starvedUntil = Math.max(this.starvedUntil, this.options.events.now + ms);
     this.wellSince = Math.max(this.wellSince, this.starvedUntil);
