@@ -38,8 +38,8 @@ export interface BirthParts {
   /** By this node. */
   readonly promisedOf: (job: JobId) => Epoch | undefined;
   readonly withRecord: (job: JobId, act: (record: JobRecord | undefined) => void) => void;
-  /** The birth that this node keeps lost. */
-  readonly onLost: (own: JobRecord) => void;
+  /** The birth that this node keeps lost against this one. */
+  readonly onLost: (own: JobRecord, winner: JobRecord) => void;
 }
 
 interface Birth {
@@ -184,7 +184,7 @@ export class Births {
 
   /** Of two births that met the one that is dropped: at `from`, or here. */
   compare(from: NodeId, ours: JobRecord, theirs: JobRecord): void {
-    if (compareText(theirs.header.birth, ours.header.birth) < 0) this.parts.onLost(ours);
+    if (compareText(theirs.header.birth, ours.header.birth) < 0) this.parts.onLost(ours, theirs);
     else this.onOther(from, ours);
   }
 }

@@ -118,7 +118,7 @@ export class Records {
       promisedOf: (job) => replicas.get(job)?.promised,
       withRecord: (job, act) =>
         replicas.with(job, (kept) => act(ownership().get(job)?.record ?? kept?.record)),
-      onLost: (own) => this.giveWay(own),
+      onLost: (own, winner) => this.giveWay(own, winner),
     });
   }
 
@@ -211,10 +211,14 @@ export class Records {
     });
   }
 
-  /** The other birth is the job. Its owner tells the other replicas, and what runs of it. */
-  private giveWay(ours: JobRecord): void {
+  /**
+   * The other birth is the job. Its owner tells the other replicas, and what runs of it. They
+   * compare as it did, and are not retired: what moved away from them is the birth that lost, and
+   * the one that is the job may need their votes.
+   */
+  private giveWay(ours: JobRecord, winner: JobRecord): void {
     const { out, parts } = this;
-    const { job, birth, accepted } = ours.header;
+    const { job, accepted } = ours.header;
     const isOwned = parts.ownership().get(job) !== undefined;
     if (isOwned) parts.onGivingWay(job);
     parts.ownership().depose(job);
@@ -222,7 +226,7 @@ export class Records {
     this.replicas.drop(job, false);
     if (!isOwned && accepted.epoch.node !== out.self) return;
     for (const node of replicasOf(ours.header))
-      if (node !== out.self) out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
+      if (node !== out.self) this.births.onOther(node, winner);
     const conflict = conflictOfBirth(ours, out.now.wall);
     if (!conflict) return;
     out.persist({ kind: 'conflict', conflict });

@@ -211,6 +211,29 @@ describe('two births of one id that meet', () => {
     assert.equal(bench.record(K).header.birth, 'birth-0');
   });
 
+  test('end with the lower one: who kept the other votes for it at once', () => {
+    const mesh = new MeshBench([SELF, B, C], { slots: 0 });
+    mesh.advance(200);
+    const job = mesh.submit(C, {}, { key: K });
+    mesh.advance(200);
+    assert.equal(mesh.node(C).reply(job.request).kind, 'submitted');
+    const lost = mesh.node(C).record(K);
+    // SELF has given the id before, and has only B for a peer; C knows it first.
+    const winner = recordOf({ job: K, epoch: epochOf(SELF), rs: [SELF, B], birth: 'birth-0' });
+    for (const node of [C, B]) mesh.node(node).hear(SELF, { kind: 'clash', record: winner });
+    mesh.settle();
+    assert.equal(mesh.node(B).records.has(K), false);
+    const epoch = epochOf(SELF, lost.header.accepted.epoch.counter + 1);
+    mesh.delivered.splice(0);
+    mesh.node(B).hear(SELF, { kind: 'prepare', job: K, epoch, ifAbsent: false });
+    mesh.settle();
+    const answers = mesh.delivered.filter(({ from, to }) => from === B && to === SELF);
+    assert.deepEqual(
+      answers.map(({ message }) => message.kind),
+      ['promise'],
+    );
+  });
+
   test('end with the lower one: its owner keeps it, and tells the other', () => {
     const bench = owner();
     bench.hear(C, { kind: 'clash', record: theirs({ birth: 'birth-9' }) });

@@ -10,7 +10,7 @@ import type { Message } from '../../src/core/messages.ts';
 import { Outgoing } from '../../src/core/outgoing.ts';
 import { type Kept, Replicas } from '../../src/core/replicas.ts';
 
-type ToReplica = Extract<Message, { kind: 'accept' | 'prepare' | 'settled' | 'retire' }>;
+type ToReplica = Extract<Message, { kind: 'accept' | 'prepare' | 'settled' | 'retire' | 'clash' }>;
 
 export class PeerReplica {
   /** Hears nothing and says nothing: what is sent to it must be claimed. */
@@ -40,8 +40,15 @@ export class PeerReplica {
     if (message.kind === 'accept') this.replicas.onAccept(from, message);
     else if (message.kind === 'prepare') this.replicas.onPrepare(from, message);
     else if (message.kind === 'settled') this.replicas.onSettled(message);
-    else this.replicas.onRetire(from, message);
+    else if (message.kind === 'retire') this.replicas.onRetire(from, message);
+    else this.onClash(message.record);
     return this.answers();
+  }
+
+  /** The lower birth is the job; it never tells what it keeps itself. */
+  private onClash({ header: { job, birth } }: JobRecord): void {
+    const own = this.replicas.get(job)?.record?.header.birth;
+    if (own !== undefined && birth < own) this.replicas.drop(job, false);
   }
 
   private answers(): Message[] {
@@ -67,4 +74,5 @@ export const isForReplica = (message: Message): message is ToReplica =>
   message.kind === 'accept' ||
   message.kind === 'prepare' ||
   message.kind === 'settled' ||
-  message.kind === 'retire';
+  message.kind === 'retire' ||
+  message.kind === 'clash';
