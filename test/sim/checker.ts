@@ -15,6 +15,7 @@ import type { AttemptOrder, MeshEvent, Reply, Write } from '../../src/core/effec
 import type { Input } from '../../src/core/inputs.ts';
 import type { FinalState } from '../../src/core/job.ts';
 import type { Message } from '../../src/core/messages.ts';
+import { replicasOf } from '../../src/core/quorum.ts';
 import { attemptKey, compareEpochs, fenceText } from '../../src/core/record.ts';
 import type { Journal } from './journal.ts';
 import { MemberChecker } from './member-checker.ts';
@@ -244,13 +245,18 @@ export class Checker {
     if (execution) execution.wasSuspended = true;
   }
 
-  /** This disk is gone, or is not what it was. */
+  /**
+   * This disk is gone, or is not what it was. What only it kept goes with it: a job that was taken
+   * so, and one whose other replicas left it since, whatever it had become there.
+   */
   onDiskLost(node: SimNode): void {
     for (const execution of this.byOrder.values())
       if (execution.node === node.id) execution.isExcused = true;
     for (const job of this.registers.onDiskLost(node)) this.cancelled.delete(job);
     for (const [job, disks] of this.acknowledged) {
-      if (this.final(job) || disks > 1) continue;
+      const header = node.disk.tables.records.get(job)?.header;
+      const isOnly = header !== undefined && replicasOf(header).length === 1;
+      if (this.final(job) || (disks > 1 && !isOnly)) continue;
       if (this.registers.holders(job, node.id) === 0) this.excused.add(job);
     }
   }
