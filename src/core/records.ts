@@ -156,6 +156,7 @@ export class Records {
       case 'accept':
         return this.replicas.onAccept(from, message);
       case 'accepted':
+        if (message.version === 0) this.takeover.onWithout(from, message);
         return this.register.onVote(from, message);
       case 'refused':
         return this.onRefused(from, message);

@@ -275,13 +275,16 @@ export class Replicas {
   // -------------------------------------------------------------- promises
 
   /**
-   * A retired node stays silent: its "nothing here" would count like that of one that never had a
-   * value, and help a candidate of the old sets to lead with what was before the move. An epoch
-   * that has a value was used, perhaps by a life whose disk was set back since.
+   * A retired node promises nothing, and says just that: a promise would count like that of one that
+   * never had a value, and help a candidate of the old sets to lead with what was before the move.
+   * An epoch that has a value was used, perhaps by a life whose disk was set back since.
    */
   onPrepare(from: NodeId, { job, epoch, ifAbsent }: Of<'prepare'>): void {
     this.with(job, (kept) => {
-      if (kept?.isRetired) return;
+      if (kept?.isRetired) {
+        this.parts.out.send(from, { kind: 'accepted', job, epoch, version: 0 });
+        return;
+      }
       const has = kept?.record?.header.accepted.epoch;
       const isTaken = ifAbsent && has !== undefined;
       const isUsed = has !== undefined && compareEpochs(epoch, has) === 0;

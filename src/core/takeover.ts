@@ -39,7 +39,6 @@ const RANK_STEP_MS = 1500;
 const REPEAT_MS = 500;
 /** A candidate that another one beat waits for its value so long, then tries again. */
 const BACKOFF_MS = 1000;
-const ASK_AROUND_MS = 2000;
 /** From a promise to the first value under it; after that nobody is waited for. */
 const PROMISE_MS = 10_000;
 /**
@@ -82,9 +81,10 @@ interface Promised {
 interface Candidacy {
   readonly epoch: Epoch;
   readonly promises: Map<NodeId, Promised>;
+  /** Those whose record moved away: they have no say, and nothing to tell. */
+  readonly without: Set<NodeId>;
   /** Since the last time that all were. */
   readonly asked: Set<NodeId>;
-  readonly firstAskedAt: Map<NodeId, MonoMs>;
   /** Refused: it stands again at `askAt`. */
   readonly isBeaten: boolean;
   askAt: MonoMs;
@@ -248,8 +248,8 @@ export class Takeover {
     const candidacy: Candidacy = {
       epoch: { counter, node: out.self },
       promises: new Map(),
+      without: new Set(),
       asked: new Set(),
-      firstAskedAt: new Map(),
       isBeaten: false,
       askAt: afterMono(out.now.mono, REPEAT_MS),
     };
@@ -258,16 +258,16 @@ export class Takeover {
   }
 
   private ask(job: JobId, candidacy: Candidacy, record: JobRecord): void {
-    const { epoch, promises, firstAskedAt } = candidacy;
+    const { epoch, promises, without } = candidacy;
     const asked = new Set([this.parts.out.self, ...replicasOf(record.header)]);
     for (const promised of promises.values()) {
       if (promised.record) for (const node of replicasOf(promised.record.header)) asked.add(node);
     }
     if (this.isBaseShrunk(record)) for (const node of this.parts.linked()) asked.add(node);
     for (const node of asked) {
-      if (candidacy.asked.has(node) || promises.has(node) || this.parts.isBanned(node)) continue;
+      if (candidacy.asked.has(node) || promises.has(node) || without.has(node)) continue;
+      if (this.parts.isBanned(node)) continue;
       candidacy.asked.add(node);
-      if (!firstAskedAt.has(node)) firstAskedAt.set(node, this.parts.out.now.mono);
       this.parts.out.send(node, { kind: 'prepare', job, epoch, ifAbsent: false });
     }
   }
@@ -312,6 +312,14 @@ export class Takeover {
     this.count(message.job, candidacy);
   }
 
+  /** It keeps nothing of it any more. */
+  onWithout(from: NodeId, { job, epoch }: Of<'accepted'>): void {
+    const candidacy = this.candidacies.get(job);
+    if (!candidacy || compareEpochs(candidacy.epoch, epoch) !== 0) return;
+    candidacy.without.add(from);
+    this.count(job, candidacy);
+  }
+
   /** False: it answers no candidacy. */
   onRefused(message: Of<'refused'>): boolean {
     const candidacy = this.candidacies.get(message.job);
@@ -346,8 +354,8 @@ export class Takeover {
     this.candidacies.set(job, {
       epoch,
       promises: new Map(),
+      without: new Set(),
       asked: new Set(),
-      firstAskedAt: new Map(),
       isBeaten: true,
       askAt,
     });
@@ -406,25 +414,16 @@ export class Takeover {
 
   /**
    * What is left of a set after a ban may be one stale disk, while a node that is in no set known
-   * here has what was decided since: every node that lives is asked, and waited for a while; one
-   * that is out of reach is waited for until it is back or off the list.
+   * here has what was decided since: every node is asked, and waited for until it has answered or
+   * is off the list. One that is linked and silent may stand still, with just that value.
    */
-  private hasAskedAround(
-    { promises, firstAskedAt }: Candidacy,
-    records: readonly JobRecord[],
-  ): boolean {
+  private hasAskedAround({ promises, without }: Candidacy, records: readonly JobRecord[]): boolean {
     if (!records.some((record) => this.isBaseShrunk(record))) return true;
     const { out, linked, listed, isBanned } = this.parts;
     // It has just started, and has not met everybody yet.
     if (out.now.mono - this.bornAt < UNSEEN_MS) return false;
-    const reachable = new Set(linked().filter((node) => !isBanned(node)));
-    const hadItsTime = (node: NodeId): boolean => {
-      const askedAt = firstAskedAt.get(node);
-      return askedAt !== undefined && out.now.mono - askedAt >= ASK_AROUND_MS;
-    };
-    return [...reachable, ...listed()].every(
-      (node) => promises.has(node) || (reachable.has(node) && hadItsTime(node)),
-    );
+    const others = [...linked(), ...listed()].filter((node) => !isBanned(node));
+    return others.every((node) => promises.has(node) || without.has(node));
   }
 
   /** Some replica was banned. */
