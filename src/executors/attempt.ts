@@ -34,6 +34,8 @@ export interface AttemptParts {
   readonly report: (report: AttemptReport) => void;
   /** Removes a working folder in the background. */
   readonly removeFolder: (path: string) => void;
+  /** Its file tells how it ended, until the report is on the node's disk. */
+  readonly onEndKept: (ref: AttemptRef, listing: Listing) => void;
   /** The supervisor does not get to know of a new lease. */
   readonly onLeaseFailure: (failure: unknown) => void;
 }
@@ -230,12 +232,29 @@ export class Attempt {
     }
   }
 
-  /** Nothing is left of it but its output. */
+  /** Nothing is left of it but its output, and what its file says of its end. */
   private async close(): Promise<Tails> {
-    // A file that stays behind names a group that is gone: the start time tells, and nobody is hurt.
-    const unlisted = this.listing && this.parts.life.remove(this.listing).catch(() => {});
+    const unlisted = this.listing && this.unlist(this.listing);
     if (this.ownFolder !== undefined) this.parts.removeFolder(this.ownFolder);
     const [tails] = await Promise.all([this.output.close(), unlisted]);
     return tails;
+  }
+
+  /**
+   * Of one that was made to end, the file tells the signal and not the reason: the next start had
+   * better call it lost. A file that stays behind names a group that is gone: the start time
+   * tells, and nobody is hurt.
+   */
+  private async unlist(listing: Listing): Promise<void> {
+    const { life, onEndKept } = this.parts;
+    try {
+      if (this.isEndAsked) await life.remove(listing);
+      else {
+        await life.keepEnd(listing);
+        onEndKept(this.ref, listing);
+      }
+    } catch {
+      // It never listed itself, or its folder is gone.
+    }
   }
 }

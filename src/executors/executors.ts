@@ -9,6 +9,7 @@
  *     output/<job>/<fence>.stdout.cut        it printed more than the limit in this file
  *     work/<job>.<fence>/                    working folder, removed after the end
  *     running/<life>/<n>.group               one process group that runs, or ended with nobody there
+ *     running/<life>/<n>.ended               one that ended, until its outcome is in the database
  *
  * - Output goes straight to files, not through pipes: it is on disk as it is printed, even when
  *   this node is killed in the same instant, and a background child that holds a stream open
@@ -42,7 +43,7 @@ import { Attempt, type AttemptParts } from './attempt.ts';
 import { commonEnvironment } from './environment.ts';
 import { type Adopted, takeOverEarlierLives } from './groups/earlier-lives.ts';
 import { adoptProcessGroup, type Starter } from './groups/groups.ts';
-import { Life } from './groups/life.ts';
+import { Life, type Listing } from './groups/life.ts';
 import { Runners } from './groups/runners.ts';
 import { findSupervision } from './groups/supervision.ts';
 import { Supervisor } from './groups/supervisor.ts';
@@ -91,7 +92,9 @@ class AllExecutors implements Executors {
   private readonly options: ExecutorOptions;
   private readonly onProblem: (sentence: string) => void;
   private readonly attempts = new Map<string, Attempt>();
-  /** Working folders being removed. */
+  /** Ended by themselves; their reports are not on the node's disk yet. */
+  private readonly endsKept = new Map<string, Listing>();
+  /** Folders and files being removed. */
   private readonly removals = new Set<Promise<void>>();
   private phase: Phase = 'new';
   private report: (report: AttemptReport) => void = () => {};
@@ -122,7 +125,7 @@ class AllExecutors implements Executors {
       adopted = await this.prepare();
     } catch (thrown) {
       // What was adopted by then goes on: the next start finds it.
-      await this.release('leave');
+      await this.close('leave');
       throw asStartFailure(thrown, this.options.folder);
     }
     const survivors = adopted.map((found) => this.resume(found));
@@ -205,6 +208,7 @@ class AllExecutors implements Executors {
       nodeEnv,
       report: (report) => this.report(report),
       removeFolder: (path) => this.remove(path),
+      onEndKept: (ref, listing) => this.endsKept.set(attemptKey(ref.job, ref.fence), listing),
       onLeaseFailure: (failure) => {
         const why = messageOf(failure);
         this.onProblem(
@@ -241,6 +245,15 @@ class AllExecutors implements Executors {
     this.attempts.get(attemptKey(job, fence))?.prolong(lease);
   }
 
+  release(job: JobId, fence: Fence): void {
+    const key = attemptKey(job, fence);
+    const listing = this.endsKept.get(key);
+    if (!listing || !this.life) return;
+    this.endsKept.delete(key);
+    // One that stays behind is told once more by the next start, to a node that knows it.
+    this.await(this.life.removeEnd(listing).catch(() => {}));
+  }
+
   stop(running: 'end' | 'leave' = 'end'): Promise<void> {
     this.stopping ??= this.finish(running);
     return this.stopping;
@@ -256,12 +269,16 @@ class AllExecutors implements Executors {
     if (isLeaving) await Promise.all(attempts.map((attempt) => attempt.leave()));
     else for (const attempt of attempts) attempt.abandon();
     await Promise.all(attempts.map((attempt) => attempt.over));
-    await this.release(attempts.some((attempt) => attempt.isLeftRunning) ? 'leave' : 'end');
+    // The turn that takes up the last reports releases what they were about.
+    for (let turns = 0; this.endsKept.size > 0 && turns < LAST_TURNS; turns++)
+      await new Promise((resolve) => setImmediate(resolve));
+    const isLeft = attempts.some((attempt) => attempt.isLeftRunning) || this.endsKept.size > 0;
+    await this.close(isLeft ? 'leave' : 'end');
     await Promise.all(this.removals);
     await this.outputs.close();
   }
 
-  private async release(running: 'end' | 'leave'): Promise<void> {
+  private async close(running: 'end' | 'leave'): Promise<void> {
     if (this.starter?.tag === 'supervised') await this.starter.runners.close();
     if (running === 'leave') {
       await this.supervisor?.leave();
@@ -274,12 +291,19 @@ class AllExecutors implements Executors {
   /** In the background: a job may leave a million files, and its outcome does not wait for that. */
   private remove(path: string): void {
     const removal = removeTree(path).then((failure) => {
-      this.removals.delete(removal);
       if (failure) this.onProblem(failure);
     });
+    this.await(removal);
+  }
+
+  private await(removal: Promise<void>): void {
     this.removals.add(removal);
+    void removal.then(() => this.removals.delete(removal));
   }
 }
+
+/** Of the event loop. A node whose disk takes nothing tells its last ends at its next start. */
+const LAST_TURNS = 3;
 
 const BAD_NAME = 'The job cannot be run here: its id or fence is not of the documented form.';
 const unknownTaskType = (name: string): string =>

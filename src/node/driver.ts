@@ -38,7 +38,7 @@ export interface DriverParts {
   readonly core: Core;
   readonly store: Pick<Store, 'commit' | 'readRecord'>;
   readonly links: Pick<Links, 'send' | 'dial' | 'hangUp'>;
-  readonly executor: Pick<Executor, 'run' | 'end' | 'prolong'>;
+  readonly executor: Pick<Executor, 'run' | 'end' | 'prolong' | 'release'>;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly onEvent: (event: MeshEvent) => void;
@@ -125,6 +125,7 @@ export class Driver {
     const turn = new Turn();
     const now = this.parts.clock.now();
     for (const input of inputs) {
+      if (input.kind === 'report' && input.report.kind === 'ended') turn.ended.push(input.report);
       for (const effect of this.parts.core.handle(input, now)) this.sort(effect, turn);
     }
     const isDue = inputs.some((input) => input.kind === 'tick') || this.later.length >= MAX_LATER;
@@ -235,6 +236,7 @@ export class Driver {
       else outbound.set(effect.to, [effect.message]);
     }
     for (const [to, messages] of outbound) this.parts.links.send(to, messages);
+    for (const { job, fence } of turn.ended) this.parts.executor.release(job, fence);
   }
 
   private performOne(effect: Effect): void {

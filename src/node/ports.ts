@@ -165,6 +165,11 @@ export interface Executor {
   /** The supervisor's deadline for this attempt is moved. Unknown attempts are ignored. */
   prolong(job: JobId, fence: Fence, lease: SupervisedLease): void;
   /**
+   * The `ended` report of this attempt is on the disk, or nobody wants it: until then a next start
+   * reports it again, so that an outcome does not die with its node. Unknown attempts are ignored.
+   */
+  release(job: JobId, fence: Fence): void;
+  /**
    * No reports come after it has settled. `leave`: running attempts go on under the supervisor
    * until their lease ends, for the next start to adopt; else all are ended at once.
    */

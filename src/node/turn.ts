@@ -1,5 +1,6 @@
 import type { JobId } from '../base/ids.ts';
 import type { Effect, Write } from '../core/effects.ts';
+import type { AttemptRef } from '../core/messages.ts';
 
 /**
  * Messages and events that wait for a disk are kept up to so many. Beyond that they are dropped:
@@ -10,6 +11,8 @@ const MAX_HELD = 10_000;
 /** What the inputs of one turn of the driver want written, and done after that. */
 export class Turn {
   effects: Effect[] = [];
+  /** Attempts whose outcomes are among the writes. */
+  readonly ended: AttemptRef[] = [];
   private kept: Write[] = [];
   private readonly withdrawn = new Set<JobId>();
 
@@ -41,6 +44,7 @@ export class Turn {
   /** Adds a later turn to this one, which the disk has refused. */
   append(later: Turn): void {
     for (const write of later.writes) this.persist(write);
+    this.ended.push(...later.ended);
     for (const effect of later.effects) {
       const isLossy = effect.kind === 'send' || effect.kind === 'event';
       if (!isLossy || this.effects.length < MAX_HELD) this.effects.push(effect);

@@ -306,6 +306,9 @@ async function start(t: TestContext, bench: ExecutorBench): Promise<Opened> {
   const executor = bench.open();
   const reports = new Reports();
   release(t, () => executor.stop());
-  const survivors = await executor.start(reports.take);
+  const survivors = await executor.start((report) => {
+    reports.take(report);
+    if (report.kind === 'ended') executor.release(report.job, report.fence);
+  });
   return { executor, reports, survivors, early: reports.all.length };
 }

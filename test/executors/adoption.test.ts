@@ -80,6 +80,29 @@ describe('a node that is killed and started again', DEADLINE, () => {
     await until('nothing is listed', () => workFolders(folder).length === 0);
   });
 
+  test('reports again what had ended before its death, until that is on its disk', async (t) => {
+    const folder = temporaryFolder(t);
+    const { child, lines } = await startDoomed(t, folder, ['echo done; exit 3', WAITS]);
+    await numbersOf(folder, 1);
+    // Told to a node that writes nothing down.
+    await until('it has ended', () => lines.length > 0);
+    await kill(child);
+    const attempt = doomedAttempt(0);
+    const { executor, reports, survivors } = await startBench(t, { folder });
+    assert(survivors.some(({ job }) => job === attempt.job));
+    const { end, stdout } = await reports.ended(attempt);
+    assert.deepEqual(end, { tag: 'exited', code: 3 });
+    assert.equal(textOf(stdout), 'done\n');
+    await executor.stop('leave');
+    const later = await startBench(t, { folder });
+    assert.deepEqual(
+      later.survivors.map(({ job }) => job),
+      [doomedAttempt(1).job],
+    );
+    letGo(folder);
+    await later.reports.ended(doomedAttempt(1));
+  });
+
   test('keeps an attempt over several lives', async (t) => {
     const folder = temporaryFolder(t);
     const { child } = await startDoomed(t, folder, [WAITS]);

@@ -146,7 +146,10 @@ export async function startBench(
     ...options,
   });
   release(t, () => executor.stop());
-  const survivors = await executor.start(reports.take);
+  const survivors = await executor.start((report) => {
+    reports.take(report);
+    if (report.kind === 'ended') executor.release(report.job, report.fence);
+  });
   const run = async (command: string, spec: Partial<JobSpec> = {}) => {
     const ordered = order(command, spec);
     executor.run(ordered);

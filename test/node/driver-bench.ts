@@ -65,6 +65,7 @@ export class DriverBench {
         },
         end: (job) => this.trace.push(`end ${job}`),
         prolong: (job) => this.trace.push(`prolong ${job}`),
+        release: (job) => this.trace.push(`release ${job}`),
       },
       clock: { now },
       timers: {

@@ -225,10 +225,12 @@ describe('a disk that takes no writes', () => {
       bench.words.filter((kind) => kind !== 'renew'),
       [],
     );
+    assert.ok(!bench.trace.includes(`release ${job}`), 'a next start would have to find it');
     bench.disk.isFull = false;
     await bench.advance(1000);
     assert.ok(bench.words.includes('result'));
     assertBefore(bench, 'commit', 'send result');
+    assertBefore(bench, 'commit', `release ${job}`);
   });
 
   test('does not make what waits to be sent grow without end', async () => {

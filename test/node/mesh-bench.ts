@@ -117,6 +117,7 @@ export class BenchNode {
           this.end({ job, fence }, { tag: 'signalled', signal: 'SIGTERM' });
       },
       prolong: () => {},
+      release: () => {},
       stop: async () => this.onStop(),
     };
   }

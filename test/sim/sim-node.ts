@@ -170,6 +170,8 @@ export class SimNode {
       executor: {
         run: (order) => isNow() && this.run(order),
         end: (job, fence, graceMs) => isNow() && this.host.end(attemptKey(job, fence), graceMs),
+        // The host is told by the outcome's commit.
+        release: () => {},
         prolong: (job, fence, lease) => isNow() && this.host.prolong(attemptKey(job, fence), lease),
       },
       clock: { now: () => this.now() },

@@ -20,6 +20,9 @@
  * there twice: a shell reads byte by byte, and two that differ were read while it was written. As
  * its length never changes, a full disk does not keep a lease from being prolonged.
  *
+ * The file of a group that ended by itself stays until its outcome is in the node's database: a
+ * node that is killed in between finds it at its next start, and repeats nothing.
+ *
  * Group ids are reused by the system: the start time (field 22 of /proc/PID/stat, in clock ticks
  * since boot; without /proc what ps says) tells whether it is still the same.
  */
@@ -31,6 +34,7 @@ import { parseFence } from '../layout.ts';
 import { afterBoot, asBootTime, type BootTime, bootTime } from './boot-clock.ts';
 
 export const GROUP_SUFFIX = '.group';
+export const ENDED_SUFFIX = '.ended';
 
 export type FileLease =
   | { readonly tag: 'until'; readonly at: BootTime }

@@ -6,6 +6,7 @@
  *     running/<life>/busy       the node runs something: its supervisor looks again and again
  *     running/<life>/death      the node is gone since then (boot-clock.ts)
  *     running/<life>/<n>.group  one process group (group-file.ts)
+ *     running/<life>/<n>.ended  one that ended by itself, until the node has that on its own disk
  *
  * A group writes its file, then looks for `open`; who ends a life removes `open`, then reads the
  * files. So a group that is about to start is either seen or sees that it must not start, without
@@ -19,7 +20,7 @@ import { join } from 'node:path';
 import type { AttemptRef } from '../../core/messages.ts';
 import { fenceText } from '../../core/record.ts';
 import { asBootTime, type BootTime, bootTime } from './boot-clock.ts';
-import { GROUP_SUFFIX, type ListedGroup, parseGroupFile } from './group-file.ts';
+import { ENDED_SUFFIX, GROUP_SUFFIX, type ListedGroup, parseGroupFile } from './group-file.ts';
 import { hostIdentity } from './process-table.ts';
 
 export const OPEN_FILE = 'open';
@@ -32,6 +33,8 @@ export interface Listing {
   readonly folder: string;
   readonly name: string;
   readonly path: string;
+  /** Where its file is kept after its end; the supervisor does not look at it there. */
+  readonly endedPath: string;
   readonly job: string;
   readonly fence: string;
 }
@@ -56,7 +59,8 @@ export class Life {
     this.serial += 1;
     const name = `${this.serial}${GROUP_SUFFIX}`;
     const path = join(this.folder, name);
-    return { folder: this.folder, name, path, job, fence: fenceText(fence) };
+    const endedPath = join(this.folder, `${this.serial}${ENDED_SUFFIX}`);
+    return { folder: this.folder, name, path, endedPath, job, fence: fenceText(fence) };
   }
 
   /** Takes the file of a group of an earlier life. */
@@ -74,6 +78,15 @@ export class Life {
 
   async remove({ path }: Listing): Promise<void> {
     await rm(path, { force: true });
+  }
+
+  /** Nothing of it runs any more, and only its file tells how it ended. */
+  async keepEnd({ path, endedPath }: Listing): Promise<void> {
+    await rename(path, endedPath);
+  }
+
+  async removeEnd({ endedPath }: Listing): Promise<void> {
+    await rm(endedPath, { force: true });
   }
 
   /** At once: the next group is started when this returns. @throws what the file system says */
@@ -113,7 +126,7 @@ export async function closeEarlierLife(folder: string, identity: string): Promis
   await rm(join(folder, OPEN_FILE), { force: true });
   const groups: { group: ListedGroup; path: string }[] = [];
   for (const name of await readdir(folder).catch(() => [])) {
-    if (!name.endsWith(GROUP_SUFFIX)) continue;
+    if (!name.endsWith(GROUP_SUFFIX) && !name.endsWith(ENDED_SUFFIX)) continue;
     const path = join(folder, name);
     const group = await readGroupFile(path);
     if (group) groups.push({ group, path });
