@@ -124,7 +124,9 @@ function assemble(config: Config, log: Log): Assembly {
     facts: () => node.facts,
     host: config.linkHost,
     port: config.linkPort,
-    knownBoots: store.readPeers().map((peer) => [peer.node, peer.boot] as const),
+    commits: () => store.commits(),
+    knownDisks: store.readPeers(),
+    onDiskRefused: (refusal) => node.onDiskRefused(refusal),
     onNotice: (notice) => log.warn(notice, 'link refused'),
   });
   const executors = createExecutors({

@@ -20,6 +20,7 @@ import { unreachable } from '../base/unreachable.ts';
 import { Assignments } from './assignments.ts';
 import type { LiveRecord } from './calls.ts';
 import { Departure } from './departure.ts';
+import type { KnownDisk } from './disk-ages.ts';
 import { Dispatch } from './dispatch.ts';
 import type { Effect, Write } from './effects.ts';
 import { Execution } from './execution.ts';
@@ -47,6 +48,8 @@ export interface CoreOptions {
   readonly now: Now;
   readonly peerTimeoutMs: number;
   readonly killGraceMs: number;
+  /** What earlier lives of this node have seen of its peers. */
+  readonly knownDisks?: Iterable<KnownDisk>;
   /** Unfinished jobs this node owns at most. */
   readonly maxJobs: number;
 }
@@ -144,11 +147,12 @@ export class Core {
     });
   }
 
-  private makeMembership({ peerTimeoutMs }: CoreOptions): Membership {
+  private makeMembership({ peerTimeoutMs, knownDisks = [] }: CoreOptions): Membership {
     return new Membership({
       out: this.out,
       isBanned: (peer) => this.records.isBanned(peer),
       peerTimeoutMs,
+      knownDisks,
       load: () => this.load(),
       marks: (peer) => this.records.register.marksFor(peer),
       onChange: (change) => this.onMemberChange(change),

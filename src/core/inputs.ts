@@ -37,6 +37,8 @@ export type Input =
       readonly kind: 'linkUp';
       readonly node: NodeId;
       readonly boot: BootId;
+      /** Of its disk, as its hello told. */
+      readonly commits?: number | undefined;
       readonly facts: NodeFacts;
       readonly host: string;
     }

@@ -20,6 +20,8 @@ export type MemberState = 'alive' | 'suspect' | 'dead' | 'left';
 export interface Member {
   readonly facts: NodeFacts;
   readonly boot: BootId;
+  /** Of its disk, when its link came up. */
+  readonly commits: number | undefined;
   /** Address of its end of the link. */
   readonly host: string;
   state: MemberState;

@@ -15,6 +15,7 @@ import { type BootId, isSameBoot, type NodeId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
 import { randomBelow } from '../base/random.ts';
 import { AddressBook } from './addresses.ts';
+import { type DiskAge, DiskAges, type KnownDisk } from './disk-ages.ts';
 import { freeSlots, IDLE_LOAD, type Load, type NodeFacts } from './facts.ts';
 import type { Member, MemberChange, MemberState } from './member.ts';
 import type { MembershipMessage } from './messages.ts';
@@ -48,6 +49,8 @@ export interface MembershipParts {
   /** When a dead peer leaves the list, after its death. */
   readonly peerTimeoutMs: number;
   readonly load: () => Load;
+  /** What earlier lives of this node have seen of its peers. */
+  readonly knownDisks: Iterable<KnownDisk>;
   readonly isBanned: (node: NodeId) => boolean;
   /** Values of pair records that this node decided alone and the peer lacks. */
   readonly marks: (peer: NodeId) => number;
@@ -61,6 +64,7 @@ export class Membership {
   private readonly out: Outgoing;
   private readonly members = new Map<NodeId, Member>();
   private readonly addresses: AddressBook;
+  private readonly disks: DiskAges;
   /** The life of another process under this identity that was told last. */
   private twin: BootId | undefined;
   private serial = 0;
@@ -73,6 +77,7 @@ export class Membership {
     this.parts = parts;
     this.out = parts.out;
     this.addresses = new AddressBook(parts.out);
+    this.disks = new DiskAges(parts.knownDisks);
     this.tableSentAt = parts.out.now.mono;
     this.bornAt = parts.out.now.mono;
   }
@@ -140,23 +145,25 @@ export class Membership {
     this.out.event({ kind: 'anomaly', note, node: this.out.self });
   }
 
-  onLinkUp(link: { node: NodeId; boot: BootId; facts: NodeFacts; host: string }): void {
+  onLinkUp(link: DiskAge & { node: NodeId; facts: NodeFacts; host: string }): void {
     if (this.parts.isBanned(link.node)) {
       this.turnAway(link.node);
       return;
     }
     const before = this.members.get(link.node);
-    const refusal = before && refusalOf(before.boot, link.boot);
+    const refusal = this.disks.refusalOf(link.node, link);
     if (refusal) {
-      this.out.emit({ kind: 'hangUp', node: link.node, reason: refusal });
+      this.out.emit({ kind: 'hangUp', node: link.node, reason: refusal.text });
       // The dial has ended, or it would count as open for ever.
       this.addresses.onDialFailed(link.node, { isUrgent: false });
       return;
     }
+    this.disks.note(link.node, link);
     const { now } = this.out;
     const member: Member = {
       facts: link.facts,
       boot: link.boot,
+      commits: link.commits,
       host: link.host,
       state: 'alive',
       stateSince: now.mono,
@@ -454,11 +461,4 @@ export class Membership {
       }));
     if (members.length > 0) this.out.signal(to.facts.node, { kind: 'members', members });
   }
-}
-
-/** A node that lost what it promised, or that runs twice, is nobody to agree with. */
-function refusalOf(known: BootId, told: BootId): string | undefined {
-  if (told.counter < known.counter) return "its boot counter fell: that node's disk went back";
-  if (told.counter > known.counter || isSameBoot(known, told)) return undefined;
-  return 'two lives of it have the same boot counter: its disk was copied';
 }

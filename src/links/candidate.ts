@@ -1,6 +1,7 @@
 /** A connection that is not a link yet: TLS is up, the handshake runs against its deadline. */
 import type { TLSSocket } from 'node:tls';
-import type { BootId, NodeId } from '../base/ids.ts';
+import type { NodeId } from '../base/ids.ts';
+import type { DiskAge } from '../core/disk-ages.ts';
 import type { NodeFacts } from '../core/facts.ts';
 import { encodeFrame, type Frame, PROTOCOL_VERSIONS } from '../wire/wire.ts';
 import { Connection, type ConnectionEnd, type ConnectionHandlers } from './connection.ts';
@@ -11,7 +12,7 @@ export interface CandidateParts {
   readonly socket: TLSSocket;
   readonly origin: Origin;
   readonly self: NodeId;
-  readonly boot: BootId;
+  readonly age: DiskAge;
   readonly facts: NodeFacts;
   /** Asked once TLS is up: is this connection still of use? */
   readonly isWanted: () => boolean;
@@ -70,8 +71,9 @@ export class Candidate {
       this.close(DUPLICATE);
       return;
     }
-    const { boot, facts } = this.parts;
-    this.connection.send(encodeFrame({ kind: 'hello', versions: PROTOCOL_VERSIONS, boot, facts }));
+    const { age, facts } = this.parts;
+    const hello = { kind: 'hello', versions: PROTOCOL_VERSIONS, ...age, facts } as const;
+    this.connection.send(encodeFrame(hello));
   }
 
   private onFrame(frame: Frame): void {

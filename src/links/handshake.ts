@@ -10,13 +10,13 @@
  *
  * A refused TLS client believes for a moment that it is connected; only the Welcome is proof.
  */
-import { type BootId, isSameBoot, type NodeId } from '../base/ids.ts';
+import type { NodeId } from '../base/ids.ts';
+import type { DiskAge } from '../core/disk-ages.ts';
 import type { NodeFacts } from '../core/facts.ts';
 import { type Frame, type Hello, PROTOCOL_VERSIONS } from '../wire/wire.ts';
 
-export interface Introduction {
+export interface Introduction extends DiskAge {
   readonly node: NodeId;
-  readonly boot: BootId;
   readonly facts: NodeFacts;
   /** Agreed version of the link protocol. */
   readonly version: number;
@@ -71,28 +71,12 @@ export class Handshake {
       const reason = `${this.self} speaks versions ${rangeText(PROTOCOL_VERSIONS)} of the link protocol, ${this.node} ${rangeText(hello.versions)}: update the older program`;
       return { kind: 'refuse', reason };
     }
-    const peer = { node: this.node, boot: hello.boot, facts: hello.facts, version };
+    const { boot, commits, facts } = hello;
+    const peer = { node: this.node, boot, commits, facts, version };
     this.state = { tag: 'welcomed', peer };
     return { kind: 'introduced', peer };
   }
 }
-
-/**
- * A node that comes back with less than peers have seen of it must not decide about jobs again.
- * @returns why this boot is refused, for both logs; undefined: it is not
- */
-export function refusalOfBoot(node: NodeId, boot: BootId, known: BootId): string | undefined {
-  if (boot.counter < known.counter) {
-    return `the disk of ${node} went back: start ${boot.counter} after start ${known.counter} was seen. Was an old copy of its data folder restored?`;
-  }
-  if (boot.counter === known.counter && !isSameBoot(boot, known)) {
-    return clonedText(node);
-  }
-  return undefined;
-}
-
-export const clonedText = (node: NodeId): string =>
-  `two nodes use one identity, ${node}: its data folder was copied. Stop both, remove node.key and the database from the folder of the copy, and start them again`;
 
 /** The highest version that both speak. */
 function agreeOnVersion(theirs: { min: number; max: number }): number | undefined {

@@ -24,6 +24,7 @@ import type { TLSSocket } from 'node:tls';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { type BootId, isSameBoot, type NodeId } from '../base/ids.ts';
 import type { Answer, Call } from '../core/calls.ts';
+import { DiskAges, type DiskRefusal, type KnownDisk } from '../core/disk-ages.ts';
 import type { NodeFacts } from '../core/facts.ts';
 import type { Message } from '../core/messages.ts';
 import type { LinkHandlers, Links } from '../node/ports.ts';
@@ -31,7 +32,7 @@ import { encodeMessages } from '../wire/wire.ts';
 import { Candidate } from './candidate.ts';
 import type { ConnectionEnd } from './connection.ts';
 import { Endpoint, type Origin } from './endpoint.ts';
-import { clonedText, DUPLICATE, type Introduction, refusalOfBoot } from './handshake.ts';
+import { DUPLICATE, type Introduction } from './handshake.ts';
 import { Link } from './link.ts';
 import type { MeshCa } from './mesh-ca.ts';
 import type { NodeIdentity } from './node-identity.ts';
@@ -47,8 +48,12 @@ export interface LinksOptions {
   readonly host?: string;
   /** 0, the default, takes any free one. */
   readonly port?: number;
+  /** Commits of the own disk so far, told with each hello. */
+  readonly commits?: () => number;
   /** What was seen of peers in earlier runs. */
-  readonly knownBoots?: Iterable<readonly [NodeId, BootId]>;
+  readonly knownDisks?: Iterable<KnownDisk>;
+  /** A peer is not let in because of its disk. Told each time. */
+  readonly onDiskRefused?: (refusal: DiskRefusal & { node: NodeId; boot: BootId }) => void;
   /** For the log. The same about the same peer is told once a minute at most. */
   readonly onNotice?: (notice: LinkNotice) => void;
 }
@@ -67,7 +72,6 @@ export const createLinks = (options: LinksOptions): MeshLinks => new TlsLinks(op
 
 /** A second connection of the same life within this time is the other half of a double dial. */
 const YOUNG_MS = 3000;
-const MAX_KNOWN_BOOTS = 4096;
 
 interface Dial {
   /** No answer yet, also not that of another connection of the same peer. */
@@ -88,16 +92,14 @@ class TlsLinks implements MeshLinks {
   private readonly candidates = new Set<Candidate>();
   /** Those that have ended neither in a link nor in a failure yet. */
   private readonly dials = new Map<NodeId, Dial>();
-  private readonly knownBoots: Map<NodeId, BootId>;
-  /** Peers that run twice → the boot counter of both. */
-  private readonly cloned = new Map<NodeId, number>();
+  private readonly disks: DiskAges;
   private handlers: LinkHandlers | undefined;
   private isStopped = false;
 
   constructor(options: LinksOptions) {
     this.self = options.identity.node;
     this.options = options;
-    this.knownBoots = new Map(options.knownBoots);
+    this.disks = new DiskAges(options.knownDisks);
     this.notices = new Notices((notice) => options.onNotice?.(notice));
     this.endpoint = new Endpoint({
       ca: options.ca,
@@ -172,12 +174,12 @@ class TlsLinks implements MeshLinks {
   // -------------------------------------------------------------- candidates
 
   private onConnection(socket: TLSSocket, origin: Origin): void {
-    const { boot, facts } = this.options;
+    const { boot, commits, facts } = this.options;
     const candidate: Candidate = new Candidate({
       socket,
       origin,
       self: this.self,
-      boot,
+      age: { boot, commits: commits?.() },
       facts: facts(),
       isWanted: () => origin.kind === 'accepted' || !this.isCourted(candidate),
       admit: (peer) => this.refusalOf(candidate, peer),
@@ -207,17 +209,20 @@ class TlsLinks implements MeshLinks {
     if (peer.node === this.self) {
       return `the peer has the identity of ${this.self} itself: its data folder was copied`;
     }
-    const known = this.knownBoots.get(peer.node);
-    const refusal = known && refusalOfBoot(peer.node, peer.boot, known);
-    if (refusal && known.counter === peer.boot.counter) this.onClone(peer, refusal);
-    if (refusal) return refusal;
-    if (this.cloned.get(peer.node) === peer.boot.counter) return clonedText(peer.node);
+    const refusal = this.disks.refusalOf(peer.node, peer);
+    if (refusal) {
+      this.onDiskRefused(peer, refusal);
+      return refusal.text;
+    }
     return this.self < peer.node && this.isDuplicate(candidate, peer) ? DUPLICATE : undefined;
   }
 
-  private onClone({ node, boot }: Introduction, reason: string): void {
-    this.cloned.set(node, boot.counter);
-    this.links.get(node)?.close(reason);
+  private onDiskRefused({ node, boot }: Introduction, refusal: DiskRefusal): void {
+    if (refusal.kind === 'cloned') {
+      this.disks.noteCloned(node, boot.counter);
+      this.links.get(node)?.close(refusal.text);
+    }
+    this.options.onDiskRefused?.({ ...refusal, node, boot });
   }
 
   private isDuplicate(candidate: Candidate, peer: Introduction): boolean {
@@ -228,7 +233,7 @@ class TlsLinks implements MeshLinks {
   }
 
   private onUp(candidate: Candidate, peer: Introduction): void {
-    const { node, boot, facts } = peer;
+    const { node, boot, commits, facts } = peer;
     this.candidates.delete(candidate);
     this.dials.delete(node);
     const { handlers } = this;
@@ -238,7 +243,7 @@ class TlsLinks implements MeshLinks {
     }
     const old = this.links.get(node);
     old?.close(isSameBoot(old.peer.boot, boot) ? REPLACED : RESTARTED);
-    this.rememberBoot(peer);
+    this.disks.note(node, peer);
     const link = new Link({
       peer,
       connection: candidate.connection,
@@ -252,7 +257,7 @@ class TlsLinks implements MeshLinks {
     });
     this.links.set(node, link);
     candidate.handOver(link);
-    handlers.onUp({ node, boot, facts, host: candidate.origin.host });
+    handlers.onUp({ node, boot, commits, facts, host: candidate.origin.host });
   }
 
   private onCandidateEnded(candidate: Candidate, end: ConnectionEnd): void {
@@ -278,14 +283,6 @@ class TlsLinks implements MeshLinks {
     this.dials.delete(node);
     const { reason, isRefused = false } = failure;
     if (!this.isStopped) this.handlers?.onDialFailed({ node, isRefused, reason });
-  }
-
-  private rememberBoot(peer: Introduction): void {
-    this.cloned.delete(peer.node);
-    this.knownBoots.delete(peer.node);
-    this.knownBoots.set(peer.node, peer.boot);
-    const [oldest] = this.knownBoots.keys();
-    if (this.knownBoots.size > MAX_KNOWN_BOOTS && oldest) this.knownBoots.delete(oldest);
   }
 
   private onFault(node: NodeId, thrown: unknown): void {

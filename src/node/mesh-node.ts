@@ -7,6 +7,7 @@ import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import { seededRandom } from '../base/random.ts';
 import type { LiveRecord, OutputStream, RecordQuery } from '../core/calls.ts';
 import { Core, type Owned } from '../core/core.ts';
+import type { DiskRefusal } from '../core/disk-ages.ts';
 import type { MeshEvent } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
 import type { Leaving } from '../core/inputs.ts';
@@ -101,6 +102,7 @@ export class MeshNode implements MeshService {
       now: clock.now(),
       peerTimeoutMs: parts.peerTimeoutMs,
       killGraceMs: parts.killGraceMs,
+      knownDisks: store.readPeers(),
       maxJobs: parts.maxJobs,
     });
     this.driver = new Driver({
@@ -330,10 +332,16 @@ export class MeshNode implements MeshService {
   private rememberPeer(node: NodeId): void {
     const member = this.core.peers().find((peer) => peer.facts.node === node);
     if (!member) return;
-    const { facts, boot, host, heardWall } = member;
+    const { facts, boot, commits, host, heardWall } = member;
     const hosts = [host, ...facts.hosts.filter((other) => other !== host)];
-    const row = { facts: { ...facts, hosts }, boot, status: statusOf(member) };
+    const row = { facts: { ...facts, hosts }, boot, commits, status: statusOf(member) };
     this.parts.store.writePeer({ ...row, lastHeartbeat: heardWall });
+  }
+
+  /** `mesh doctor` tells of it; that a node runs twice is true after a restart too. */
+  onDiskRefused({ node, boot, kind, text }: DiskRefusal & { node: NodeId; boot: BootId }): void {
+    this.noteAnomaly(text);
+    if (kind === 'cloned') this.parts.store.noteCloned(node, boot.counter);
   }
 
   private onStoreFailure(failure: unknown): void {

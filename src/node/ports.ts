@@ -7,6 +7,7 @@
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { Now, WallMs } from '../base/instant.ts';
 import type { Answer, Call, OutputChunk, OutputStream, RecordQuery } from '../core/calls.ts';
+import type { DiskAge, KnownDisk } from '../core/disk-ages.ts';
 import type { AttemptOrder, Conflict, SupervisedLease, Write } from '../core/effects.ts';
 import type { NodeFacts } from '../core/facts.ts';
 import type { AttemptReport, StoredState, Survivor } from '../core/inputs.ts';
@@ -45,21 +46,22 @@ export interface Store {
   /** Remembered between runs, so that a mesh comes together again without discovery. */
   readPeers(): RememberedPeer[];
   writePeer(peer: PeerRow): void;
+  /** Two lives of it were met with this boot counter; of no effect for a node that is not remembered. */
+  noteCloned(node: NodeId, counter: number): void;
+  /** Transactions that this disk has taken in all its boots. */
+  commits(): number;
   close(): void;
 }
 
-export interface RememberedPeer {
-  readonly node: NodeId;
+export interface RememberedPeer extends KnownDisk {
   readonly name: string;
-  readonly boot: BootId;
   readonly hosts: readonly string[];
   readonly linkPort: number;
 }
 
 /** A row of the table `worker_nodes`. */
-export interface PeerRow {
+export interface PeerRow extends DiskAge {
   readonly facts: NodeFacts;
-  readonly boot: BootId;
   /** IDLE, BUSY, DRAINING, FAILED, UNKNOWN. */
   readonly status: string;
   readonly lastHeartbeat: WallMs;
@@ -112,7 +114,7 @@ export interface Links {
 
 /** At most one link to a node is up at a time; onDown of the old one comes before onUp of the new. */
 export interface LinkHandlers {
-  onUp(peer: { node: NodeId; boot: BootId; facts: NodeFacts; host: string }): void;
+  onUp(peer: DiskAge & { node: NodeId; facts: NodeFacts; host: string }): void;
   onDown(peer: { node: NodeId; boot: BootId; reason: string }): void;
   onDialFailed(failure: { node: NodeId; isRefused: boolean; reason: string }): void;
   onMessages(from: { node: NodeId; boot: BootId }, messages: readonly Message[]): void;

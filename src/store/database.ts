@@ -55,7 +55,12 @@ export function raiseBoot(queries: Queries): BootId {
     .onConflictDoUpdate({ target: meta.name, set: { value: sql`${meta.value} + 1` } })
     .returning({ counter: meta.value })
     .get();
-  queries.insert(meta).values({ name: 'commits', value: 0 }).onConflictDoNothing().run();
+  // A start counts as one, so that no disk that was ever started tells 0.
+  queries
+    .insert(meta)
+    .values({ name: 'commits', value: 1 })
+    .onConflictDoUpdate({ target: meta.name, set: { value: sql`${meta.value} + 1` } })
+    .run();
   return { counter: row.counter, salt: randomBytes(8).toString('hex') };
 }
 

@@ -5,7 +5,8 @@ import type { workerNodes } from './schema.ts';
 
 type Row = Required<typeof workerNodes.$inferInsert>;
 
-export function toPeerRow({ facts, boot, status, lastHeartbeat }: PeerRow, nowMs: number): Row {
+export function toPeerRow(peer: PeerRow, nowMs: number): Row {
+  const { facts, boot, commits = 0, status, lastHeartbeat } = peer;
   return {
     nodeId: facts.node,
     name: facts.name,
@@ -27,6 +28,8 @@ export function toPeerRow({ facts, boot, status, lastHeartbeat }: PeerRow, nowMs
     linkPort: facts.linkPort,
     bootCounter: boot.counter,
     bootSalt: boot.salt,
+    commits,
+    clonedCounter: 0,
     lastHeartbeatMs: lastHeartbeat,
     createdMs: nowMs,
     updatedMs: nowMs,
@@ -39,7 +42,9 @@ export function toPeer(row: typeof workerNodes.$inferSelect): RememberedPeer[] {
   if (!isNodeId(row.nodeId) || hosts.length === 0 || row.linkPort <= 0) return [];
   const boot = { counter: row.bootCounter, salt: row.bootSalt };
   const { name, linkPort } = row;
-  return [{ node: asNodeId(row.nodeId), name, boot, hosts, linkPort }];
+  const commits = row.commits > 0 ? row.commits : undefined;
+  const clonedCounter = row.clonedCounter > 0 ? row.clonedCounter : undefined;
+  return [{ node: asNodeId(row.nodeId), name, boot, commits, clonedCounter, hosts, linkPort }];
 }
 
 const addressOf = (host: string, port: number): string =>

@@ -195,6 +195,10 @@ export const workerNodes = sqliteTable('worker_nodes', {
   linkPort: integer('link_port').notNull(),
   bootCounter: integer('boot_counter').notNull(),
   bootSalt: text('boot_salt').notNull(),
+  /** Of its disk when it was linked last; 0: it did not tell. */
+  commits: integer('commits').notNull().default(0),
+  /** Two lives of it were met with this boot counter; 0: none. */
+  clonedCounter: integer('cloned_counter').notNull().default(0),
   lastHeartbeatMs: integer('last_heartbeat_ms').notNull(),
   createdMs: integer('created_ms').notNull(),
   updatedMs: integer('updated_ms').notNull(),

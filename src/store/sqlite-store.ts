@@ -1,6 +1,6 @@
 /** The port over one open database. Nothing here waits: SQLite is synchronous, and so is a turn. */
 import { MeshError } from '../base/errors.ts';
-import { asJobId, type JobId } from '../base/ids.ts';
+import { asJobId, type JobId, type NodeId } from '../base/ids.ts';
 import { asWall, type WallMs } from '../base/instant.ts';
 import type { RecordQuery } from '../core/calls.ts';
 import type { Conflict, Write } from '../core/effects.ts';
@@ -34,6 +34,7 @@ export class SqliteStore implements Store {
   private readonly writeAll: (writes: readonly Write[]) => void;
   private readonly expireSome: Expire;
   private rows: readonly QuarantinedRow[] = [];
+  private commitCount: number;
 
   constructor(parts: StoreParts) {
     this.parts = parts;
@@ -43,6 +44,7 @@ export class SqliteStore implements Store {
       applyWrites(statements, writes, Date.now()),
     );
     this.writeAll = transaction.immediate;
+    this.commitCount = statements.readCommits.get()?.count ?? 0;
     this.expireSome = prepareExpire(parts.client, parts.queries);
   }
 
@@ -61,7 +63,13 @@ export class SqliteStore implements Store {
   }
 
   commit(writes: readonly Write[]): void {
-    if (writes.length > 0) this.attempt('write', () => this.writeAll(writes));
+    if (writes.length === 0) return;
+    this.attempt('write', () => this.writeAll(writes));
+    this.commitCount += 1;
+  }
+
+  commits(): number {
+    return this.commitCount;
   }
 
   readRecord(job: JobId): JobRecord | undefined {
@@ -122,6 +130,11 @@ export class SqliteStore implements Store {
     } catch (thrown) {
       if (!(thrown instanceof MeshError)) throw thrown;
     }
+  }
+
+  noteCloned(node: NodeId, counter: number): void {
+    const row = { nodeId: node, clonedCounter: counter };
+    this.attempt('write', () => this.statements.noteCloned(row));
   }
 
   close(): void {

@@ -2,7 +2,7 @@
 import type { Client, Queries } from './database.ts';
 import { and, asc, desc, eq, getTableColumns, sql } from './drizzle.ts';
 import { promiseStatements, recordStatements, restoreStatements } from './job-statements.ts';
-import { excluded, placeholders, prepareWriter, type ToWriter } from './prepared.ts';
+import { excluded, placeholders, prepareWriter, type ToWriter, values } from './prepared.ts';
 import { bans, conflicts, meta, outbox, started, workerNodes } from './schema.ts';
 
 export type Statements = ReturnType<typeof prepareStatements>;
@@ -69,8 +69,14 @@ function peerStatements(queries: Queries, write: ToWriter) {
         .values(placeholders(workerNodes))
         .onConflictDoUpdate({
           target: workerNodes.nodeId,
-          set: excluded(workerNodes, ['nodeId', 'createdMs']),
+          set: excluded(workerNodes, ['nodeId', 'createdMs', 'clonedCounter']),
         }),
+    ),
+    noteCloned: write(
+      queries
+        .update(workerNodes)
+        .set(values(['clonedCounter']))
+        .where(eq(workerNodes.nodeId, sql.placeholder('nodeId'))),
     ),
     deletePeersBefore: write(
       queries
@@ -95,6 +101,11 @@ function noteStatements(queries: Queries, write: ToWriter) {
         .set({ value: sql`${meta.value} + 1` })
         .where(eq(meta.name, 'commits')),
     ),
+    readCommits: queries
+      .select({ count: meta.value })
+      .from(meta)
+      .where(eq(meta.name, 'commits'))
+      .prepare(),
     upsertBan: write(
       queries
         .insert(bans)

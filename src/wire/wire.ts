@@ -44,6 +44,8 @@ export interface Hello {
   readonly kind: 'hello';
   readonly versions: { readonly min: number; readonly max: number };
   readonly boot: BootId;
+  /** Of its disk; undefined: not told. */
+  readonly commits?: number | undefined;
   readonly facts: NodeFacts;
 }
 
@@ -149,6 +151,7 @@ function toFrame(frame: Exclude<Frame, { kind: 'messages' }>): mesh.Frame.$Prope
           maxVersion: frame.versions.max,
           boot: toBoot(frame.boot),
           facts: toFacts(frame.facts),
+          ...(frame.commits !== undefined && { commits: frame.commits }),
         },
       };
     case 'welcome':
@@ -171,9 +174,16 @@ const MAX_UINT32 = 0xffff_ffff;
 function fromFrame(wire: mesh.Frame.$Properties): Frame {
   switch (wire.content) {
     case 'hello': {
-      const { minVersion, maxVersion, boot, facts } = field.required(wire.hello);
+      const { minVersion, maxVersion, boot, facts, commits } = field.required(wire.hello);
       const versions = { min: field.count(minVersion), max: field.count(maxVersion) };
-      return { kind: 'hello', versions, boot: parseBoot(boot), facts: parseFacts(facts) };
+      const told = field.count(commits);
+      return {
+        kind: 'hello',
+        versions,
+        boot: parseBoot(boot),
+        facts: parseFacts(facts),
+        ...(told > 0 && { commits: told }),
+      };
     }
     case 'welcome':
       return { kind: 'welcome', version: field.count(wire.welcome?.version) };

@@ -65,8 +65,14 @@ export class MemoryDisk {
     outbox: new Map(),
   };
   readonly peers = new Map<NodeId, PeerRow>();
+  readonly cloned = new Map<NodeId, number>();
   /** How to take back the last commits, as long as nothing but housekeeping came after the last fsync. */
   unsynced: (() => void)[] = [];
+
+  /** Commits, each start counted as one. */
+  get age(): number {
+    return this.boots + this.commits;
+  }
 
   /** A new life of the node. The store of the last one must not be used any more. */
   open(random: Random): { store: Store; boot: BootId } {
@@ -84,11 +90,15 @@ export class MemoryDisk {
 
   /** Everything as it is now, to be set back to. */
   copy(): DiskCopy {
-    const { boots, tables } = this;
+    const { boots, commits, tables } = this;
+    const peers = [...this.peers];
     const copies = Object.entries(tables).map(([name, rows]) => [name, new Map(rows)] as const);
     const setBack = (): void => {
       this.boots = boots;
+      this.commits = commits;
       this.unsynced = [];
+      this.peers.clear();
+      for (const [node, peer] of peers) this.peers.set(node, peer);
       for (const [name, rows] of copies) {
         const table: Map<unknown, unknown> = tables[name as keyof Tables];
         table.clear();
@@ -187,10 +197,12 @@ class MemoryStore implements Store {
   readPeers(): RememberedPeer[] {
     return [...this.disk.peers.values()]
       .sort((a, b) => b.lastHeartbeat - a.lastHeartbeat || compareText(a.facts.node, b.facts.node))
-      .map(({ facts, boot }) => ({
+      .map(({ facts, boot, commits }) => ({
         node: facts.node,
         name: facts.name,
         boot,
+        commits,
+        clonedCounter: this.disk.cloned.get(facts.node),
         hosts: facts.hosts,
         linkPort: facts.linkPort,
       }))
@@ -199,6 +211,14 @@ class MemoryStore implements Store {
 
   writePeer(peer: PeerRow): void {
     if (!this.disk.isFull) this.disk.peers.set(peer.facts.node, peer);
+  }
+
+  noteCloned(node: NodeId, counter: number): void {
+    if (this.disk.peers.has(node)) this.disk.cloned.set(node, counter);
+  }
+
+  commits(): number {
+    return this.disk.age;
   }
 
   close(): void {}

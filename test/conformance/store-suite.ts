@@ -292,6 +292,7 @@ function peerTests(makeBench: (t: TestContext) => StoreBench): void {
     const peer = (node: typeof NODE_A, agoMs: number, counter = 1) => ({
       facts: facts(node),
       boot: { counter, salt: 'f'.repeat(16) },
+      commits: 10 * counter,
       status: 'IDLE',
       lastHeartbeat: asWall(Date.now() - agoMs),
     });
@@ -309,10 +310,46 @@ function peerTests(makeBench: (t: TestContext) => StoreBench): void {
       node: NODE_B,
       name: facts(NODE_B).name,
       boot: { counter: 2, salt: 'f'.repeat(16) },
+      commits: 20,
+      clonedCounter: undefined,
       hosts: ['10.0.0.7', 'fe80::7'],
       linkPort: 40_000,
     });
     store.close();
+  });
+
+  test('remembers which peer was met in two lives of one boot counter, whatever is heard of it', (t) => {
+    const bench = makeBench(t);
+    const first = bench.open().store;
+    const row = { status: 'IDLE', lastHeartbeat: asWall(Date.now()) };
+    const met = (counter: number) =>
+      first.writePeer({ ...row, facts: facts(NODE_A), boot: { counter, salt: 'f'.repeat(16) } });
+    first.noteCloned(NODE_B, 1);
+    met(3);
+    first.noteCloned(NODE_A, 3);
+    met(4);
+    first.close();
+    const { store } = bench.open();
+    const [peer, ...others] = store.readPeers();
+    assert.deepEqual(others, []);
+    assert.deepEqual([peer?.node, peer?.boot.counter], [NODE_A, 4]);
+    assert.deepEqual([peer?.clonedCounter, peer?.commits], [3, undefined]);
+    store.close();
+  });
+
+  test('counts its starts and its commits, over all its lives', (t) => {
+    const bench = makeBench(t);
+    const { store } = bench.open();
+    const before = store.commits();
+    assert.ok(before > 0, 'a disk that was started has something to tell');
+    store.commit([put(record(1))]);
+    store.commit([]);
+    store.commit([put(record(2)), put(record(3))]);
+    assert.equal(store.commits(), before + 2);
+    store.close();
+    const next = bench.open().store;
+    assert.equal(next.commits(), before + 3);
+    next.close();
   });
 
   test('each life has a higher boot counter and another salt', (t) => {

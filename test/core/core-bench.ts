@@ -19,6 +19,7 @@ import {
 import { asMono, asWall, type Now } from '../../src/base/instant.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { Core, TICK_MS } from '../../src/core/core.ts';
+import type { KnownDisk } from '../../src/core/disk-ages.ts';
 import type { Effect, MeshEvent, Reply, Write } from '../../src/core/effects.ts';
 import { IDLE_LOAD, type Load, type NodeFacts } from '../../src/core/facts.ts';
 import type { Input, StoredState, Survivor } from '../../src/core/inputs.ts';
@@ -75,6 +76,7 @@ export interface BenchOptions {
   readonly boot?: BootId;
   readonly facts?: Partial<NodeFacts>;
   readonly maxJobs?: number;
+  readonly knownDisks?: readonly KnownDisk[];
   readonly killGraceMs?: number;
   readonly peerTimeoutMs?: number;
   /** Of an earlier life. */
@@ -138,6 +140,7 @@ export class CoreBench {
       now: this.now(),
       peerTimeoutMs: options.peerTimeoutMs ?? 30_000,
       killGraceMs: options.killGraceMs ?? 5000,
+      knownDisks: options.knownDisks ?? [],
       maxJobs: options.maxJobs ?? 1000,
     });
     this.put({

@@ -332,7 +332,7 @@ describe('a link', () => {
     bench.advance(100);
     bench.one('dial');
     bench.put({ kind: 'linkUp', node: B, boot: bootOf(4), facts: factsOf(B), host: '10.0.0.9' });
-    assert.match(bench.one('hangUp').reason, /boot counter fell/);
+    assert.match(bench.one('hangUp').reason, /start 4, and start 5 was seen/);
     bench.put({ kind: 'linkDown', node: B, boot: bootOf(4), reason: 'hung up' });
     assert.equal(stateOf(bench, B), 'suspect');
     hint(bench, B, '10.0.0.9', 6);
@@ -340,17 +340,47 @@ describe('a link', () => {
     assert.equal(bench.one('dial').node, B);
   });
 
+  test('of a higher boot with fewer commits than were seen is hung up: its disk went back', () => {
+    const bench = new CoreBench();
+    const link = { kind: 'linkUp', node: B, facts: factsOf(B), host: '10.0.0.9' } as const;
+    bench.put({ ...link, boot: bootOf(1), commits: 50 });
+    bench.unlink(B);
+    bench.put({ ...link, boot: bootOf(2), commits: 49 });
+    assert.match(bench.one('hangUp').reason, /it has 49 commits, and 50 were seen.*mesh forget/);
+    assert.equal(stateOf(bench, B), 'suspect');
+    bench.put({ ...link, boot: bootOf(2), commits: 50 });
+    assert.equal(stateOf(bench, B), 'alive');
+  });
+
+  test('is judged by what earlier lives of this node have seen', () => {
+    const knownDisks = [
+      { node: B, boot: bootOf(3), commits: 50 },
+      { node: C, boot: bootOf(3), clonedCounter: 3 },
+    ];
+    const bench = new CoreBench({ knownDisks });
+    const link = { kind: 'linkUp', host: '10.0.0.9' } as const;
+    const upOf = (node: typeof B, counter: number, commits: number) =>
+      bench.put({ ...link, node, facts: factsOf(node), boot: bootOf(counter), commits });
+    upOf(B, 4, 49);
+    assert.match(bench.one('hangUp').reason, /went back/);
+    upOf(C, 3, 60);
+    assert.match(bench.one('hangUp').reason, /two nodes use one identity/);
+    upOf(B, 4, 51);
+    upOf(C, 4, 60);
+    assert.deepEqual([stateOf(bench, B), stateOf(bench, C)], ['alive', 'alive']);
+  });
+
   test('of the boot known but another life of it is hung up: its disk was copied', () => {
     const bench = new CoreBench();
     bench.link(B, {}, bootOf(2));
     const twin = { counter: 2, salt: 'f'.repeat(16) };
     bench.put({ kind: 'linkUp', node: B, boot: twin, facts: factsOf(B), host: '10.0.0.8' });
-    assert.match(bench.one('hangUp').reason, /its disk was copied/);
+    assert.match(bench.one('hangUp').reason, /its data folder was copied/);
     bench.hear(B, { kind: 'pong', serial: 1, load: IDLE_LOAD, marks: 0 });
     assert.equal(bench.core.linked()[0]?.boot.salt, bootOf(2).salt);
     bench.kill(B);
     bench.put({ kind: 'linkUp', node: B, boot: twin, facts: factsOf(B), host: '10.0.0.8' });
-    assert.match(bench.one('hangUp').reason, /its disk was copied/);
+    assert.match(bench.one('hangUp').reason, /its data folder was copied/);
     assert.equal(stateOf(bench, B), 'dead');
   });
 

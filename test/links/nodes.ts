@@ -1,6 +1,7 @@
 /** Nodes with nothing but links, on loopback. */
 import type { TestContext } from 'node:test';
-import type { BootId } from '../../src/base/ids.ts';
+import type { BootId, NodeId } from '../../src/base/ids.ts';
+import type { DiskRefusal, KnownDisk } from '../../src/core/disk-ages.ts';
 import { createLinks, type MeshLinks } from '../../src/links/links.ts';
 import type { MeshCa } from '../../src/links/mesh-ca.ts';
 import { createNodeIdentity, type NodeIdentity } from '../../src/links/node-identity.ts';
@@ -19,7 +20,13 @@ export interface TlsNode extends LinkedNode {
 /** Stopped at the end of the test. */
 export async function openNode(
   t: TestContext,
-  parts: { ca: MeshCa; identity?: NodeIdentity; boot?: BootId },
+  parts: {
+    ca: MeshCa;
+    identity?: NodeIdentity;
+    boot?: BootId;
+    knownDisks?: readonly KnownDisk[];
+    refused?: (DiskRefusal & { node: NodeId })[];
+  },
 ): Promise<TlsNode> {
   const { ca, identity = createNodeIdentity(), boot = FIRST_BOOT } = parts;
   const notices: string[] = [];
@@ -28,6 +35,9 @@ export async function openNode(
     ca,
     identity,
     boot,
+    commits: () => 12,
+    knownDisks: parts.knownDisks ?? [],
+    onDiskRefused: (refusal) => void parts.refused?.push(refusal),
     host: HOST,
     facts: () => facts,
     onNotice: (notice) => notices.push(notice.text),

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
+import type { NodeId } from '../../src/base/ids.ts';
+import type { DiskRefusal } from '../../src/core/disk-ages.ts';
 import { MAX_WAITING_OF_ADDRESS } from '../../src/links/gate.ts';
 import { createMeshCa } from '../../src/links/mesh-ca.ts';
 import { createMeshKey, openMeshKey } from '../../src/links/mesh-key.ts';
@@ -155,6 +157,46 @@ describe('a handshake', () => {
     assert.equal(await peer.greet(node.identity), false);
     const close = await peer.next('close');
     assert.ok(close?.kind === 'close' && close.reason.includes('data folder was copied'));
+  });
+
+  test('tells the commits of the own disk, and refuses a later life that has fewer than before', async (t) => {
+    const refused: (DiskRefusal & { node: NodeId })[] = [];
+    const node = await openNode(t, { ca, refused });
+    const identity = createNodeIdentity();
+    const met = async (counter: number, commits?: number) => {
+      const peer = connect(t, node, asMember(ca, identity));
+      const boot = { ...FIRST_BOOT, counter };
+      const isUp = await peer.greet(identity, { boot, ...(commits !== undefined && { commits }) });
+      return { peer, isUp };
+    };
+    const first = await met(1, 50);
+    assert.ok(first.isUp);
+    const hello = await first.peer.next('hello');
+    assert.equal(hello?.kind === 'hello' && hello.commits, 12);
+    await node.witness.next('up');
+    const back = await met(2, 49);
+    assert.equal(back.isUp, false);
+    const close = await back.peer.next('close');
+    assert.ok(close?.kind === 'close');
+    assert.match(close.reason, /it has 49 commits, and 50 were seen.*mesh forget/);
+    assert.deepEqual(
+      refused.map(({ node: who, kind }) => [who, kind]),
+      [[identity.node, 'wentBack']],
+    );
+    assert.ok((await met(2, 51)).isUp);
+    assert.ok((await met(3)).isUp, 'an older program does not tell');
+  });
+
+  test('refuses both lives of a copied folder, also those that an earlier run has met', async (t) => {
+    const identity = createNodeIdentity();
+    const known = { node: identity.node, boot: FIRST_BOOT, clonedCounter: 1 };
+    const node = await openNode(t, { ca, knownDisks: [known] });
+    for (const salt of [FIRST_BOOT.salt, 'f'.repeat(16)]) {
+      const peer = connect(t, node, asMember(ca, identity));
+      assert.equal(await peer.greet(identity, { boot: { counter: 1, salt } }), false);
+    }
+    const later = connect(t, node, asMember(ca, identity));
+    assert.ok(await later.greet(identity, { boot: { ...FIRST_BOOT, counter: 2 } }));
   });
 
   test('agrees on the highest version of both', async (t) => {

@@ -316,6 +316,30 @@ describe('an attempt', () => {
   });
 });
 
+test('a disk that went back by a whole life is refused for its commits, by later lives of its peers too', async () => {
+  const mesh = new Scenario({ slots: [1, 1, 1] });
+  const copy = mesh.executor.disk.copy();
+  await mesh.start();
+  const job = mesh.submit(1000);
+  await mesh.until(() => mesh.checker.final(job) !== undefined, 'the job is over');
+  // Its links break, and the next hellos tell how much its disk has taken.
+  for (const node of mesh.executors) mesh.network.drop(mesh.executor, node, false);
+  mesh.network.drop(mesh.executor, mesh.owner, false);
+  await mesh.run(10_000);
+  mesh.executor.crash();
+  copy.setBack();
+  // Started once in vain, so that its boot counter is above all that was ever seen.
+  mesh.executor.disk.boots += 1;
+  mesh.owner.crash();
+  mesh.owner.start();
+  mesh.executor.start();
+  mesh.executor.setBackAt = mesh.events.now;
+  await mesh.run(15_000);
+  const states = mesh.owner.view()?.peers() ?? [];
+  const seen = states.find(({ facts }) => facts.node === mesh.executor.id);
+  assert.notEqual(seen?.state, 'alive');
+});
+
 test('a disk that went back is refused by those who know its later life', async () => {
   const mesh = new Scenario({ slots: [1, 1, 1] });
   await mesh.start();

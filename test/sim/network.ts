@@ -105,7 +105,7 @@ export class Network {
 
   private connect(from: SimNode, life: number, target: SimNode): void {
     if (from.life !== life || !from.isUp) return;
-    if (!target.isUp || !this.isOpenBothWays(from, target) || isForgotten(from, target)) {
+    if (!target.isUp || !this.isOpenBothWays(from, target)) {
       const isRefused = !target.isUp && target.isHostUp;
       from.push({ kind: 'dialFailed', node: target.id, isRefused, reason: 'not there' });
       return;
@@ -198,8 +198,3 @@ export class Network {
     return (0.3 + from.random()) * this.faults.delay + late;
   }
 }
-
-/** Whoever was started after a disk went back has forgotten that it knew a later life of it. */
-const isForgotten = (a: SimNode, b: SimNode): boolean =>
-  (b.setBackAt !== undefined && a.startedAt >= b.setBackAt) ||
-  (a.setBackAt !== undefined && b.startedAt >= a.setBackAt);

@@ -146,6 +146,7 @@ export class SimNode {
       peerTimeoutMs: 30_000,
       killGraceMs: this.options.killGraceMs,
       maxJobs: 10_000,
+      knownDisks: store.readPeers(),
     });
     this.driver = this.makeDriver(this.core, store, life);
     this.push({ kind: 'restored', state: store.restore(), survivors });
@@ -423,7 +424,9 @@ export class SimNode {
     const old = this.links.get(peer.id);
     if (old !== undefined) this.linkDown(peer, old, 'replaced');
     this.links.set(peer.id, link);
-    this.push({ kind: 'linkUp', node: peer.id, boot: peer.boot, facts: peer.facts, host: peer.id });
+    const { boot, facts } = peer;
+    const commits = peer.disk.age;
+    this.push({ kind: 'linkUp', node: peer.id, boot, commits, facts, host: peer.id });
   }
 
   linkDown(peer: SimNode, link: number, reason: string): void {
@@ -438,7 +441,16 @@ export class SimNode {
   }
 
   private onEvent(event: MeshEvent): void {
+    if (event.kind === 'memberChanged') this.rememberPeer(event.node);
     this.options.checker.onEvent(this, event);
+  }
+
+  /** As a node does, for its next life. */
+  private rememberPeer(node: NodeId): void {
+    const member = this.core?.peers().find(({ facts }) => facts.node === node);
+    if (!member || this.disk.isFull) return;
+    const { facts, boot, commits, heardWall } = member;
+    this.disk.peers.set(node, { facts, boot, commits, status: 'IDLE', lastHeartbeat: heardWall });
   }
 
   // -------------------------------------------------------------- views

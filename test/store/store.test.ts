@@ -136,14 +136,14 @@ describe('the database file', () => {
     });
   });
 
-  test('counts boots and commits', (t) => {
+  test('counts boots, and commits with the start', (t) => {
     const { store, file } = open(t);
     store.commit([put(record(1))]);
     store.commit([]);
     store.commit([put(record(2)), put(record(3))]);
     assert.deepEqual(select(file, 'SELECT * FROM meta ORDER BY name'), [
       { name: 'boots', value: 1 },
-      { name: 'commits', value: 2 },
+      { name: 'commits', value: 3 },
     ]);
   });
 

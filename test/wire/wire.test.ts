@@ -98,7 +98,9 @@ describe('what is encoded', () => {
   });
 
   test('is read back as it was: frames', () => {
-    for (const frame of FRAMES) assert.deepEqual(read(encodeFrame(frame)), [frame]);
+    const hello = { kind: 'hello', versions: PROTOCOL_VERSIONS, boot: BOOT, facts: FACTS } as const;
+    for (const frame of [...FRAMES, { ...hello, commits: 7 }])
+      assert.deepEqual(read(encodeFrame(frame)), [frame]);
   });
 
   test('is read back as it was: heartbeats', () => {
