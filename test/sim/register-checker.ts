@@ -292,11 +292,15 @@ export class RegisterChecker {
     return lost;
   }
 
+  /** What was decided, not what an owner of before had only begun to write. */
   private isFinalElsewhere(job: JobId, without: SimNode): boolean {
     for (const node of this.world.nodes().values()) {
       const record =
         node.isLost || node === without ? undefined : node.disk.tables.records.get(job);
-      if (record?.job.state.tag === 'final') return true;
+      const state = record?.job.state;
+      if (!record || state?.tag !== 'final') continue;
+      const decided = this.registers.get(job)?.get(record.header.birth)?.final;
+      if (decided && finalText(decided) === finalText(state.final)) return true;
     }
     return false;
   }
