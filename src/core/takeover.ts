@@ -324,7 +324,7 @@ export class Takeover {
   onRefused(message: Of<'refused'>): boolean {
     const candidacy = this.candidacies.get(message.job);
     if (!candidacy || compareEpochs(candidacy.epoch, message.epoch) !== 0) return false;
-    const newest = newestOf(candidacy);
+    const newest = newestOf(recordsOf(candidacy));
     if (newest && !replicasOf(newest.header).includes(this.parts.out.self)) {
       this.candidacies.delete(message.job);
       this.parts.replicas.drop(message.job, true);
@@ -367,7 +367,7 @@ export class Takeover {
     // It may have promised more to another one meanwhile.
     const own = this.parts.replicas.get(job)?.promised;
     if (!own || compareEpochs(own, candidacy.epoch) !== 0) return;
-    const records = [...candidacy.promises.values()].flatMap(({ record }) => record ?? []);
+    const records = recordsOf(candidacy);
     let isAlone = false;
     const rights = {
       self: out.self,
@@ -380,8 +380,8 @@ export class Takeover {
     const hasPromised = (node: NodeId): boolean => candidacy.promises.has(node);
     const isWon = ({ header }: JobRecord): boolean =>
       isOnly(header.oldRs, out.self) || isDecided(header, hasPromised, rights);
-    if (!records.every(isWon)) return;
-    const newest = newestOf(candidacy);
+    if (!bindingOf(records, candidacy.without).every(isWon)) return;
+    const newest = newestOf(records);
     if (!newest || !this.hasAskedAround(candidacy, records)) return;
     if (replicasOf(newest.header).includes(out.self)) this.win(job, candidacy, newest, isAlone);
     else this.passOn(job, candidacy, newest);
@@ -436,13 +436,26 @@ export class Takeover {
   }
 }
 
-const newestOf = ({ promises }: Candidacy): JobRecord | undefined =>
-  [...promises.values()].reduce<JobRecord | undefined>(
-    (best, { record }) =>
-      best && (!record || compareValues(best.header.accepted, record.header.accepted) >= 0)
-        ? best
-        : record,
+const recordsOf = ({ promises }: Candidacy): JobRecord[] =>
+  [...promises.values()].flatMap(({ record }) => record ?? []);
+
+const newestOf = (records: readonly JobRecord[]): JobRecord | undefined =>
+  records.reduce<JobRecord | undefined>(
+    (best, record) =>
+      best && compareValues(best.header.accepted, record.header.accepted) >= 0 ? best : record,
     undefined,
   );
+
+/**
+ * The values whose sets have a say. Those of one that a replica was let go from have none any more
+ * beside a newer value: the move away from them was decided before that replica was told, and it
+ * will never promise again.
+ */
+function bindingOf(records: readonly JobRecord[], without: ReadonlySet<NodeId>): typeof records {
+  const newest = newestOf(records);
+  const isLeft = ({ header }: JobRecord): boolean =>
+    replicasOf(header).some((node) => without.has(node));
+  return newest && isLeft(newest) ? records : records.filter((record) => !isLeft(record));
+}
 
 type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

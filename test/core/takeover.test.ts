@@ -219,6 +219,26 @@ describe('a candidate', () => {
     assert.deepEqual(bench.record(JOB).header.oldRs, THREE);
   });
 
+  test('needs none of a set from which a replica was let go since, as there is a newer value', () => {
+    const letGo = (bench: CoreBench): void =>
+      bench.hear(D, { kind: 'accepted', job: JOB, epoch: epochOf(SELF, 2), version: 0 });
+    const bench = replica({ version: 5 });
+    bench.kill(B);
+    bench.advance(100);
+    promise(bench, C, { record: recordOf({ version: 2, rs: [D, C] }) });
+    assert.equal(owns(bench), false, 'D may have more');
+    letGo(bench);
+    assert.equal(owns(bench), true, 'it moved on from there');
+    const other = replica({ version: 5 });
+    other.kill(B);
+    other.advance(100);
+    promise(other, C, { record: recordOf({ version: 9, rs: [SELF, D, E] }) });
+    letGo(other);
+    assert.equal(owns(other), false, 'D is to have it again, and does not know yet');
+    promise(other, E, { record: recordOf({ version: 9, rs: [SELF, D, E] }) });
+    assert.equal(owns(other), true);
+  });
+
   test('that finds the record moved away from it hands it over, and keeps nothing', () => {
     const bench = standing();
     const moved = recordOf({ version: 3, rs: [B, C, D] });
