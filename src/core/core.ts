@@ -385,6 +385,14 @@ export class Core {
     return this.membership.listed().sort((a, b) => (a.facts.node < b.facts.node ? -1 : 1));
   }
 
+  /** Nodes met in this life that have not left: each may keep records, and be back with them. */
+  remembered(): NodeId[] {
+    return this.membership
+      .known()
+      .filter(({ state }) => state !== 'left')
+      .map(({ facts }) => facts.node);
+  }
+
   /** Members with an open link, whatever their state. */
   linked(): Member[] {
     return this.membership.linked();

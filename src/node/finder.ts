@@ -4,6 +4,9 @@
  * record that is merely kept, here or elsewhere, is a hint at the owner, who is asked; only while
  * no node decides about the job, the newest value that can be had is the answer.
  *
+ * That a job is not there is said only when each node that may keep it has said so: also those that
+ * died long ago and were not forgotten, and those whose link came up while the others were asked.
+ *
  * What was found is remembered, so that following a job asks one node and not all.
  */
 import { MeshError } from '../base/errors.ts';
@@ -20,7 +23,7 @@ const MAX_REMEMBERED = 10_000;
 
 export interface FinderParts {
   readonly self: NodeId;
-  readonly core: Pick<Core, 'enliven' | 'linked' | 'peers'>;
+  readonly core: Pick<Core, 'enliven' | 'linked' | 'peers' | 'remembered'>;
   readonly store: Pick<Store, 'readRecord'>;
   readonly links: Pick<Links, 'call'>;
   /** Nodes of earlier lives that this one has not met yet: they may know something as well. */
@@ -30,8 +33,7 @@ export interface FinderParts {
 interface Search {
   readonly job: JobId;
   readonly asked: Set<NodeId>;
-  /** Did not answer. */
-  readonly silent: NodeId[];
+  readonly answered: Set<NodeId>;
   best: LiveRecord | undefined;
 }
 
@@ -53,7 +55,12 @@ export class Finder {
   async find(job: JobId): Promise<LiveRecord> {
     const here = this.readHere(job);
     if (here?.isOwner) return here;
-    const search: Search = { job, asked: new Set([this.parts.self]), silent: [], best: here };
+    const search: Search = {
+      job,
+      asked: new Set([this.parts.self]),
+      answered: new Set(),
+      best: here,
+    };
     await this.followLeads(search);
     // Without any copy at hand everybody is asked; else those that keep one.
     if (!search.best?.isOwner) await this.askAll(search, search.best && replicasOf(search.best));
@@ -103,20 +110,20 @@ export class Finder {
   }
 
   private async askOne(search: Search, node: NodeId): Promise<void> {
-    const { job, asked, silent } = search;
+    const { job, asked, answered } = search;
     asked.add(node);
     const member = this.parts.core.linked().find(({ facts }) => facts.node === node);
     const deadlineMs = member?.state === 'alive' ? LOOK_UP_DEADLINE_MS : SUSPECT_DEADLINE_MS;
     try {
       const answer = await this.parts.links.call(node, { kind: 'lookUp', job }, { deadlineMs });
-      if (answer.kind !== 'lookUp') silent.push(node);
-      else if (answer.found && isBetter(answer.found, search.best)) {
+      if (answer.kind !== 'lookUp') return;
+      answered.add(node);
+      if (answer.found && isBetter(answer.found, search.best)) {
         search.best = answer.found;
         this.remember(job, node);
       }
     } catch {
-      // Silence is part of the answer: without it nobody can say that the job is not there.
-      silent.push(node);
+      // Silence is no answer: after it nobody can say that the job is not there.
     }
   }
 
@@ -128,8 +135,9 @@ export class Finder {
       this.whereabouts.delete(oldest);
   }
 
-  private notFound({ job, silent }: Search): never {
-    const count = silent.length + this.unlinked().length;
+  private notFound({ job, answered }: Search): never {
+    const mayKnow = new Set([...this.parts.core.remembered(), ...this.parts.awaited()]);
+    const count = mayKnow.difference(answered).size;
     if (count > 0) {
       throw new MeshError(
         'NOT_KNOWABLE',

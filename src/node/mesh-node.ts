@@ -26,6 +26,7 @@ import type {
   Former,
   Links,
   Outputs,
+  RememberedPeer,
   Store,
 } from './ports.ts';
 import { Queries } from './queries.ts';
@@ -144,6 +145,7 @@ export class MeshNode implements MeshService {
   async open(): Promise<void> {
     const { executor, store } = this.parts;
     const state = store.restore();
+    this.awaitKnownPeers();
     // What an earlier life left running is adopted or ended first, or "lost" would not be true.
     const survivors = await executor.start((report) =>
       this.driver.push({ kind: 'report', report }),
@@ -171,22 +173,24 @@ export class MeshNode implements MeshService {
       onCall: (_from, call, signal) => this.queries.answer(call, signal),
     });
     this.facts = { ...this.facts, linkPort: port };
-    this.meetKnownPeers();
+    for (const { node, boot, hosts, linkPort } of this.knownPeers()) {
+      const [host] = hosts;
+      if (host !== undefined) this.driver.push({ kind: 'hint', node, boot, host, port: linkPort });
+    }
     for (const handIn of this.handIns) handIn.start();
     await this.parts.discovery?.start((hint) => this.driver.push({ kind: 'hint', ...hint }));
   }
 
-  private meetKnownPeers(): void {
+  private knownPeers(): RememberedPeer[] {
     const { store, formers = [] } = this.parts;
-    const known = [...store.readPeers(), ...formers.flatMap((former) => former.readPeers())].filter(
+    return [...store.readPeers(), ...formers.flatMap((former) => former.readPeers())].filter(
       ({ node }) => node !== this.facts.node,
     );
-    for (const { node, boot, hosts, linkPort } of known) {
-      const [host] = hosts;
-      if (host !== undefined) this.driver.push({ kind: 'hint', node, boot, host, port: linkPort });
-    }
-    // Until then nobody can say that a job is nowhere.
-    this.awaited = known.map(({ node }) => node);
+  }
+
+  /** From the first answer of the API on: until they are met, nobody can say that a job is nowhere. */
+  private awaitKnownPeers(): void {
+    this.awaited = this.knownPeers().map(({ node }) => node);
     const forget = (): void => {
       this.awaited = [];
     };

@@ -71,6 +71,7 @@ describe('a job', () => {
       const job = await one.take({ taskType: 'none', replicas: 1 });
       await two.kill();
       mesh.network.cut(one.id, two.id);
+      two.onOpen = () => assert.rejects(two.get(job), isCode('NOT_KNOWABLE'));
       await two.start();
       await assert.rejects(two.get(job), isCode('NOT_KNOWABLE'));
       mesh.network.heal(one.id, two.id);

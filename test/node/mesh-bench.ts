@@ -39,6 +39,8 @@ export class BenchNode {
   private report: (report: AttemptReport) => void = () => {};
   private readonly running = new Map<string, AttemptOrder>();
   hint: Parameters<Discovery['start']>[0] = () => {};
+  /** Its API answers, and its links are not open yet. */
+  onOpen: () => Promise<void> = async () => {};
   /** Its executor is told to stop. */
   onStop: () => void = () => {};
 
@@ -76,6 +78,7 @@ export class BenchNode {
     });
     this.process = node;
     await node.open();
+    await this.onOpen();
     await node.join('http://127.0.0.1:3000');
   }
 

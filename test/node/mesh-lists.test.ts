@@ -120,6 +120,7 @@ describe('a list of running jobs', () => {
     const core = {
       peers: () => [],
       linked: () => [],
+      remembered: () => [],
       enliven: (record: JobRecord): LiveRecord => ({
         ...row({ id: record.header.job, owner: SELF, isOwner: true }),
         record,

@@ -160,7 +160,12 @@ describe('a submit whose job another node decides about now', { concurrency: tru
   function submitterOf(found: (look: number, job: string) => LiveRecord | undefined): Submitter {
     let looks = 0;
     let asked = '';
-    const core = { enliven: () => assert.fail(), linked: () => [], peers: () => [] };
+    const core = {
+      enliven: () => assert.fail(),
+      linked: () => [],
+      peers: () => [],
+      remembered: () => [],
+    };
     const finder = new Finder({
       self: SELF,
       core: { ...core, enliven: () => found(looks++, asked) as LiveRecord },
