@@ -148,7 +148,7 @@ export class CatchUp {
     const isOurs = ownerOf(header) === out.self;
     if (!replicasOf(header).includes(to)) {
       if (isOurs || kept.isSettled)
-        out.send(to, { kind: 'retire', job, epoch: header.accepted.epoch, birth });
+        out.send(to, { kind: 'retire', job, birth, ...header.accepted });
       return 0;
     }
     const isTold = compareValues(header.accepted, accepted) > 0 && !this.isOwned(job);

@@ -168,6 +168,8 @@ export type RegisterMessage =
       readonly epoch: Epoch;
       /** Only a record of this birth; undefined: whichever. */
       readonly birth?: Birth | undefined;
+      /** Of the value that does not name it; what it keeps of a later one stays. */
+      readonly version?: number | undefined;
     }
   /** Replica → a node that is back: what I keep of the jobs you led. At most 1,000. */
   | { readonly kind: 'holding'; readonly held: readonly Held[] }

@@ -341,8 +341,7 @@ export class Register {
     if (!replicasOf(header).includes(node)) {
       this.noteVoted(node, job);
       const { birth, accepted } = header;
-      if (header.oldRs.length === 0)
-        out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
+      if (header.oldRs.length === 0) out.send(node, { kind: 'retire', job, birth, ...accepted });
       return;
     }
     this.noteLagging(node, job, out.now.mono);

@@ -189,8 +189,7 @@ export class ReplicaSets {
       this.moving.delete(owned);
       const { birth, accepted } = owned.record.header;
       const left = replicasOf({ rs: next, oldRs }).filter((node) => !rs.includes(node));
-      for (const node of left)
-        out.send(node, { kind: 'retire', job, epoch: accepted.epoch, birth });
+      for (const node of left) out.send(node, { kind: 'retire', job, birth, ...accepted });
     });
   }
 

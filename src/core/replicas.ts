@@ -350,9 +350,16 @@ export class Replicas {
     if (kept && compareEpochs(kept.promised, epoch) > 0) return;
     const birth = kept?.record?.header.birth;
     if (birth !== undefined && message.birth !== undefined && birth !== message.birth) return;
+    if (this.isLater(kept, message)) return;
     if (kept) this.retire(job, kept, epoch);
     // Version 0: nothing that is to be decided about is here.
     this.parts.out.send(from, { kind: 'accepted', job, epoch, version: 0 });
+  }
+
+  /** It was named again since: the word is late, or came twice. */
+  private isLater(kept: Kept | undefined, { epoch, version }: Of<'retire'>): boolean {
+    const has = kept?.record?.header.accepted;
+    return has !== undefined && version !== undefined && compareValues(has, { epoch, version }) > 0;
   }
 
   private retire(job: JobId, kept: Kept, epoch: Epoch): void {

@@ -49,7 +49,13 @@ export function toRegisterMessage(message: RegisterMessage): Wire {
       return { settled: { ...toJobEpoch(message), version, isEverywhere } };
     }
     case 'retire':
-      return { retire: { ...toJobEpoch(message), birth: message.birth ?? null } };
+      return {
+        retire: {
+          ...toJobEpoch(message),
+          birth: message.birth ?? null,
+          version: message.version ?? null,
+        },
+      };
     case 'handOver':
       return { handOver: { ...toJobEpoch(message), birth: message.birth } };
     case 'holding':
@@ -97,8 +103,13 @@ export function fromRegisterMessage(wire: Wire): RegisterMessage {
 function fromParting(wire: Wire): RegisterMessage {
   switch (wire.kind) {
     case 'retire': {
-      const { birth, ...job } = field.required(wire.retire);
-      return { kind: 'retire', ...parseJobEpoch(job), ...field.optionalBirth(birth) };
+      const { birth, version, ...job } = field.required(wire.retire);
+      return {
+        kind: 'retire',
+        ...parseJobEpoch(job),
+        ...field.optionalBirth(birth),
+        ...(version !== null && version !== undefined && { version: field.count(version) }),
+      };
     }
     case 'handOver': {
       const { birth, ...job } = field.required(wire.handOver);

@@ -266,6 +266,17 @@ describe('a record that is kept here no more', () => {
     assert.equal(bench.records.has(JOB), true);
   });
 
+  test('stays for a late word, that is about a value before the one that names it again', () => {
+    const bench = keeping({ version: 6 });
+    const birth = recordOf().header.birth;
+    const late = { kind: 'retire', job: JOB, birth, epoch: epochOf(B) } as const;
+    bench.hear(B, { ...late, version: 4 });
+    assert.equal(bench.records.has(JOB), true);
+    bench.assertQuiet();
+    bench.hear(B, { ...late, version: 8 });
+    assert.equal(bench.records.has(JOB), false);
+  });
+
   test('is not promised to anybody: whoever missed the move must not find it empty', () => {
     const bench = keeping();
     bench.hear(B, { kind: 'retire', job: JOB, epoch: epochOf(B) });
@@ -273,6 +284,8 @@ describe('a record that is kept here no more', () => {
       if (next !== bench) next.link(C, { slots: 0 });
       prepare(next, C, epochOf(C, 2));
       assert.deepEqual([...next.messages(C, 'promise'), ...next.messages(C, 'refused')], []);
+      const { epoch, version } = next.message(C, 'accepted');
+      assert.deepEqual([epoch, version], [epochOf(C, 2), 0], 'it says that it keeps nothing');
     }
   });
 

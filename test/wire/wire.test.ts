@@ -93,6 +93,12 @@ describe('what is encoded', () => {
     assert.deepEqual(readMessages(frames), MESSAGES);
   });
 
+  test('is read back as it was: the value that lets a replica go', () => {
+    const { birth } = HEADER;
+    const message = { kind: 'retire', job: JOB, epoch: FENCE.epoch, birth, version: 4 } as const;
+    assert.deepEqual(readMessages(encodeMessages([message]).frames), [message]);
+  });
+
   test('is read back as it was: answers', () => {
     for (const answer of ANSWERS) assert.deepEqual(parseAnswer(encodeAnswer(answer)), answer);
   });
