@@ -3,7 +3,8 @@
  * counted. A node that comes back with less has lost what it promised and voted for, and is nobody
  * to agree with. The boot counter alone does not show it: an old copy that is started once more may
  * have a counter nobody has seen, and only its commits tell that it is not the next life of that
- * disk. What no node it meets has seen the end of cannot be told from a lawful restart.
+ * disk. Nodes tell each other what they have seen; what nobody whom it meets has
+ * seen the end of cannot be told from a lawful restart.
  *
  * Two boots of one counter are two machines with one data folder. Nobody can tell which of them is
  * the copy, so both are refused until one comes with a higher counter.
@@ -46,19 +47,21 @@ export class DiskAges {
   }
 
   refusalOf(node: NodeId, told: DiskAge): DiskRefusal | undefined {
-    const known = this.known.get(node);
     if (this.cloned.get(node) === told.boot.counter) return clonedRefusal(node);
-    if (!known) return undefined;
-    if (told.boot.counter < known.boot.counter)
-      return wentBack(
-        node,
-        `it is in start ${told.boot.counter}, and start ${known.boot.counter} was seen`,
-      );
-    if (told.boot.counter === known.boot.counter)
-      return isSameBoot(told.boot, known.boot) ? undefined : clonedRefusal(node);
-    if (told.commits === undefined || known.commits === undefined) return undefined;
-    if (told.commits >= known.commits) return undefined;
-    return wentBack(node, `it has ${told.commits} commits, and ${known.commits} were seen`);
+    const known = this.known.get(node);
+    return known && judge(node, told, known);
+  }
+
+  /**
+   * Another node has seen it like this. Undefined, or why the one that is known here is refused from
+   * now on: whoever has not met the last life of a disk can be warned by those who have.
+   */
+  learn(node: NodeId, seen: DiskAge): DiskRefusal | undefined {
+    const known = this.known.get(node);
+    const refusal = known && judge(node, known, seen);
+    if (refusal?.kind === 'cloned') this.noteCloned(node, seen.boot.counter);
+    if (refusal?.kind === 'wentBack') this.keep(node, seen);
+    return refusal;
   }
 
   /** It was let in like this. */
@@ -67,8 +70,12 @@ export class DiskAges {
     const isSame = known !== undefined && isSameBoot(known.boot, told.boot);
     const commits = isSame ? laterOf(known.commits, told.commits) : told.commits;
     this.cloned.delete(node);
+    this.keep(node, { boot: told.boot, commits });
+  }
+
+  private keep(node: NodeId, age: DiskAge): void {
     this.known.delete(node);
-    this.known.set(node, { boot: told.boot, commits });
+    this.known.set(node, age);
     const [oldest] = this.known.keys();
     if (this.known.size > MAX_KNOWN && oldest !== undefined) this.known.delete(oldest);
   }
@@ -76,6 +83,16 @@ export class DiskAges {
   noteCloned(node: NodeId, counter: number): void {
     this.cloned.set(node, counter);
   }
+}
+
+/** Is what is told less than what is known? */
+function judge(node: NodeId, told: DiskAge, known: DiskAge): DiskRefusal | undefined {
+  const [now, before] = [told.boot.counter, known.boot.counter];
+  if (now < before) return wentBack(node, `it is in start ${now}, and start ${before} was seen`);
+  if (now === before) return isSameBoot(told.boot, known.boot) ? undefined : clonedRefusal(node);
+  if (told.commits === undefined || known.commits === undefined) return undefined;
+  if (told.commits >= known.commits) return undefined;
+  return wentBack(node, `it has ${told.commits} commits, and ${known.commits} were seen`);
 }
 
 const laterOf = (a: number | undefined, b: number | undefined): number | undefined =>

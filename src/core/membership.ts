@@ -18,7 +18,7 @@ import { AddressBook } from './addresses.ts';
 import { type DiskAge, DiskAges, type KnownDisk } from './disk-ages.ts';
 import { freeSlots, IDLE_LOAD, type Load, type NodeFacts } from './facts.ts';
 import type { Member, MemberChange, MemberState } from './member.ts';
-import type { MembershipMessage } from './messages.ts';
+import type { MemberEntry, MembershipMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 
 export const PING_INTERVAL_MS = 1000;
@@ -248,8 +248,7 @@ export class Membership {
         this.onVouched(message.target, message.agoMs);
         return;
       case 'members':
-        for (const entry of message.members)
-          if (entry.node !== this.out.self && this.isWanted(entry)) this.addresses.onEntry(entry);
+        for (const entry of message.members) if (entry.node !== this.out.self) this.onEntry(entry);
         return;
       case 'goodbye':
         this.onGoodbye(member, message.isBack);
@@ -258,6 +257,18 @@ export class Membership {
         this.onBanned(from);
         return;
     }
+  }
+
+  private onEntry(entry: MemberEntry): void {
+    const { node } = entry;
+    const refusal = this.disks.learn(node, entry);
+    const member = this.members.get(node);
+    if (refusal && member?.isLinked) {
+      this.out.emit({ kind: 'hangUp', node, reason: refusal.text });
+      // A later start was seen: this may be no more than a link that its last life left open.
+      const isDoubtful = entry.boot.counter > member.boot.counter;
+      if (!isDoubtful) this.out.event({ kind: 'anomaly', note: refusal.text, node });
+    } else if (entry.hosts.length > 0 && this.isWanted(entry)) this.addresses.onEntry(entry);
   }
 
   /** What an answer about slots, or a ping, says of the sender's load. */
@@ -450,15 +461,18 @@ export class Membership {
   }
 
   private sendTable(to: Member): void {
-    const members = this.linked()
-      .filter((member) => member !== to && member.state === 'alive')
+    const known = this.known().filter((member) => member !== to && member.state !== 'left');
+    const isHere = (member: Member): boolean => member.isLinked && member.state === 'alive';
+    const members = [...known.filter(isHere), ...known.filter((member) => !isHere(member))]
       .slice(0, MAX_TABLE)
-      .map(({ facts, boot, host }) => ({
-        node: facts.node,
-        boot,
-        hosts: [host, ...facts.hosts.filter((other) => other !== host)].slice(0, 8),
-        linkPort: facts.linkPort,
-      }));
+      .map((member) => entryOf(member, isHere(member)));
     if (members.length > 0) this.out.signal(to.facts.node, { kind: 'members', members });
   }
+}
+
+function entryOf({ facts, boot, commits, host }: Member, isHere: boolean): MemberEntry {
+  const { node } = facts;
+  if (!isHere) return { node, boot, commits, hosts: [], linkPort: 0 };
+  const hosts = [host, ...facts.hosts.filter((other) => other !== host)].slice(0, 8);
+  return { node, boot, commits, hosts, linkPort: facts.linkPort };
 }

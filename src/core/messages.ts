@@ -2,7 +2,8 @@
  * What nodes say to each other over a link, decoded and checked. A message may arrive late, twice
  * or never; whoever needs an answer asks again. `wire` maps each variant to proto/mesh.proto.
  */
-import type { Birth, BootId, JobId, NodeId, Nonce } from '../base/ids.ts';
+import type { Birth, JobId, NodeId, Nonce } from '../base/ids.ts';
+import type { DiskAge } from './disk-ages.ts';
 import type { Load } from './facts.ts';
 import type { AttemptOutcome, JobSpec, Needs } from './job.ts';
 import type { JobRecord } from './job-record.ts';
@@ -34,9 +35,9 @@ export type MembershipMessage =
   | { readonly kind: 'banned' };
 
 /** A line of a member table: where a node can be dialled. At most 256 in a message. */
-export interface MemberEntry {
+export interface MemberEntry extends DiskAge {
   readonly node: NodeId;
-  readonly boot: BootId;
+  /** None: it is not linked there now, and only how far its disk had come is told. */
   readonly hosts: readonly string[];
   readonly linkPort: number;
 }

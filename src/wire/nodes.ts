@@ -83,13 +83,18 @@ export const toMemberEntry = (entry: MemberEntry): mesh.MemberEntry.$Properties 
   boot: toBoot(entry.boot),
   hosts: [...entry.hosts],
   linkPort: entry.linkPort,
+  ...(entry.commits !== undefined && { commits: entry.commits }),
 });
 
-export const parseMemberEntry = (wire: mesh.MemberEntry.$Properties): MemberEntry => ({
-  node: field.nodeId(wire.nodeId),
-  boot: parseBoot(wire.boot),
-  hosts: field.list(wire.hosts, MAX_HOSTS, field.name),
-  linkPort: field.count(wire.linkPort, MAX_PORT),
-});
+export function parseMemberEntry(wire: mesh.MemberEntry.$Properties): MemberEntry {
+  const commits = field.count(wire.commits);
+  return {
+    node: field.nodeId(wire.nodeId),
+    boot: parseBoot(wire.boot),
+    hosts: field.list(wire.hosts, MAX_HOSTS, field.name),
+    linkPort: field.count(wire.linkPort, MAX_PORT),
+    ...(commits > 0 && { commits }),
+  };
+}
 
 export const parsePort = (value: number | null | undefined): number => field.count(value, MAX_PORT);

@@ -324,6 +324,8 @@ describe('dialling', () => {
   });
 });
 
+const TWIN = { counter: 3, salt: 'f'.repeat(16) };
+
 describe('a link', () => {
   test('of a boot lower than the one known is hung up, and the node can be dialled again', () => {
     const bench = new CoreBench();
@@ -368,6 +370,56 @@ describe('a link', () => {
     upOf(B, 4, 51);
     upOf(C, 4, 60);
     assert.deepEqual([stateOf(bench, B), stateOf(bench, C)], ['alive', 'alive']);
+  });
+
+  for (const [what, seen, about] of [
+    ['more commits in an earlier start', { boot: bootOf(2), commits: 51 }, /50 commits, and 51/],
+    ['another life of this start', { boot: TWIN, commits: 10 }, /two nodes use one identity/],
+    ['a later start', { boot: bootOf(4), commits: 60 }, /start 3, and start 4 was seen/],
+  ] as const) {
+    test(`is hung up, and stays so, when another node has met ${what} of it`, () => {
+      const bench = new CoreBench();
+      const link = { kind: 'linkUp', node: B, facts: factsOf(B), host: '10.0.0.9' } as const;
+      bench.put({ ...link, boot: bootOf(3), commits: 50 });
+      bench.link(C);
+      const entry = { node: B, hosts: [], linkPort: 0, ...seen };
+      bench.hear(C, { kind: 'members', members: [entry] });
+      assert.match(bench.one('hangUp').reason, about);
+      bench.put({ kind: 'linkDown', node: B, boot: bootOf(3), reason: 'hung up' });
+      bench.put({ ...link, boot: bootOf(3), commits: 50 });
+      assert.match(bench.one('hangUp').reason, about);
+      assert.equal(stateOf(bench, B), 'suspect');
+    });
+  }
+
+  test('is kept when others have met no more than this node', () => {
+    const bench = new CoreBench();
+    const link = { kind: 'linkUp', node: B, facts: factsOf(B), host: '10.0.0.9' } as const;
+    bench.put({ ...link, boot: bootOf(3), commits: 50 });
+    bench.link(C);
+    for (const [counter, commits] of [
+      [3, 50],
+      [3, 48],
+      [2, 40],
+    ] as const) {
+      const entry = { node: B, boot: bootOf(counter), commits, hosts: [], linkPort: 0 };
+      bench.hear(C, { kind: 'members', members: [entry] });
+    }
+    assert.deepEqual(bench.take('hangUp'), []);
+    assert.equal(stateOf(bench, B), 'alive');
+  });
+
+  test('tells of members that are gone how far their disks had come, and no address', () => {
+    const bench = new CoreBench();
+    const link = { kind: 'linkUp', node: B, facts: factsOf(B), host: '10.0.0.9' } as const;
+    bench.put({ ...link, boot: bootOf(3), commits: 50 });
+    bench.kill(B);
+    bench.signs.length = 0;
+    bench.link(C);
+    const table = bench.signs.find(({ message }) => message.kind === 'members')?.message;
+    assert.deepEqual(table?.kind === 'members' && table.members, [
+      { node: B, boot: bootOf(3), commits: 50, hosts: [], linkPort: 0 },
+    ]);
   });
 
   test('of the boot known but another life of it is hung up: its disk was copied', () => {

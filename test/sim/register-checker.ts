@@ -238,7 +238,7 @@ export class RegisterChecker {
 
   onToldFinal(job: JobId, status: string): void {
     const final = this.finalOf(job);
-    if (this.isBornTwice(job)) return;
+    if (this.isBornTwice(job) || this.takenAway.has(job)) return;
     if (final?.status !== status)
       this.violate(`I6 ${job} was told to be ${status}, decided is ${final?.status ?? 'nothing'}`);
   }
@@ -292,6 +292,27 @@ export class RegisterChecker {
     return lost;
   }
 
+  /** Names the jobs whose decision is on no quorum any more, since this disk was set back. */
+  takeAwayWith(node: SimNode): JobId[] {
+    const taken: JobId[] = [];
+    for (const [job, births] of this.registers)
+      for (const register of births.values())
+        if (register.final && !this.isKept(register) && isNamed(register, node.id)) taken.push(job);
+    // Whoever still has it tells so; what is decided next counts all the same.
+    for (const job of taken) this.takenAway.add(job);
+    return taken;
+  }
+
+  private isKept({ values, final }: Register): boolean {
+    return [...values.values()].some(
+      ({ header, job: { state } }) =>
+        state.tag === 'final' &&
+        final !== undefined &&
+        finalText(state.final) === finalText(final) &&
+        this.isOnQuorum(header),
+    );
+  }
+
   /** What was decided, not what an owner of before had only begun to write. */
   private isFinalElsewhere(job: JobId, without: SimNode): boolean {
     for (const node of this.world.nodes().values()) {
@@ -337,6 +358,9 @@ const FINAL: ReadonlySet<string> = new Set([
   'JOB_CANCELLED',
   'JOB_LOST',
 ]);
+
+const isNamed = ({ values }: Register, id: NodeId): boolean =>
+  [...values.values()].some(({ header }) => [...header.rs, ...header.oldRs].includes(id));
 
 const epochText = ({ counter, node }: Epoch): string => `${counter}.${node}`;
 

@@ -107,6 +107,10 @@ describe('what is encoded', () => {
     const hello = { kind: 'hello', versions: PROTOCOL_VERSIONS, boot: BOOT, facts: FACTS } as const;
     for (const frame of [...FRAMES, { ...hello, commits: 7 }])
       assert.deepEqual(read(encodeFrame(frame)), [frame]);
+    const gone = { node: NODE_B, boot: BOOT, commits: 7, hosts: [], linkPort: 0 };
+    const table = { kind: 'members', members: [gone] } as const;
+    const { frames } = encodeMessages([table]);
+    assert.deepEqual(frames.flatMap(read), [{ kind: 'messages', messages: [table] }]);
   });
 
   test('is read back as it was: heartbeats', () => {
