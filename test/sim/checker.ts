@@ -15,12 +15,11 @@ import type { AttemptOrder, MeshEvent, Reply, Write } from '../../src/core/effec
 import type { Input } from '../../src/core/inputs.ts';
 import type { FinalState } from '../../src/core/job.ts';
 import type { Message } from '../../src/core/messages.ts';
-import { replicasOf } from '../../src/core/quorum.ts';
 import { attemptKey, compareEpochs, fenceText } from '../../src/core/record.ts';
 import type { Journal } from './journal.ts';
 import { MemberChecker } from './member-checker.ts';
 import type { Network } from './network.ts';
-import { RegisterChecker } from './register-checker.ts';
+import { isKeptAlone, RegisterChecker } from './register-checker.ts';
 import type { SimNode } from './sim-node.ts';
 import { Trace } from './trace.ts';
 
@@ -271,7 +270,7 @@ export class Checker {
     for (const job of this.registers.onDiskLost(node)) this.cancelled.delete(job);
     for (const [job, disks] of this.acknowledged) {
       const header = node.disk.tables.records.get(job)?.header;
-      const isOnly = header !== undefined && replicasOf(header).length === 1;
+      const isOnly = header !== undefined && isKeptAlone(header, node.id);
       if (this.final(job) || (disks > 1 && !isOnly)) continue;
       if (this.registers.holders(job, node.id) === 0) this.excused.add(job);
     }

@@ -12,6 +12,7 @@ import type { MeshEvent, Reply, Write } from '../../src/core/effects.ts';
 import type { FinalState, Job } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Message } from '../../src/core/messages.ts';
+import { isOnly } from '../../src/core/quorum.ts';
 import {
   compareEpochs,
   type Epoch,
@@ -221,7 +222,12 @@ export class RegisterChecker {
   onSubmitted(reply: Submitted): number {
     const { header } = reply.record;
     const { disks } = reply;
-    const lost = header.rs.filter((id) => this.diskOf(id) === undefined).length;
+    // A disk that was set back has lost what it said yes to.
+    const isLost = (id: NodeId): boolean => {
+      const wasSetBack = this.world.nodes().get(id)?.setBackAt !== undefined;
+      return !this.diskOf(id) || (wasSetBack && !this.diskOf(id)?.tables.records.has(header.job));
+    };
+    const lost = header.rs.filter(isLost).length;
     const holders = this.holders(header.job) + lost;
     const wanted = reply.record.job.spec.replicas ?? 1;
     const isFinal = reply.record.job.state.tag === 'final';
@@ -284,8 +290,7 @@ export class RegisterChecker {
     this.promises.delete(node.id);
     const { records, notes } = node.disk.tables;
     const taken = [...records.values()].flatMap(({ header }) => {
-      const isAlone = header.rs.length === 1 && header.oldRs.length === 0;
-      return isAlone || notes.get(header.job)?.lacking ? [header.job] : [];
+      return isKeptAlone(header, node.id) || notes.get(header.job)?.lacking ? [header.job] : [];
     });
     const lost = taken.filter((job) => !this.isFinalElsewhere(job, node));
     for (const job of lost) this.forget(job);
@@ -361,6 +366,10 @@ const FINAL: ReadonlySet<string> = new Set([
 
 const isNamed = ({ values }: Register, id: NodeId): boolean =>
   [...values.values()].some(({ header }) => [...header.rs, ...header.oldRs].includes(id));
+
+/** Its word alone decides, or did before others were to keep it. */
+export const isKeptAlone = ({ rs, oldRs }: RecordHeader, node: NodeId): boolean =>
+  isOnly(oldRs.length === 0 ? rs : oldRs, node);
 
 const epochText = ({ counter, node }: Epoch): string => `${counter}.${node}`;
 
