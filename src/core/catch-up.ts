@@ -3,9 +3,10 @@
  * comes back names what it keeps of each node it meets, and is told what became of it. So nothing
  * that was decided, moved or deleted in its absence is ever taken up again.
  *
- * A word that is lost on a living link is not noticed so: a few of the records kept for others are
- * named from time to time, in turn, to whoever leads them, and to some other node: the leader known
- * here may know as little.
+ * A word that is lost on a living link is not noticed so: a few of the records that this node does
+ * not own are named from time to time, in turn, to whoever leads them, and to some other node: the
+ * leader known here may know as little. It may be this node itself, that stands and cannot win, as
+ * its replicas have let the record go for another birth of its id.
  */
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { MonoMs } from '../base/instant.ts';
@@ -67,10 +68,11 @@ export class CatchUp {
     const byNode = new Map<NodeId, Held[]>();
     for (const [job, kept] of this.nextOfRound()) {
       const leader = leaderOf(kept);
-      if (!kept.record || leader === out.self) continue;
+      if (!kept.record || this.isOwned(job)) continue;
       const { birth, accepted } = kept.record.header;
       const held = { job, birth, accepted };
       for (const node of new Set(anybody ? [leader, anybody] : [leader])) {
+        if (node === out.self) continue;
         const list = byNode.get(node);
         if (list) list.push(held);
         else byNode.set(node, [held]);

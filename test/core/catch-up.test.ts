@@ -138,6 +138,24 @@ test('a word that was lost on a living link is made up for: what is kept is name
   assert.equal(bench.messages(B, 'holding').at(0)?.held[0]?.accepted.version, 3);
 });
 
+test('what a candidate keeps that cannot win is named too: another birth may be the job', () => {
+  const bench = new CoreBench({ facts: { slots: 0 } });
+  bench.link(B, { slots: 0 });
+  const { job, request } = bench.submit();
+  assert.equal(bench.reply(request).kind, 'submitted');
+  const { birth } = bench.record(job).header;
+  const next = bench.restarted({ facts: { slots: 0 } });
+  next.link(B, { slots: 0 }, bootOf(2));
+  next.replica(B).isSilent = true;
+  next.advance(200);
+  const asked = next.messages(B, 'prepare').at(-1) ?? assert.fail('B was not asked');
+  next.hear(B, { kind: 'accepted', job, epoch: asked.epoch, version: 0 });
+  next.advance(11_000);
+  assert.equal(next.core.owned().unfinished, 0);
+  const named = next.messages(B, 'holding').flatMap(({ held }) => held);
+  assert.ok(named.some((held) => held.job === job && held.birth === birth));
+});
+
 test('a node that lacks much is told it bit by bit, so that its link can take it', () => {
   const bytes = new Uint8Array(32 * 1024);
   const tail = { bytes, totalBytes: bytes.length, isTruncated: false };
