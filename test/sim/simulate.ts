@@ -311,8 +311,8 @@ class World {
   }
 
   /** The operator says so to one node after the other, until one has heard of it. */
-  private forget(node: SimNode): void {
-    const asked = this.upNear(Math.floor(node.random() * this.nodes.length));
+  private forget(node: SimNode, first = Math.floor(node.random() * this.nodes.length)): void {
+    const asked = this.upNear(first);
     let isDone = false;
     asked?.ask(
       (request) => ({ kind: 'forget', request, node: node.id }),
@@ -321,7 +321,7 @@ class World {
       },
     );
     this.events.after(FORGET_AGAIN_MS, () => {
-      if (!isDone) this.forget(node);
+      if (!isDone) this.forget(node, first + 1);
     });
   }
 
