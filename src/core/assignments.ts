@@ -21,11 +21,13 @@ import type { MemberState } from './member.ts';
 import type { DispatchMessage } from './messages.ts';
 import { afterLostAttempt, cancelledFinal, conflictOf, judgeOutcome, revoke } from './outcome.ts';
 import type { Outgoing } from './outgoing.ts';
-import type { OwnedJob, Ownership, Run } from './ownership.ts';
+import { avoidNode, type OwnedJob, type Ownership, type Run } from './ownership.ts';
 import { attemptKey, compareEpochs, type Fence, isSameFence } from './record.ts';
 import type { Replicas } from './replicas.ts';
 
+/** A node that refused a job is not asked again for so long, one that handed it back twice as long each time. */
 const REFUSED_PAUSE_MS = 1000;
+const MAX_REFUSED_PAUSE_MS = 30_000;
 const REPEAT_MS = 1000;
 /** A started attempt is asked for again when nothing was heard of it for so long. */
 const QUIET_MS = 10_000;
@@ -127,7 +129,7 @@ export class Assignments {
     } else if (state.tag === 'revoked') {
       ownership.setStage(owned, { tag: 'waiting', until });
     } else if (state.tag === 'pending') {
-      if (out.now.mono >= until) enqueue(owned);
+      if (owned.isIdle || out.now.mono >= until) enqueue(owned);
       else this.search(owned, until);
     }
   }
@@ -249,7 +251,8 @@ export class Assignments {
       const isOther = before.tag === 'granted' && !isSameFence(before.grant.fence, outcome.fence);
       if (isOther) this.cancelAttempt(owned, before.grant);
     }
-    if (verdict.kind === 'again' && outcome.startedAt === undefined) this.avoid(owned, from);
+    const isHandedBack = outcome.end.tag === 'returned' || outcome.startedAt === undefined;
+    if (verdict.kind === 'again' && isHandedBack) this.avoid(owned, from);
     ownership.propose(owned, verdict.job, () => {
       acknowledge();
       if (verdict.kind === 'again') enqueue(owned);
@@ -274,8 +277,10 @@ export class Assignments {
 
   /** It could not, or would not: others are asked first. */
   private avoid(owned: OwnedJob, node: NodeId): void {
-    const until = afterMono(this.parts.out.now.mono, REFUSED_PAUSE_MS);
-    owned.refusedBy = { node, until };
+    const times = owned.handBacks ?? 0;
+    owned.handBacks = times + 1;
+    const pauseMs = Math.min(REFUSED_PAUSE_MS * 2 ** times, MAX_REFUSED_PAUSE_MS);
+    avoidNode({ owned, node, now: this.parts.out.now.mono, pauseMs });
   }
 
   private acknowledge(to: NodeId, job: JobId, fence: Fence): void {
@@ -339,8 +344,8 @@ export class Assignments {
     const executor = stateOf(state.grant.executor);
     const isUnseen = executor === undefined || executor === 'dead' || executor === 'left';
     const yesAt = this.lastYesAt(owned, run);
-    if (isUnseen && run.doom === undefined && mono - yesAt > UNSEEN_MS)
-      run.doom = executor ? `its executor is ${executor}` : 'its executor was not seen again';
+    if (executor !== undefined && isUnseen) run.doom ??= `its executor is ${executor}`;
+    else if (isUnseen && mono - yesAt > UNSEEN_MS) run.doom ??= 'its executor was not seen again';
     if (isUnseen && run.doom !== undefined) {
       if (mono >= yesAt + REVOKE_AFTER_MS) this.giveUp(owned, state.grant, run, run.doom);
       return;

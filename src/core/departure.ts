@@ -8,6 +8,9 @@
  * | restart | goes on, for the next life       | handed over at once             | stay                |
  * | leave   | as with stop                     | handed over at once             | move to other nodes |
  *
+ * Nothing is given to anybody from the first moment on, so a job that only waits is handed over with
+ * the word that nothing runs of it: its heir need not wait for leases.
+ *
  * A job is handed over by asking the first replica that lives to take it over; what is left when
  * the time is over waits for the next start, or is taken over like a dead node's.
  */
@@ -20,7 +23,7 @@ import type { Leaving } from './inputs.ts';
 import type { Intake } from './intake.ts';
 import type { Membership } from './membership.ts';
 import type { Outgoing } from './outgoing.ts';
-import type { Ownership } from './ownership.ts';
+import type { OwnedJob, Ownership } from './ownership.ts';
 import { replicasOf } from './quorum.ts';
 import type { Replicas } from './replicas.ts';
 
@@ -121,10 +124,12 @@ export class Departure {
     if (plan.handedOverAt !== undefined && mono - plan.handedOverAt < HAND_OVER_AGAIN_MS) return;
     plan.handedOverAt = mono;
     const others = new Set(this.others());
-    for (const { record } of ownership.all()) {
-      const { job, birth, accepted } = record.header;
-      const heir = replicasOf(record.header).find((node) => others.has(node));
-      if (heir) out.send(heir, { kind: 'handOver', job, birth, epoch: accepted.epoch });
+    for (const owned of ownership.all()) {
+      const { job, birth, accepted } = owned.record.header;
+      const heir = replicasOf(owned.record.header).find((node) => others.has(node));
+      const idleVersion = isIdle(owned) ? accepted.version : undefined;
+      if (heir)
+        out.send(heir, { kind: 'handOver', job, birth, epoch: accepted.epoch, idleVersion });
     }
   }
 
@@ -143,3 +148,7 @@ export class Departure {
       .map(({ facts }) => facts.node);
   }
 }
+
+/** It waits for a node, and no attempt of it can be under way: what was given is over. */
+const isIdle = ({ stage, record }: OwnedJob): boolean =>
+  record.job.state.tag === 'pending' && (stage.tag === 'queued' || stage.tag === 'offered');

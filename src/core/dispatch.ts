@@ -5,13 +5,12 @@
  */
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import { compareText } from '../base/ids.ts';
-import { afterMono } from '../base/instant.ts';
 import type { Assignments } from './assignments.ts';
 import type { WaitingReason } from './calls.ts';
 import { type Candidate, chooseTarget, misfitOf, presumedFree, refusalOf } from './election.ts';
 import type { JobMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
-import type { OwnedJob, Ownership } from './ownership.ts';
+import { avoidNode, isAvoided, type OwnedJob, type Ownership } from './ownership.ts';
 import { JobQueue, type Lane } from './queue.ts';
 
 const OFFER_TIMEOUT_MS = 1000;
@@ -119,9 +118,8 @@ export class Dispatch {
     const job = this.queue.take(lane);
     const owned = job && ownership.get(job);
     if (!owned) return true;
-    const avoided = this.avoidedBy(owned);
     const choice = chooseTarget(
-      fitting.filter((node) => node.facts.node !== avoided),
+      fitting.filter((node) => !isAvoided(owned, node.facts.node, out.now.mono)),
       out.self,
       out.random,
     );
@@ -208,7 +206,10 @@ export class Dispatch {
       if (refusalOf(lane.spec.needs, lane.spec.taskType, willing)) continue;
       const job = this.queue.take(lane);
       const owned = job && this.parts.ownership.get(job);
-      if (owned) return owned;
+      if (!owned) continue;
+      if (!isAvoided(owned, node, this.parts.out.now.mono)) return owned;
+      // It has asked for just the job that it could not run a moment ago.
+      this.enqueue(owned, true);
     }
     return undefined;
   }
@@ -249,12 +250,7 @@ export class Dispatch {
   }
 
   private avoid(owned: OwnedJob, node: NodeId): void {
-    owned.refusedBy = { node, until: afterMono(this.parts.out.now.mono, OFFER_TIMEOUT_MS) };
-  }
-
-  /** The node that just refused the job. */
-  private avoidedBy({ refusedBy }: OwnedJob): NodeId | undefined {
-    return refusedBy && refusedBy.until > this.parts.out.now.mono ? refusedBy.node : undefined;
+    avoidNode({ owned, node, now: this.parts.out.now.mono, pauseMs: OFFER_TIMEOUT_MS });
   }
 
   // -------------------------------------------------------------- explaining
@@ -264,7 +260,8 @@ export class Dispatch {
     const { needs, taskType } = owned.record.job.spec;
     const reasons: WaitingReason[] = [];
     for (const [node, view] of this.candidates()) {
-      const avoided = this.avoidedBy(owned) === node ? 'just refused' : undefined;
+      const isRefusing = isAvoided(owned, node, this.parts.out.now.mono);
+      const avoided = isRefusing ? 'just refused' : undefined;
       const reason = refusalOf(needs, taskType, view) ?? avoided ?? 'asked, not answered yet';
       reasons.push({ node, reason });
     }

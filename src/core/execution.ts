@@ -49,6 +49,8 @@ interface Attempt {
   isCutShort: boolean;
 }
 
+/** One that starts with less would be ended before its first renewal is answered. */
+const LEAST_TO_START_MS = 500;
 /** Fences rejected lately; beyond that the oldest are forgotten, and a grant would have to be later still. */
 const MAX_REJECTED = 10_000;
 
@@ -158,10 +160,10 @@ export class Execution {
     const { out } = this.parts;
     const attempt = this.attempts.get(attemptKey(write.job, write.fence));
     if (attempt?.phase !== 'committing') return;
-    if (!attempt.stop && out.now.mono >= attempt.lease.until) {
+    if (!attempt.stop && this.leftMs(attempt) < LEAST_TO_START_MS) {
       attempt.stop = {
         tag: 'returned',
-        reason: 'the disk was too slow: the lease ended before the start',
+        reason: 'too little was left of its lease to start it: the disk or this node was too slow',
       };
     }
     if (attempt.stop) {
@@ -172,6 +174,17 @@ export class Execution {
     const { job, fence } = attempt.grant;
     const lease = this.supervisedLease(attempt);
     out.emit({ kind: 'start', attempt: { job, fence, grant: attempt.grant, lease } });
+  }
+
+  /** Of its lease, until this node begins to end it. */
+  private leftMs(attempt: Attempt): number {
+    const graceMs = this.isBound(attempt) ? LEASE_GRACE_MS : 0;
+    return attempt.lease.until - graceMs - this.parts.out.now.mono;
+  }
+
+  /** A machine that slept must not end its own node's attempts as it wakes, so not those. */
+  private isBound({ lease, grant }: Attempt): boolean {
+    return !lease.isOwnQuorum(this.parts.out.self) && grant.spec.onIsolation !== 'continue';
   }
 
   // -------------------------------------------------------------- the attempt
@@ -316,12 +329,7 @@ export class Execution {
   }
 
   private checkTimes(attempt: Attempt, mono: MonoMs): void {
-    // A machine that slept must not end its own node's attempts as it wakes, so not those.
-    const isBound =
-      !attempt.lease.isOwnQuorum(this.parts.out.self) &&
-      attempt.grant.spec.onIsolation !== 'continue';
-    const isLeaseOver = mono >= attempt.lease.until - LEASE_GRACE_MS;
-    if (isBound && isLeaseOver && attempt.phase === 'active') {
+    if (this.isBound(attempt) && this.leftMs(attempt) <= 0 && attempt.phase === 'active') {
       this.cutShort(attempt, mono);
     } else if (attempt.deadline !== undefined && mono >= attempt.deadline) {
       this.stop(attempt, { tag: 'timeout' }, this.parts.killGraceMs);

@@ -180,6 +180,11 @@ export type RegisterMessage =
       readonly job: JobId;
       readonly birth: Birth;
       readonly epoch: Epoch;
+      /**
+       * Of the newest value, when nothing runs under it or an older one and the sender gives the
+       * job to nobody any more: whoever finds just this value need not wait for any lease.
+       */
+      readonly idleVersion?: number | undefined;
     }
   /** To a node that keeps another birth of this id: mine, to compare. */
   | { readonly kind: 'clash'; readonly record: JobRecord }

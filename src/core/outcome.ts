@@ -67,13 +67,18 @@ export function afterLostAttempt(
   grant: GrantNote,
   at: WallMs,
 ): Job {
-  const history = remember(job, {
+  const past: PastAttempt = {
     fence: grant.fence,
     executor: grant.executor,
     at,
     note: reason,
     isSuperseded: false,
-  });
+  };
+  const last = job.history.at(-1);
+  const isSame = last?.executor === past.executor && last.note === past.note && !last.isSuperseded;
+  // A node that hands it back again and again for one reason is one line, the newest.
+  const before = isSame && !hasRun ? { ...job, history: job.history.slice(0, -1) } : job;
+  const history = remember(before, past);
   if (job.state.tag === 'revoked' && job.state.cancelAt !== undefined) {
     return { ...job, history, state: { tag: 'final', final: cancelledFinal(at) } };
   }
@@ -142,7 +147,8 @@ function judgeStray(job: Job, outcome: AttemptOutcome, at: WallMs): Verdict {
     (state.tag === 'granted' || state.tag === 'revoked') && state.cancelAt !== undefined;
   if (isSuccess(outcome.end) && !isCancelled)
     return final(job, { status: 'JOB_COMPLETED', at, reason: '', outcome });
-  if (isToldBefore(job, outcome)) return { kind: 'known' };
+  // What never ran is nothing to remember.
+  if (outcome.startedAt === undefined || isToldBefore(job, outcome)) return { kind: 'known' };
   return superseded(job, outcome, at);
 }
 

@@ -11,7 +11,7 @@
  * and assignments.ts (grants, outcomes, executors that die).
  */
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
-import { asMono, type MonoMs } from '../base/instant.ts';
+import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
 import { type Job, type JobStatus, recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -60,10 +60,19 @@ export interface OwnedJob {
   evidenceAt: MonoMs;
   /** The youngest yes to a lease that is known of. */
   youngestYes: MonoMs;
-  /** A node that just refused this job, and until when it is not asked again. */
-  refusedBy?: { readonly node: NodeId; readonly until: MonoMs } | undefined;
+  /** Taken up with its last owner's word that nothing of it runs. */
+  isIdle?: boolean;
+  /** Nodes that refused this job or handed it back, and until when they are not asked again. */
+  refusedBy?: readonly Refusal[] | undefined;
+  /** How often it was handed back since this node owns it. */
+  handBacks?: number | undefined;
   /** To be done once this version is decided, in order. */
   readonly afterDecision: AfterDecision[];
+}
+
+export interface Refusal {
+  readonly node: NodeId;
+  readonly until: MonoMs;
 }
 
 interface AfterDecision {
@@ -146,11 +155,12 @@ export class Ownership {
    */
   takeOver(
     found: JobRecord,
-    won: { epoch: Epoch; youngestYes: MonoMs; hasPairRight: boolean },
+    won: { epoch: Epoch; youngestYes: MonoMs; hasPairRight: boolean; isIdle: boolean },
     then: (owned: OwnedJob) => void,
   ): void {
     const { epoch, hasPairRight } = won;
-    const owned = { ...newlyOwned(found), youngestYes: won.youngestYes };
+    const { youngestYes, isIdle } = won;
+    const owned = { ...newlyOwned(found), youngestYes, isIdle };
     this.jobs.set(found.header.job, owned);
     const header = {
       ...found.header,
@@ -335,6 +345,22 @@ export class Ownership {
     this.parts.onTooFew(owned);
   }
 }
+
+/** It could not, or would not: others are asked first. */
+export function avoidNode({ owned, node, now, pauseMs }: Avoidance): void {
+  const others = owned.refusedBy?.filter((one) => one.node !== node && one.until > now) ?? [];
+  owned.refusedBy = [...others, { node, until: afterMono(now, pauseMs) }];
+}
+
+export interface Avoidance {
+  readonly owned: OwnedJob;
+  readonly node: NodeId;
+  readonly now: MonoMs;
+  readonly pauseMs: number;
+}
+
+export const isAvoided = ({ refusedBy }: OwnedJob, node: NodeId, now: MonoMs): boolean =>
+  refusedBy?.some((one) => one.node === node && one.until > now) ?? false;
 
 const newlyOwned = (record: JobRecord): OwnedJob => ({
   record,

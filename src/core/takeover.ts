@@ -26,6 +26,7 @@ import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { isDecided, isOnly, replicasOf } from './quorum.ts';
 import {
+  type Accepted,
   compareEpochs,
   compareValues,
   type Epoch,
@@ -71,6 +72,8 @@ export interface Won {
   readonly epoch: Epoch;
   readonly youngestYes: MonoMs;
   readonly hasPairRight: boolean;
+  /** Its last owner said of just this value that nothing runs, whatever was renewed before. */
+  readonly isIdle: boolean;
 }
 
 interface Promised {
@@ -85,6 +88,8 @@ interface Candidacy {
   readonly without: Set<NodeId>;
   /** Since the last time that all were. */
   readonly asked: Set<NodeId>;
+  /** The value under which its owner has said that nothing runs. */
+  readonly idle: Accepted | undefined;
   /** Refused: it stands again at `askAt`. */
   readonly isBeaten: boolean;
   askAt: MonoMs;
@@ -227,20 +232,21 @@ export class Takeover {
 
   // -------------------------------------------------------------- standing
 
-  onHandOver(from: NodeId, { job, birth, epoch }: Of<'handOver'>): void {
+  onHandOver(from: NodeId, { job, birth, epoch, idleVersion }: Of<'handOver'>): void {
     this.parts.replicas.with(job, (kept) => {
       if (!kept?.record || this.candidacies.has(job)) return;
       const { header } = kept.record;
       const isMember = replicasOf(header).includes(from);
       const { out } = this.parts;
       if (header.birth !== birth) out.send(from, { kind: 'clash', record: kept.record });
-      else if (!kept.isSettled && leaderOf(kept) === from) this.stand(job);
+      else if (!kept.isSettled && leaderOf(kept) === from)
+        this.stand(job, idleVersion === undefined ? undefined : { epoch, version: idleVersion });
       else if (!isMember) out.send(from, { kind: 'retire', job, epoch, birth });
     });
   }
 
-  /** Asks for the job's leadership, at once. */
-  stand(job: JobId): void {
+  /** Asks for the job's leadership, at once. @param idle nothing runs under this value */
+  stand(job: JobId, idle?: Accepted): void {
     const { out, replicas } = this.parts;
     const kept = replicas.get(job);
     if (!kept?.record) return;
@@ -250,6 +256,7 @@ export class Takeover {
       promises: new Map(),
       without: new Set(),
       asked: new Set(),
+      idle,
       isBeaten: false,
       askAt: afterMono(out.now.mono, REPEAT_MS),
     };
@@ -356,6 +363,7 @@ export class Takeover {
       promises: new Map(),
       without: new Set(),
       asked: new Set(),
+      idle: undefined,
       isBeaten: true,
       askAt,
     });
@@ -403,12 +411,16 @@ export class Takeover {
     // A banned node may have said yes to a lease until a moment ago.
     const isUnknown = isAlone || (this.isBaseShrunk(found) && !this.isOwnBefore(found));
     // What this node gave away itself was in its own record before anybody heard of it.
-    const isAllKnown = this.isOwnBefore(found) && found.job.state.tag === 'pending';
+    const { idle } = candidacy;
+    const isPending = found.job.state.tag === 'pending';
+    const isSame = idle !== undefined && compareValues(idle, found.header.accepted) === 0;
+    const isIdle = isSame && isPending;
+    const isAllKnown = this.isOwnBefore(found) && isPending;
     if (isAllKnown) ages.splice(0);
     const youngestYes = isUnknown && !isAllKnown ? out.now.mono : asMono(Math.max(...ages));
     const others = replicasOf(found.header).filter((node) => node !== out.self);
     const hasPairRight = isAlone || others.some((node) => candidacy.promises.has(node));
-    onWon(found, { epoch: candidacy.epoch, youngestYes, hasPairRight });
+    onWon(found, { epoch: candidacy.epoch, youngestYes, hasPairRight, isIdle });
     if (this.hasMore && this.candidacies.size < MAX_OPEN / 2) this.lookAround();
   }
 

@@ -119,7 +119,8 @@ export class Attempt {
     const tails = await this.close();
     if (!this.isAbandoned) {
       const { job, fence } = this.ref;
-      const { startedAt } = this;
+      // What found no room to list itself has run nothing.
+      const startedAt = end.tag === 'returned' ? undefined : this.startedAt;
       this.parts.report({ kind: 'ended', job, fence, end, startedAt, finishedAt, ...tails });
     }
     this.settle();

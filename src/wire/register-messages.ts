@@ -57,7 +57,13 @@ export function toRegisterMessage(message: RegisterMessage): Wire {
         },
       };
     case 'handOver':
-      return { handOver: { ...toJobEpoch(message), birth: message.birth } };
+      return {
+        handOver: {
+          ...toJobEpoch(message),
+          birth: message.birth,
+          idleVersion: message.idleVersion ?? null,
+        },
+      };
     case 'holding':
       return { holding: { held: message.held.map(toHeld) } };
     case 'bans':
@@ -112,8 +118,14 @@ function fromParting(wire: Wire): RegisterMessage {
       };
     }
     case 'handOver': {
-      const { birth, ...job } = field.required(wire.handOver);
-      return { kind: 'handOver', ...parseJobEpoch(job), birth: field.birth(birth) };
+      const { birth, idleVersion, ...job } = field.required(wire.handOver);
+      const version = field.count(idleVersion);
+      return {
+        kind: 'handOver',
+        ...parseJobEpoch(job),
+        birth: field.birth(birth),
+        ...(version > 0 && { idleVersion: version }),
+      };
     }
     case 'holding':
       return { kind: 'holding', held: field.list(wire.holding?.held, MAX_LIST_ENTRIES, fromHeld) };

@@ -28,8 +28,9 @@ describe('a node that goes', () => {
     test(`asks the first replica that lives to take over what waits (${way})`, () => {
       const { bench, job, heir } = owner();
       drain(bench, way);
-      const { epoch } = bench.message(heir, 'handOver');
+      const { epoch, idleVersion } = bench.message(heir, 'handOver');
       assert.deepEqual(epoch, epochOf(SELF));
+      assert.equal(idleVersion, bench.record(job).header.accepted.version);
       assert.deepEqual(bench.messages(heir === B ? C : B, 'handOver'), []);
       if (way !== 'leave') {
         taken(bench, job, heir);

@@ -163,4 +163,25 @@ describe('the owner of a job that is given back', () => {
     assert.equal(bench.record(job).job.losses, 0);
     assert.equal(new PeerExecutor(bench, C).takeOffered(job).fence.attempt, 2);
   });
+
+  test('asks a node that hands it back again and again less and less, though it has begun it', () => {
+    const bench = new CoreBench({ facts: { slots: 0 } });
+    bench.link(B);
+    const executor = new PeerExecutor(bench, B);
+    const job = bench.accept();
+    const pauses: number[] = [];
+    for (let attempt = 1; attempt <= 7; attempt++) {
+      const before = bench.monoMs;
+      const isOffered = () => bench.messages(B, 'offer').length > 0;
+      while (!isOffered()) bench.advance(100);
+      pauses.push(bench.monoMs - before);
+      executor.claim(job);
+      const { grant } = bench.message(B, 'grant');
+      executor.result(grant, { tag: 'returned', reason: 'no room' });
+    }
+    assert.ok(
+      pauses.every((ms, i) => i < 1 || Math.abs(ms - Math.min(30_000, 500 * 2 ** i)) < 300),
+    );
+    assert.equal(bench.record(job).job.history.length, 7);
+  });
 });

@@ -144,6 +144,16 @@ describe('a grant', () => {
     assert.equal(endOf(bench).tag, 'returned');
   });
 
+  test('whose lease is nearly over does not start: it would be ended at once', () => {
+    const { bench, owner } = executing();
+    const job = owner.newJob();
+    owner.offer(job);
+    const { nonce } = bench.message(B, 'claim');
+    owner.grant(owner.grantOf(job, nonce, { leaseMs: 900 }));
+    assert.deepEqual(bench.take('start'), []);
+    assert.equal(endOf(bench).tag, 'returned');
+  });
+
   test('to a node that drains is rejected', () => {
     const { bench, owner } = executing();
     owner.offer(owner.newJob());

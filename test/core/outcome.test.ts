@@ -192,6 +192,20 @@ describe('a lost attempt', () => {
     assert.equal(job.history.at(-1)?.note, 'its node shut down');
   });
 
+  test('that never began is one line, however often its node hands it back', () => {
+    let job = jobIn(granted(1));
+    job = afterLostAttempt(job, { reason: 'died', hasRun: true }, grantOf(1), AT);
+    for (let attempt = 2; attempt <= 20; attempt++)
+      job = afterLostAttempt(job, { reason: 'disk full', hasRun: false }, grantOf(attempt), AT);
+    assert.deepEqual(
+      job.history.map(({ note, fence: { attempt } }) => [note, attempt]),
+      [
+        ['died', 1],
+        ['disk full', 20],
+      ],
+    );
+  });
+
   test('leaves a history that does not grow without end', () => {
     let job = jobIn({ tag: 'pending' });
     for (let attempt = 1; attempt <= 30; attempt++)

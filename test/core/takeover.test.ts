@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asBirth, asJobId, type NodeId } from '../../src/base/ids.ts';
+import { IDLE_LOAD } from '../../src/core/facts.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Epoch } from '../../src/core/record.ts';
 import { B, bootOf, C, CoreBench, D, nodeId, SELF } from './core-bench.ts';
@@ -463,6 +464,27 @@ describe('an owner that hands a job over', () => {
     promise(bench, C);
     assert.equal(owns(bench), true);
   });
+
+  const isOffered = (bench: CoreBench): boolean => bench.messages(C, 'offer').length > 0;
+
+  for (const [what, idleVersion, isAtOnce] of [
+    ['of which nothing runs is offered to others at once', 1, true],
+    ['of which something may run waits for the lease', undefined, false],
+    ['that went on since its owner said so waits for the lease', 7, false],
+  ] as const)
+    test(`: a job ${what}`, () => {
+      const bench = replica();
+      bench.talking.set(C, { ...IDLE_LOAD, slots: 2 });
+      bench.talk();
+      const message = { kind: 'handOver', job: JOB, birth: asBirth('birth-b') } as const;
+      bench.hear(B, { ...message, epoch: epochOf(B), idleVersion });
+      promise(bench, C);
+      const { record } = bench.messages(C, 'accept').at(-1) ?? assert.fail();
+      const { epoch, version } = record.header.accepted;
+      bench.hear(C, { kind: 'accepted', job: JOB, epoch, version });
+      bench.advance(100);
+      assert.equal(isOffered(bench), isAtOnce);
+    });
 
   test('is not followed when it is not its owner, or the job is not here', () => {
     const bench = replica();

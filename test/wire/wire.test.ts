@@ -99,6 +99,12 @@ describe('what is encoded', () => {
     assert.deepEqual(readMessages(encodeMessages([message]).frames), [message]);
   });
 
+  test('is read back as it was: a job handed over of which nothing runs', () => {
+    const message = MESSAGES.find(({ kind }) => kind === 'handOver') ?? assert.fail();
+    const idle = [{ ...message, idleVersion: 3 }] as Message[];
+    assert.deepEqual(readMessages(encodeMessages(idle).frames), idle);
+  });
+
   test('is read back as it was: answers', () => {
     for (const answer of ANSWERS) assert.deepEqual(parseAnswer(encodeAnswer(answer)), answer);
   });
