@@ -44,7 +44,7 @@ export class RegisterChecker {
   private readonly registers = new Map<JobId, Map<Birth, Register>>();
   private readonly promises = new Map<NodeId, Map<JobId, Epoch>>();
   private readonly banned = new Set<NodeId>();
-  /** Decided alone in a pair and lost with the disk: the other may decide again. */
+  /** Decided alone in a pair, and lost with the disk or by a wrong clock: it may be decided again. */
   readonly takenAway = new Set<JobId>();
 
   constructor(
@@ -83,6 +83,10 @@ export class RegisterChecker {
   // -------------------------------------------------------------- commits
 
   onCommit(node: SimNode, writes: readonly Write[]): void {
+    // Who was heard how long ago is told by a clock: one that stood still is not within 4 %.
+    for (const write of writes)
+      if (write.kind === 'marked' && write.lacking && node.isClockBehind)
+        this.takenAway.add(write.job);
     for (const write of writes) {
       if (write.kind === 'record') this.onRecord(node, write);
       else if (write.kind === 'promise') this.onPromised(node, write.job, write.epoch);
