@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asBirth, asJobId, type NodeId } from '../../src/base/ids.ts';
-import { IDLE_LOAD } from '../../src/core/facts.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Epoch } from '../../src/core/record.ts';
 import { B, bootOf, C, CoreBench, D, nodeId, SELF } from './core-bench.ts';
@@ -450,60 +449,5 @@ describe('a node that is told of a promise above what it knows to be decided', (
     other.hear(B, { ...settled, version: 2 });
     other.hear(C, { ...refusal, birth: asBirth('birth-z'), isFinal: false });
     for (const bench of [open, other]) assert.equal(isAsked(bench, C), false);
-  });
-});
-
-describe('an owner that hands a job over', () => {
-  const handOver = (bench: CoreBench, from: NodeId, job = JOB, birth = 'birth-b'): void =>
-    bench.hear(from, { kind: 'handOver', job, birth: asBirth(birth), epoch: epochOf(from) });
-
-  test('is followed at once, while it lives', () => {
-    const bench = replica();
-    handOver(bench, B);
-    assert.deepEqual(asked(bench, C), epochOf(SELF, 2));
-    promise(bench, C);
-    assert.equal(owns(bench), true);
-  });
-
-  const isOffered = (bench: CoreBench): boolean => bench.messages(C, 'offer').length > 0;
-
-  for (const [what, idleVersion, isAtOnce] of [
-    ['of which nothing runs is offered to others at once', 1, true],
-    ['of which something may run waits for the lease', undefined, false],
-    ['that went on since its owner said so waits for the lease', 7, false],
-  ] as const)
-    test(`: a job ${what}`, () => {
-      const bench = replica();
-      bench.talking.set(C, { ...IDLE_LOAD, slots: 2 });
-      bench.talk();
-      const message = { kind: 'handOver', job: JOB, birth: asBirth('birth-b') } as const;
-      bench.hear(B, { ...message, epoch: epochOf(B), idleVersion });
-      promise(bench, C);
-      const { record } = bench.messages(C, 'accept').at(-1) ?? assert.fail();
-      const { epoch, version } = record.header.accepted;
-      bench.hear(C, { kind: 'accepted', job: JOB, epoch, version });
-      bench.advance(100);
-      assert.equal(isOffered(bench), isAtOnce);
-    });
-
-  test('is not followed when it is not its owner, or the job is not here', () => {
-    const bench = replica();
-    handOver(bench, C);
-    handOver(bench, B, asJobId('unknown'));
-    assert.deepEqual(bench.messages(C, 'prepare'), []);
-  });
-
-  test('that has been over for long is told so, where the sets do not name it any more', () => {
-    const bench = replica({ epoch: epochOf(C, 2), rs: [C, SELF, D] });
-    handOver(bench, B);
-    assert.deepEqual(bench.messages(C, 'prepare'), []);
-    bench.message(B, 'retire');
-  });
-
-  test('of another birth of the id is told which is kept here', () => {
-    const bench = replica();
-    handOver(bench, B, JOB, 'birth-c');
-    assert.deepEqual(bench.messages(C, 'prepare'), []);
-    assert.equal(bench.message(B, 'clash').record.header.birth, 'birth-b');
   });
 });
