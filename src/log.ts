@@ -64,6 +64,9 @@ export function logEvent(log: Log, event: MeshEvent): void {
           'peer is not alive',
         );
       return;
+    // For followers.
+    case 'attemptProgressed':
+      return;
     case 'attemptStarted':
       log.debug({ job: event.job, fence: fenceText(event.fence) }, 'attempt started');
       return;

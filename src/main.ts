@@ -37,6 +37,7 @@ import { findOrCreateNodeIdentity } from './links/node-identity.ts';
 import { createLog, type Log, logEvent } from './log.ts';
 import { makeFolder } from './main/folders.ts';
 import { isForgotten, noteForgotten, settleForgotten } from './main/forgotten.ts';
+import { machineUse } from './main/machine-use.ts';
 import { announcementOf, factsOf, reachableUrl, serverCertificate } from './main/own-facts.ts';
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
@@ -147,6 +148,7 @@ function assemble(config: Config, log: Log): Assembly {
     clock: createSystemClock(),
     peerTimeoutMs: config.peerTimeoutMs,
     killGraceMs: config.killGraceMs,
+    machine: machineUse(config.dataDir),
     maxJobs: config.queueLimit,
     keepJobsMs: config.jobRetentionMs,
     quarantined: opened.quarantined,

@@ -37,7 +37,15 @@ export interface JobJson {
   readonly settling: boolean;
   readonly env: Readonly<Record<string, string>>;
   readonly working_dir: string | null;
+  /** How its node runs it: limits, user, files, … as they were submitted. */
+  readonly run: Readonly<Record<string, unknown>>;
   readonly timeout_seconds: number;
+  readonly queue_timeout_seconds: number | null;
+  readonly total_timeout_seconds: number | null;
+  /** 0 to 100, the last that its newest attempt told; null: nothing. */
+  readonly progress: number | null;
+  /** What came with it. */
+  readonly progress_message: string | null;
   readonly priority: number;
   readonly delivery: 'at_least_once' | 'at_most_once';
   readonly on_isolation: 'stop' | 'continue';
@@ -58,6 +66,12 @@ export interface JobJson {
   /** The text above is not all that the job printed. */
   readonly stdout_truncated: boolean;
   readonly stderr_truncated: boolean;
+  /** Of the attempt that decided; null: not known. */
+  readonly usage: UsageJson | null;
+  /** Any JSON, of task types that have one; null until it ends. */
+  readonly result: unknown;
+  /** Files that it left and the mesh keeps. */
+  readonly files: readonly KeptFileJson[];
   /** A sentence that says why it did not complete; null when it did or has not ended. */
   readonly error_message: string | null;
   readonly created_at: string;
@@ -85,6 +99,22 @@ export interface JobJson {
   readonly replicas: readonly string[];
   /** Disks that were demanded before it was taken; null: none in particular. */
   readonly replicas_wanted: number | null;
+}
+
+/** What an attempt took; null: not known on this platform. */
+export interface UsageJson {
+  readonly wall_seconds: number;
+  /** User and system time of all its processes. */
+  readonly cpu_seconds: number | null;
+  readonly peak_memory_bytes: number | null;
+  readonly output_bytes: number;
+}
+
+export interface KeptFileJson {
+  /** Relative to its working folder. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
 }
 
 export interface AttemptJson {

@@ -6,6 +6,7 @@
 import * as z from 'zod';
 import { MeshError } from '../base/errors.ts';
 import { isJobId } from '../base/ids.ts';
+import { RUN_FIELDS, toRunText } from '../run/run-options.ts';
 import { DELIVERIES, ON_ISOLATION, REPLICAS } from './api.ts';
 import { COMMAND_REQUIRED, INVALID_BODY } from './problem.ts';
 
@@ -17,6 +18,7 @@ const MAX_PARAMS_BYTES = 512 * 1024;
 const MAX_PAIRS = 64;
 const MAX_VALUE_CHARS = 256;
 export const MAX_TIMEOUT_SECONDS = 7 * 24 * 3600;
+const MAX_LIMIT_SECONDS = 366 * 24 * 3600;
 export const DEFAULT_PRIORITY = 5;
 
 const MARK_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
@@ -69,6 +71,11 @@ const env = z
     'has more than 512 KiB in all',
   );
 
+const limitSeconds = z
+  .number('must be a number of seconds')
+  .positive('must be more than 0')
+  .max(MAX_LIMIT_SECONDS, 'is more than a year');
+
 const clientId = z
   .string('must be a text')
   .refine(isJobId, 'must be 1 to 128 of A-Z a-z 0-9 . _ : - beginning with a letter or digit');
@@ -88,6 +95,11 @@ const jobRequestSchema = z.strictObject(
       .number('must be a number of seconds')
       .max(MAX_TIMEOUT_SECONDS, `is more than 7 days (${MAX_TIMEOUT_SECONDS})`)
       .optional(),
+    /** From its creation to its first start. */
+    queue_timeout_seconds: limitSeconds.optional(),
+    /** From its creation to its end. */
+    total_timeout_seconds: limitSeconds.optional(),
+    ...RUN_FIELDS,
     task_type: z
       .string('must be a text')
       .transform((text) => text.trim().toLowerCase())
@@ -136,8 +148,12 @@ export interface ParsedJob {
   readonly params: string;
   readonly env: Readonly<Record<string, string>>;
   readonly workingDir: string | undefined;
+  /** JSON text of the fields in RUN_FIELDS that were given. */
+  readonly run: string;
   /** Undefined: the server's default. */
   readonly timeoutMs: number | undefined;
+  readonly queueTimeoutMs: number | undefined;
+  readonly totalTimeoutMs: number | undefined;
   readonly priority: number;
   /** Id or name, not looked up yet. */
   readonly target: string | undefined;
@@ -160,8 +176,11 @@ export function parseJobRequest(value: unknown, headerKey?: string): ParsedJob {
   const request = parsed.data;
   const taskType = request.task_type ?? 'shell';
   const command = request.command ?? '';
-  if (command.trim() === '' && taskType === 'shell') {
+  if (command.trim() === '' && request.argv === undefined && taskType === 'shell') {
     throw new MeshError('BAD_REQUEST', COMMAND_REQUIRED);
+  }
+  if (command !== '' && request.argv !== undefined) {
+    refuse('give a command for the shell, or argv to run without one, not both.');
   }
   return {
     taskType,
@@ -169,7 +188,10 @@ export function parseJobRequest(value: unknown, headerKey?: string): ParsedJob {
     params: JSON.stringify(request.params ?? {}),
     env: request.env ?? {},
     workingDir: request.working_dir,
+    run: toRunText(request),
     timeoutMs: timeoutOf(request.timeout_seconds),
+    queueTimeoutMs: timeoutOf(request.queue_timeout_seconds),
+    totalTimeoutMs: timeoutOf(request.total_timeout_seconds),
     priority: request.priority ?? DEFAULT_PRIORITY,
     target: request.target_node_id || undefined,
     labels: request.labels ?? {},

@@ -15,6 +15,9 @@ export interface NodeJson {
   readonly version: string;
   readonly api_url: string;
   readonly task_types: readonly string[];
+  /** Of those that have one. */
+  readonly type_versions: Readonly<Record<string, string>>;
+  readonly hardware: HardwareJson;
   readonly labels: Readonly<Record<string, string>>;
   readonly capabilities: Readonly<Record<string, string>>;
   readonly load: LoadJson;
@@ -23,11 +26,28 @@ export interface NodeJson {
   readonly is_self: boolean;
 }
 
+export interface HardwareJson {
+  readonly cores: number;
+  readonly memory_bytes: number;
+  /** Of the file system of its data folder; 0: unknown. */
+  readonly disk_bytes: number;
+}
+
+/** Of the whole machine. */
+export interface MachineUseJson {
+  readonly cpu_percent: number;
+  readonly memory_bytes: number;
+  readonly disk_free_bytes: number;
+  readonly load1: number;
+}
+
 export interface LoadJson {
   readonly running: number;
   readonly claimed: number;
   readonly slots: number;
   readonly queued: number;
+  /** Null until it is known. */
+  readonly machine: MachineUseJson | null;
 }
 
 export interface PeerListJson {
@@ -70,6 +90,9 @@ export interface StatusJson {
   /** Unfinished jobs that this node decides about. */
   readonly owned_jobs: number;
   readonly task_types: readonly string[];
+  /** Of those that have one. */
+  readonly type_versions: Readonly<Record<string, string>>;
+  readonly hardware: HardwareJson;
   readonly labels: Readonly<Record<string, string>>;
   readonly capabilities: Readonly<Record<string, string>>;
   readonly metadata: Readonly<Record<string, string>>;

@@ -15,7 +15,8 @@
  */
 import type { BootId, JobId, NodeId, Nonce, RequestId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
-import type { AttemptOutcome, GrantNote, Job, JobState } from './job.ts';
+import { leftOf } from './deadlines.ts';
+import type { AttemptOutcome, FinalState, GrantNote, Job, JobState } from './job.ts';
 import { LEASE_MS, REVOKE_AFTER_MS, REVOKE_WAIT_MS } from './lease.ts';
 import type { MemberState } from './member.ts';
 import type { DispatchMessage } from './messages.ts';
@@ -110,6 +111,7 @@ export class Assignments {
         rs: header.rs,
         oldRs: header.oldRs,
         leaseMs: Math.max(0, Math.floor(run.leaseMs)),
+        leftMs: leftOf(job, out.now.wall),
         spec: job.spec,
       },
     });
@@ -177,6 +179,15 @@ export class Assignments {
     run.isStarted = true;
     run.startedAt = message.startedAt;
     this.parts.ownership.announce(owned, 'JOB_RUNNING', '');
+  }
+
+  onProgress(from: NodeId, { job, fence, progress }: Of<'progress'>): void {
+    const owned = this.parts.ownership.get(job);
+    if (owned?.stage.tag !== 'given' || !isCurrent(owned, from, fence)) return;
+    owned.stage.run.progress = progress;
+    // The executor's own node has told its followers.
+    if (from !== this.parts.out.self)
+      this.parts.out.event({ kind: 'attemptProgressed', job, fence, progress });
   }
 
   /** About this very fence: nothing runs, so nothing needs to be waited for. */
@@ -405,17 +416,29 @@ export class Assignments {
 
   /** Cancels a job of which nothing was granted. */
   cancelPending(owned: OwnedJob, reason: string, request?: RequestId): void {
-    const { out, ownership, dequeue } = this.parts;
+    const { out } = this.parts;
     const { job } = owned.record.header;
-    dequeue(job);
-    ownership.setStage(owned, { tag: 'settling' });
     const final = { ...cancelledFinal(out.now.wall), reason };
-    ownership.propose(
-      owned,
-      { ...owned.record.job, state: { tag: 'final', final } },
-      () => request && out.reply(request, { kind: 'cancelled', job }),
-      request,
-    );
+    const tell = () => request && out.reply(request, { kind: 'cancelled', job });
+    this.endPending(owned, final, tell, request);
+  }
+
+  /** Ends a job that waits: its time is over. */
+  expirePending(owned: OwnedJob, reason: string): void {
+    this.endPending(owned, { status: 'JOB_TIMEOUT', at: this.parts.out.now.wall, reason });
+  }
+
+  private endPending(
+    owned: OwnedJob,
+    final: FinalState,
+    decided?: () => void,
+    request?: RequestId,
+  ): void {
+    const { ownership, dequeue } = this.parts;
+    dequeue(owned.record.header.job);
+    ownership.setStage(owned, { tag: 'settling' });
+    const job: Job = { ...owned.record.job, state: { tag: 'final', final } };
+    ownership.propose(owned, job, decided, request);
   }
 }
 

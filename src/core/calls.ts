@@ -6,7 +6,7 @@ import type { JobId, NodeId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
 import type { Conflict, Reply } from './effects.ts';
 import type { Submission } from './inputs.ts';
-import type { JobStatus } from './job.ts';
+import type { JobStatus, Progress } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Fence } from './record.ts';
 
@@ -64,6 +64,8 @@ export interface LiveRecord {
   /** The answering node decides about the job, and so knows all of it. */
   readonly isOwner: boolean;
   readonly startedAt?: WallMs | undefined;
+  /** The last that its attempt told. */
+  readonly progress?: Progress | undefined;
   /** While it waits: what each node says. Sorted by node. */
   readonly waiting: readonly WaitingReason[];
 }

@@ -19,12 +19,13 @@ import type { Random } from '../base/random.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { Assignments } from './assignments.ts';
 import type { LiveRecord } from './calls.ts';
+import { Deadlines } from './deadlines.ts';
 import { Departure } from './departure.ts';
 import type { KnownDisk } from './disk-ages.ts';
 import { Dispatch } from './dispatch.ts';
 import type { Effect, Write } from './effects.ts';
 import { Execution } from './execution.ts';
-import type { Load, NodeFacts } from './facts.ts';
+import type { Load, MachineUse, NodeFacts } from './facts.ts';
 import type { Input } from './inputs.ts';
 import { Intake, TOO_FEW } from './intake.ts';
 import { recordedStatus } from './job.ts';
@@ -44,6 +45,8 @@ export interface CoreOptions {
   /** Its ports are known only once they are open, so it is read anew each time. */
   readonly facts: () => NodeFacts;
   readonly node: NodeId;
+  /** The newest measure; undefined: none. */
+  readonly machine?: () => MachineUse | undefined;
   readonly random: Random;
   readonly now: Now;
   readonly peerTimeoutMs: number;
@@ -72,12 +75,15 @@ export class Core {
   private readonly assignments: Assignments;
   private readonly execution: Execution;
   private readonly departure: Departure;
+  private readonly deadlines: Deadlines;
   private readonly facts: () => NodeFacts;
+  private readonly machine: () => MachineUse | undefined;
   private tickAt: MonoMs;
   private isPeersTurn = true;
 
   constructor(options: CoreOptions) {
     this.facts = options.facts;
+    this.machine = options.machine ?? (() => undefined);
     this.tickAt = options.now.mono;
     this.out = new Outgoing(options);
     const { out } = this;
@@ -88,11 +94,17 @@ export class Core {
     this.ownership = new Ownership({
       out,
       register: records.register,
+      onOwned: (owned) => this.deadlines.watch(owned),
       onDeposed: (owned) => this.dispatch.forget(owned),
       onRefused: (job) => records.replicas.withdraw(job),
       onTooFew: (owned) => this.assignments.cancelPending(owned, TOO_FEW),
     });
     const { ownership } = this;
+    this.deadlines = new Deadlines({
+      out,
+      ownership: () => ownership,
+      expire: (owned, reason) => this.assignments.expirePending(owned, reason),
+    });
     const enqueue = (owned: OwnedJob): void => this.dispatch.enqueue(owned);
     this.assignments = new Assignments({
       out,
@@ -157,6 +169,7 @@ export class Core {
       marks: (peer) => this.records.register.marksFor(peer),
       onChange: (change) => this.onMemberChange(change),
       onLoad: (peer, isFreer) => this.onPeerLoad(peer, isFreer),
+      onFacts: () => this.dispatch.onMembersChanged(),
     });
   }
 
@@ -219,6 +232,8 @@ export class Core {
         return this.onMessage(input.from, input.boot, input.message);
       case 'report':
         return this.onReport(input);
+      case 'factsChanged':
+        return this.onFactsChanged();
       case 'submit':
         return this.intake.onSubmit(input.request, input.submission);
       case 'cancel':
@@ -244,6 +259,7 @@ export class Core {
       case 'probe':
       case 'heard':
       case 'members':
+      case 'facts':
       case 'goodbye':
       case 'banned':
         return this.membership.onMessage(from, message);
@@ -275,6 +291,8 @@ export class Core {
         return this.execution.onGrant(from, message.grant);
       case 'started':
         return this.assignments.onStarted(from, message);
+      case 'progress':
+        return this.assignments.onProgress(from, message);
       case 'reject':
         return this.assignments.onReject(from, message);
       case 'renew':
@@ -363,12 +381,18 @@ export class Core {
     this.dispatch.markChanged();
   }
 
+  private onFactsChanged(): void {
+    this.membership.tellFacts(this.facts());
+    this.dispatch.onMembersChanged();
+  }
+
   private onTick(): void {
     this.tickAt = afterMono(this.out.now.mono, TICK_MS);
     this.membership.onTick(TICK_MS);
     this.ownership.onTick();
     this.records.onTick();
     this.assignments.onTick();
+    this.deadlines.onTick();
     this.execution.onTick();
     this.dispatch.onTick();
     this.departure.onTick();
@@ -377,7 +401,9 @@ export class Core {
   // -------------------------------------------------------------- views
 
   load(): Load {
-    return this.execution.load();
+    const machine = this.machine();
+    const load = this.execution.load();
+    return machine ? { ...load, machine } : load;
   }
 
   /** Members that are shown to users; by node id. */
@@ -452,10 +478,11 @@ export class Core {
     };
     if (!owned) return live;
     if (owned.stage.tag === 'given' && owned.stage.run.isStarted && status === 'JOB_ASSIGNED') {
-      const { startedAt } = owned.stage.run;
+      const { startedAt, progress } = owned.stage.run;
       return {
         ...live,
         status: 'JOB_RUNNING',
+        progress,
         startedAt: startedAt === undefined ? undefined : asWall(startedAt),
       };
     }

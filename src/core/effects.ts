@@ -6,7 +6,7 @@
  */
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { MonoMs, WallMs } from '../base/instant.ts';
-import type { AttemptOutcome, JobStatus } from './job.ts';
+import type { AttemptOutcome, JobStatus, Progress } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Grant, Message, Signal } from './messages.ts';
 import type { Ban, Epoch, Fence, RecordHeader } from './record.ts';
@@ -157,6 +157,13 @@ export type MeshEvent =
       readonly reason: string;
     }
   | { readonly kind: 'attemptStarted'; readonly job: JobId; readonly fence: Fence }
+  /** At its executor and at the job's owner. */
+  | {
+      readonly kind: 'attemptProgressed';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly progress: Progress;
+    }
   | { readonly kind: 'attemptEnded'; readonly job: JobId; readonly outcome: AttemptOutcome }
   /** The mesh has forgotten this node. */
   | { readonly kind: 'banned'; readonly by: NodeId }

@@ -16,7 +16,7 @@ import { misfitOf } from './election.ts';
 import type { Load, NodeFacts } from './facts.ts';
 import { HeldLease } from './held-lease.ts';
 import type { AttemptReport, StartedRow, StoredState, Survivor } from './inputs.ts';
-import { type AttemptEnd, type AttemptOutcome, NO_OUTPUT } from './job.ts';
+import { type AttemptEnd, type AttemptOutcome, NO_OUTPUT, type Progress } from './job.ts';
 import { LEASE_GRACE_MS, LEASE_MS, RENEW_INTERVAL_MS } from './lease.ts';
 import type { AttemptRef, Grant, JobMessage, LeaseRef, RefusalReason } from './messages.ts';
 import { Outbox } from './outbox.ts';
@@ -43,6 +43,9 @@ interface Attempt {
   readonly lease: HeldLease;
   startedAt?: number | undefined;
   deadline?: MonoMs | undefined;
+  /** End of the job's total time. */
+  readonly jobDeadline: MonoMs | undefined;
+  progress?: Progress | undefined;
   /** Why this node ends it; then its exit tells nothing about the job. */
   stop?: AttemptEnd | undefined;
   /** Its lease ran out: whatever grace it was given before, it is killed with the lease. */
@@ -137,6 +140,7 @@ export class Execution {
       owner: from,
       phase: 'committing',
       lease: new HeldLease(grant.fence.epoch, grant, leaseUntil),
+      jobDeadline: grant.leftMs === undefined ? undefined : afterMono(claim.sentAt, grant.leftMs),
       isCutShort: false,
     });
     out.persist({ kind: 'started', job: grant.job, fence: grant.fence, grant, at: out.now.wall });
@@ -197,19 +201,29 @@ export class Execution {
       attempt.deadline = afterMono(this.parts.out.now.mono, attempt.grant.spec.timeoutMs);
       this.sayStarted(attempt);
       this.parts.out.event({ kind: 'attemptStarted', job: report.job, fence: report.fence });
+    } else if (report.kind === 'progress') {
+      const { job, fence, progress } = report;
+      attempt.progress = progress;
+      this.sayProgress(attempt);
+      this.parts.out.event({ kind: 'attemptProgressed', job, fence, progress });
     } else {
       this.conclude(attempt, attempt.stop ?? report.end, report);
     }
   }
 
+  private sayProgress({ grant, owner, progress }: Attempt): void {
+    const { job, fence } = grant;
+    if (progress) this.parts.out.send(owner, { kind: 'progress', job, fence, progress });
+  }
+
   private conclude(
     attempt: Attempt,
     end: AttemptEnd,
-    report: Pick<AttemptOutcome, 'startedAt' | 'finishedAt' | 'stdout' | 'stderr'>,
+    report: Pick<AttemptOutcome, 'startedAt' | 'finishedAt' | 'stdout' | 'stderr' | 'receipt'>,
   ): void {
     const { out } = this.parts;
     const { job, fence } = attempt.grant;
-    const { startedAt, finishedAt, stdout, stderr } = report;
+    const { startedAt, finishedAt, stdout, stderr, receipt } = report;
     const outcome: AttemptOutcome = {
       fence,
       executor: out.self,
@@ -218,6 +232,7 @@ export class Execution {
       finishedAt,
       stdout,
       stderr,
+      receipt,
     };
     this.attempts.delete(attemptKey(job, fence));
     const rs = [...new Set([...replicasOf(attempt.lease.sets), attempt.owner])];
@@ -280,6 +295,7 @@ export class Execution {
       if (!attempt.lease.adopt(epoch, sets, this.parts.out.now.mono)) return;
       attempt.owner = from;
       this.sayStarted(attempt);
+      this.sayProgress(attempt);
       this.renew([attempt]);
     } else if (!this.outbox.repeat(key, from)) {
       this.rememberRejected(key);
@@ -331,7 +347,7 @@ export class Execution {
   private checkTimes(attempt: Attempt, mono: MonoMs): void {
     if (this.isBound(attempt) && this.leftMs(attempt) <= 0 && attempt.phase === 'active') {
       this.cutShort(attempt, mono);
-    } else if (attempt.deadline !== undefined && mono >= attempt.deadline) {
+    } else if (isPast(attempt.deadline, mono) || isPast(attempt.jobDeadline, mono)) {
       this.stop(attempt, { tag: 'timeout' }, this.parts.killGraceMs);
     }
   }
@@ -436,10 +452,17 @@ export class Execution {
       ),
       startedAt,
       deadline: afterMono(now.mono, Math.max(0, grant.spec.timeoutMs - ranMs)),
+      jobDeadline:
+        grant.leftMs === undefined
+          ? undefined
+          : afterMono(now.mono, Math.max(0, grant.leftMs - ranMs)),
       isCutShort: false,
     });
   }
 }
+
+const isPast = (deadline: MonoMs | undefined, now: MonoMs): boolean =>
+  deadline !== undefined && now >= deadline;
 
 /** From the SIGTERM to the SIGKILL of what a leaving node gives back. */
 const GIVE_BACK_GRACE_MS = 1000;

@@ -20,10 +20,35 @@ export interface NodeFacts {
   readonly slots: number;
   /** Lower case, sorted, unique. */
   readonly taskTypes: readonly string[];
+  /** Of those that have a version: task type → version. */
+  readonly typeVersions: Readonly<Record<string, string>>;
+  readonly hardware: Hardware;
   /** Set by the operator: label → value. */
   readonly labels: Readonly<Record<string, string>>;
   /** What the node has: capability → value, `true` where it has none. */
   readonly capabilities: Readonly<Record<string, string>>;
+}
+
+/** The part of it that may change while it runs. */
+export type Offers = Pick<NodeFacts, 'taskTypes' | 'typeVersions' | 'capabilities'>;
+
+export interface Hardware {
+  /** Logical processors. */
+  readonly cores: number;
+  readonly memoryBytes: number;
+  /** Of the file system of its data folder; 0: unknown. */
+  readonly diskBytes: number;
+}
+
+/** Of the whole machine, not of the mesh alone. */
+export interface MachineUse {
+  /** 0 to 100, all cores together. */
+  readonly cpuPercent: number;
+  readonly memoryBytes: number;
+  /** Free on the file system of the data folder. */
+  readonly diskFreeBytes: number;
+  /** Average run queue of the last minute. */
+  readonly load1: number;
 }
 
 /** What changes all the time; travels with every ping and with every answer about slots. */
@@ -41,6 +66,8 @@ export interface Load {
   readonly leaving: boolean;
   /** False while its disk takes no writes: not electable. */
   readonly accepting: boolean;
+  /** Undefined: it has not been measured. */
+  readonly machine?: MachineUse | undefined;
 }
 
 export const IDLE_LOAD: Load = {

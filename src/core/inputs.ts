@@ -6,7 +6,7 @@ import type { Birth, BootId, JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
 import type { Write } from './effects.ts';
 import type { NodeFacts } from './facts.ts';
-import type { AttemptEnd, AttemptOutcome, JobSpec, OutputTail } from './job.ts';
+import type { AttemptEnd, AttemptOutcome, JobSpec, OutputTail, Progress, Receipt } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Grant, Message } from './messages.ts';
 import type { Ban, Epoch, Fence } from './record.ts';
@@ -61,6 +61,8 @@ export type Input =
       readonly message: Message;
     }
   | { readonly kind: 'report'; readonly report: AttemptReport }
+  /** What this node says of itself is not what it said before. */
+  | { readonly kind: 'factsChanged' }
   | { readonly kind: 'submit'; readonly request: RequestId; readonly submission: Submission }
   | { readonly kind: 'cancel'; readonly request: RequestId; readonly job: JobId }
   /** Ban a node that will not return. */
@@ -104,6 +106,13 @@ export type AttemptReport =
       readonly fence: Fence;
       readonly startedAt: WallMs;
     }
+  /** How far it is; a few times a second at most. Never before `running`. */
+  | {
+      readonly kind: 'progress';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly progress: Progress;
+    }
   /** Exactly once, and last. `end` is never `timeout` or `cancelled`: why it was stopped is the core's knowledge. */
   | {
       readonly kind: 'ended';
@@ -114,6 +123,7 @@ export type AttemptReport =
       readonly finishedAt: WallMs;
       readonly stdout: OutputTail;
       readonly stderr: OutputTail;
+      readonly receipt?: Receipt | undefined;
     };
 
 export interface StoredState {

@@ -25,8 +25,14 @@ export interface JobSpec {
   readonly env: Readonly<Record<string, string>>;
   /** Absolute path; undefined: an own empty folder. */
   readonly workingDir?: string | undefined;
+  /** JSON text of how its node runs it (limits, user, files, …), `{}` when nothing was said; passed on unread. */
+  readonly run: string;
   /** From the start of an attempt to the SIGTERM that ends it. */
   readonly timeoutMs: number;
+  /** From its creation on: JOB_TIMEOUT if no attempt was given to a node by then. */
+  readonly queueTimeoutMs?: number | undefined;
+  /** From its creation to its end, all waiting and all attempts counted. */
+  readonly totalTimeoutMs?: number | undefined;
   /** 1 to 10; the higher goes first. */
   readonly priority: number;
   readonly needs: Needs;
@@ -123,7 +129,44 @@ export interface AttemptOutcome {
   readonly finishedAt: WallMs;
   readonly stdout: OutputTail;
   readonly stderr: OutputTail;
+  readonly receipt?: Receipt | undefined;
 }
+
+/** What an attempt leaves beside its streams; each part only where it is known. */
+export interface Receipt {
+  readonly usage?: Usage | undefined;
+  /** The last that it told. */
+  readonly progress?: Progress | undefined;
+  /** JSON text, at most {@link MAX_RESULT_BYTES}; of task types that have a result. */
+  readonly result?: string | undefined;
+  /** Files that it left and its node keeps, at most {@link MAX_FILES}. */
+  readonly files?: readonly KeptFile[] | undefined;
+}
+
+export interface Usage {
+  /** User and system time of all its processes. */
+  readonly cpuMs?: number | undefined;
+  readonly peakMemoryBytes?: number | undefined;
+}
+
+export interface Progress {
+  /** 0 to 100. */
+  readonly percent: number;
+  /** At most {@link MAX_PROGRESS_CHARS}. */
+  readonly message: string;
+}
+
+/** Named by its content; `path` is relative to the working folder of the attempt. */
+export interface KeptFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** 64 hex digits. */
+  readonly sha256: string;
+}
+
+export const MAX_RESULT_BYTES = 64 * 1024;
+export const MAX_PROGRESS_CHARS = 200;
+export const MAX_FILES = 256;
 
 export type AttemptEnd =
   | { readonly tag: 'exited'; readonly code: number }

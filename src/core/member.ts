@@ -18,7 +18,8 @@ import type { Load, NodeFacts } from './facts.ts';
 export type MemberState = 'alive' | 'suspect' | 'dead' | 'left';
 
 export interface Member {
-  readonly facts: NodeFacts;
+  /** The newest that it said of itself. */
+  facts: NodeFacts;
   readonly boot: BootId;
   /** Of its disk, when its link came up. */
   readonly commits: number | undefined;

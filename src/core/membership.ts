@@ -51,6 +51,8 @@ export interface MembershipParts {
   readonly load: () => Load;
   /** What earlier lives of this node have seen of its peers. */
   readonly knownDisks: Iterable<KnownDisk>;
+  /** A member says something new of itself. */
+  readonly onFacts: () => void;
   readonly isBanned: (node: NodeId) => boolean;
   /** Values of pair records that this node decided alone and the peer lacks. */
   readonly marks: (peer: NodeId) => number;
@@ -250,6 +252,9 @@ export class Membership {
       case 'members':
         for (const entry of message.members) if (entry.node !== this.out.self) this.onEntry(entry);
         return;
+      case 'facts':
+        this.noteFacts(member, message.facts);
+        return;
       case 'goodbye':
         this.onGoodbye(member, message.isBack);
         return;
@@ -271,12 +276,27 @@ export class Membership {
     } else if (entry.hosts.length > 0 && this.isWanted(entry)) this.addresses.onEntry(entry);
   }
 
+  private noteFacts(member: Member, facts: NodeFacts): void {
+    if (facts.node !== member.facts.node) return;
+    member.facts = facts;
+    this.parts.onFacts();
+  }
+
+  /** What this node says of itself is not what it said in its hellos. */
+  tellFacts(facts: NodeFacts): void {
+    for (const {
+      facts: { node },
+    } of this.linked())
+      this.out.signal(node, { kind: 'facts', facts });
+  }
+
   /** What an answer about slots, or a ping, says of the sender's load. */
   noteLoad(from: NodeId, load: Load): void {
     const member = this.members.get(from);
     if (!member) return;
     const isFreer = freeSlots(load) > freeSlots(member.load);
-    member.load = load;
+    // What has to do with slots only does not carry it.
+    member.load = load.machine ? load : { ...load, machine: member.load.machine };
     this.parts.onLoad(member, isFreer);
   }
 

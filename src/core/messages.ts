@@ -4,8 +4,8 @@
  */
 import type { Birth, JobId, NodeId, Nonce } from '../base/ids.ts';
 import type { DiskAge } from './disk-ages.ts';
-import type { Load } from './facts.ts';
-import type { AttemptOutcome, JobSpec, Needs } from './job.ts';
+import type { Load, NodeFacts } from './facts.ts';
+import type { AttemptOutcome, JobSpec, Needs, Progress } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Accepted, Ban, Epoch, Fence, ReplicaSets } from './record.ts';
 
@@ -29,6 +29,8 @@ export type MembershipMessage =
   /** The answer, only given when it was heard: so many milliseconds ago. */
   | { readonly kind: 'heard'; readonly target: NodeId; readonly agoMs: number }
   | { readonly kind: 'members'; readonly members: readonly MemberEntry[] }
+  /** What the sender says of itself has changed since its hello. */
+  | { readonly kind: 'facts'; readonly facts: NodeFacts }
   /** The sender ends now, of its own will; `isBack`: it will be started again within seconds. */
   | { readonly kind: 'goodbye'; readonly isBack: boolean }
   /** To a node that was banned, before its link is closed: its identity is not taken any more. */
@@ -76,6 +78,13 @@ export type DispatchMessage =
       readonly job: JobId;
       readonly fence: Fence;
       readonly startedAt: number;
+    }
+  /** Executor → owner: how far the attempt is. */
+  | {
+      readonly kind: 'progress';
+      readonly job: JobId;
+      readonly fence: Fence;
+      readonly progress: Progress;
     }
   /** Executor → owner: this very fence has not started here and never will. */
   | { readonly kind: 'reject'; readonly job: JobId; readonly fence: Fence; readonly reason: string }
@@ -229,6 +238,8 @@ export interface Grant {
   readonly oldRs: readonly NodeId[];
   /** From the sending of the claim on. */
   readonly leaseMs: number;
+  /** What is left of the job's total time; undefined: it has no such limit. */
+  readonly leftMs?: number | undefined;
   readonly spec: JobSpec;
 }
 

@@ -15,6 +15,7 @@ import {
   type FinalStatus,
   type GrantNote,
   type Job,
+  type JobSpec,
   type JobState,
   MAX_HISTORY,
   MAX_LOSSES,
@@ -118,7 +119,7 @@ function judgeCurrent(job: Job, outcome: AttemptOutcome, at: WallMs): Verdict {
       return final(job, {
         status: 'JOB_TIMEOUT',
         at,
-        reason: `still running after ${job.spec.timeoutMs / 1000} s`,
+        reason: timeoutReason(job.spec, outcome),
         outcome,
       });
     case 'cancelled':
@@ -128,6 +129,18 @@ function judgeCurrent(job: Job, outcome: AttemptOutcome, at: WallMs): Verdict {
     case 'lost':
       return again({ ...job, losses: job.losses + 1 }, outcome, end.reason, at);
   }
+}
+
+/** An attempt that did not reach its own limit met that of the whole job. */
+function timeoutReason(
+  { timeoutMs, totalTimeoutMs }: JobSpec,
+  { startedAt, finishedAt }: AttemptOutcome,
+): string {
+  const ranMs = startedAt === undefined ? 0 : finishedAt - startedAt;
+  const isTotal = totalTimeoutMs !== undefined && ranMs < timeoutMs;
+  return isTotal
+    ? `not ended within ${totalTimeoutMs / 1000} s of its creation`
+    : `still running after ${timeoutMs / 1000} s`;
 }
 
 /** The executor's own word about a revoked fence ends the waiting, but decides nothing. */

@@ -12,7 +12,7 @@
  */
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
-import { type Job, type JobStatus, recordedStatus } from './job.ts';
+import { type Job, type JobStatus, type Progress, recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
 import { isOwnEvidence } from './quorum.ts';
@@ -44,6 +44,8 @@ export interface Run {
   isAdopted: boolean;
   /** Wall time, by the executor's calendar. */
   startedAt?: number | undefined;
+  /** The last that the executor told. */
+  progress?: Progress | undefined;
   /** Its lease ends at most LEASE_MS after this. */
   lastYesAt: MonoMs;
   /** Its executor is dead: why. It is given up a little before the lease is over. */
@@ -94,6 +96,8 @@ interface OpenSubmit {
 export interface OwnershipParts {
   readonly out: Outgoing;
   readonly register: Register;
+  /** This node decides from now on. */
+  readonly onOwned: (owned: OwnedJob) => void;
   /** Another node decides from now on. */
   readonly onDeposed: (owned: OwnedJob) => void;
   /** The disk refused its first value: it was never there. */
@@ -146,6 +150,7 @@ export class Ownership {
     this.jobs.set(job, owned);
     const begin = (): void => then(owned);
     this.submits.set(job, { requests, at: this.out.now.mono, isTold: false, begin });
+    this.parts.onOwned(owned);
     this.write(owned, record.header, record.job, { hasPairRight: true });
   }
 
@@ -162,6 +167,7 @@ export class Ownership {
     const { youngestYes, isIdle } = won;
     const owned = { ...newlyOwned(found), youngestYes, isIdle };
     this.jobs.set(found.header.job, owned);
+    this.parts.onOwned(owned);
     const header = {
       ...found.header,
       promised: epoch,

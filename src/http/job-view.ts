@@ -4,10 +4,12 @@ import type {
   ExplanationJson,
   JobJson,
   SubmittedJson,
+  UsageJson,
   WaitingJson,
 } from '../api/job-json.ts';
 import type { LiveRecord } from '../core/calls.ts';
 import {
+  type AttemptOutcome,
   type FinalState,
   type GrantNote,
   type JobState,
@@ -33,13 +35,17 @@ export function toJobJson(live: LiveRecord, tailBytes = MAX_TAIL_BYTES): JobJson
     target_node: target,
     command: spec.command,
     task_type: spec.taskType,
-    params: paramsOf(spec.params),
+    params: jsonOf(spec.params),
     status: live.status,
     cancelling: isCancelling(state),
     settling: live.isSettling,
     env: spec.env,
     working_dir: spec.workingDir ?? null,
+    run: objectOf(spec.run),
     timeout_seconds: spec.timeoutMs / 1000,
+    queue_timeout_seconds: secondsOf(spec.queueTimeoutMs),
+    total_timeout_seconds: secondsOf(spec.totalTimeoutMs),
+    ...progressOf(live, final),
     priority: spec.priority,
     delivery: spec.delivery,
     on_isolation: spec.onIsolation,
@@ -47,6 +53,7 @@ export function toJobJson(live: LiveRecord, tailBytes = MAX_TAIL_BYTES): JobJson
     labels: spec.needs.labels,
     ...endOf(final),
     ...outputOf(final, tailBytes),
+    ...receiptOf(final),
     created_at: timeOf(job.createdAt),
     ...timesOf(live, final),
     created_by_node: job.createdBy,
@@ -214,8 +221,45 @@ function textOf(
   return { text, totalBytes: tail.totalBytes, isCut: isCut || tail.isTruncated };
 }
 
+function progressOf(
+  live: LiveRecord,
+  final: FinalState | undefined,
+): Pick<JobJson, 'progress' | 'progress_message'> {
+  const progress = final?.outcome?.receipt?.progress ?? live.progress;
+  return { progress: progress?.percent ?? null, progress_message: progress?.message ?? null };
+}
+
+function receiptOf(final: FinalState | undefined): Pick<JobJson, 'usage' | 'result' | 'files'> {
+  const outcome = final?.outcome;
+  const { result, files } = outcome?.receipt ?? {};
+  return {
+    usage: outcome ? usageOf(outcome) : null,
+    result: result === undefined ? null : jsonOf(result),
+    files: files ?? [],
+  };
+}
+
+function usageOf(outcome: AttemptOutcome): UsageJson | null {
+  const { startedAt, finishedAt, stdout, stderr, receipt } = outcome;
+  if (startedAt === undefined) return null;
+  const { cpuMs, peakMemoryBytes } = receipt?.usage ?? {};
+  return {
+    wall_seconds: Math.max(0, finishedAt - startedAt) / 1000,
+    cpu_seconds: secondsOf(cpuMs),
+    peak_memory_bytes: peakMemoryBytes ?? null,
+    output_bytes: stdout.totalBytes + stderr.totalBytes,
+  };
+}
+
+const secondsOf = (ms: number | undefined): number | null => (ms === undefined ? null : ms / 1000);
+
+function objectOf(text: string): Readonly<Record<string, unknown>> {
+  const value = jsonOf(text);
+  return value !== null && typeof value === 'object' ? { ...value } : {};
+}
+
 /** Its own JSON text, checked when it was submitted; a job from elsewhere is not trusted to be. */
-function paramsOf(text: string): unknown {
+function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

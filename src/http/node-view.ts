@@ -44,6 +44,8 @@ export function toStatusJson(service: MeshService): StatusJson {
     load: self.load,
     owned_jobs: service.owned().unfinished,
     task_types: self.task_types,
+    type_versions: self.type_versions,
+    hardware: self.hardware,
     labels: self.labels,
     capabilities: self.capabilities,
     metadata: self.metadata,
@@ -87,6 +89,12 @@ function factsOf(facts: NodeFacts) {
     version: facts.version,
     api_url: facts.apiUrl,
     task_types: facts.taskTypes,
+    type_versions: facts.typeVersions,
+    hardware: {
+      cores: facts.hardware.cores,
+      memory_bytes: facts.hardware.memoryBytes,
+      disk_bytes: facts.hardware.diskBytes,
+    },
     labels: facts.labels,
     capabilities: facts.capabilities,
     metadata: { hostname: facts.hostname, pid: String(facts.pid), platform: facts.platform },
@@ -98,9 +106,17 @@ const addressOf = (facts: NodeFacts): string => {
   return `${host.includes(':') ? `[${host}]` : host}:${facts.linkPort}`;
 };
 
-const toLoadJson = ({ running, claimed, slots, queued }: Load): LoadJson => ({
+const toLoadJson = ({ running, claimed, slots, queued, machine }: Load): LoadJson => ({
   running,
   claimed,
   slots,
   queued,
+  machine: machine
+    ? {
+        cpu_percent: machine.cpuPercent,
+        memory_bytes: machine.memoryBytes,
+        disk_free_bytes: machine.diskFreeBytes,
+        load1: machine.load1,
+      }
+    : null,
 });

@@ -1,9 +1,10 @@
 /** What a node says of itself, from its settings and its machine. */
-import { hostname, networkInterfaces } from 'node:os';
+import { statfsSync } from 'node:fs';
+import { availableParallelism, hostname, networkInterfaces, totalmem } from 'node:os';
 import { MeshError } from '../base/errors.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Config } from '../config.ts';
-import type { NodeFacts } from '../core/facts.ts';
+import type { Hardware, NodeFacts } from '../core/facts.ts';
 import type { Announcement } from '../discovery/discovery.ts';
 import { KNOWN_TASK_TYPES } from '../executors/executors.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
@@ -33,9 +34,29 @@ export function factsOf(config: Config, node: NodeId): NodeFacts {
     apiUrl: '',
     slots: config.slots,
     taskTypes: [...config.taskTypes].sort(),
+    typeVersions: {},
+    hardware: hardwareOf(config.dataDir),
     labels: config.labels,
     capabilities: config.capabilities,
   };
+}
+
+function hardwareOf(dataDir: string): Hardware {
+  return {
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    diskBytes: diskOf(dataDir)?.bytes ?? 0,
+  };
+}
+
+/** Undefined: the system does not tell, or the folder is not there yet. */
+export function diskOf(folder: string): { bytes: number; freeBytes: number } | undefined {
+  try {
+    const { bsize, blocks, bavail } = statfsSync(folder);
+    return { bytes: bsize * blocks, freeBytes: bsize * bavail };
+  } catch {
+    return undefined;
+  }
 }
 
 export function announcementOf(node: MeshNode): Announcement {

@@ -9,7 +9,7 @@ import type { LiveRecord, OutputStream, RecordQuery } from '../core/calls.ts';
 import { Core, type Owned } from '../core/core.ts';
 import type { DiskRefusal } from '../core/disk-ages.ts';
 import type { MeshEvent } from '../core/effects.ts';
-import type { Load, NodeFacts } from '../core/facts.ts';
+import type { Load, MachineUse, NodeFacts, Offers } from '../core/facts.ts';
 import type { Leaving } from '../core/inputs.ts';
 import type { Ban } from '../core/record.ts';
 import { Commands } from './commands.ts';
@@ -58,6 +58,8 @@ export interface MeshNodeParts {
   readonly peerTimeoutMs: number;
   readonly killGraceMs: number;
   readonly maxJobs: number;
+  /** How busy the machine is; undefined: not known yet. */
+  readonly machine?: () => MachineUse | undefined;
   /** How long a job is known after its end. */
   readonly keepJobsMs: number;
   /** Records on disk that could not be read, once it was; they are kept and never trusted. */
@@ -105,6 +107,7 @@ export class MeshNode implements MeshService {
       killGraceMs: parts.killGraceMs,
       knownDisks: store.readPeers(),
       maxJobs: parts.maxJobs,
+      ...(parts.machine && { machine: parts.machine }),
     });
     this.driver = new Driver({
       core: this.core,
@@ -195,6 +198,12 @@ export class MeshNode implements MeshService {
       this.awaited = [];
     };
     setTimeout(forget, this.parts.peerTimeoutMs).unref();
+  }
+
+  /** What can be run here has changed: every peer hears of it. */
+  offer(offers: Offers): void {
+    this.facts = { ...this.facts, ...offers };
+    this.driver.push({ kind: 'factsChanged' });
   }
 
   drain(deadlineMs: number, way: Leaving): void {

@@ -13,6 +13,7 @@ import {
   MAX_SENTENCE_CHARS,
   MAX_WAITING_REASONS,
 } from './limits.ts';
+import { parseProgress, toProgress } from './receipts.ts';
 import { parseBan, toBan } from './records.ts';
 import { mesh } from './schema.ts';
 
@@ -90,6 +91,7 @@ const toLive = (live: LiveRecord): mesh.LiveRecord.$Properties => ({
   record: toRecord(live.record),
   status: toStatus(live.status),
   startedAtMs: live.startedAt === undefined ? null : field.wholeMs(live.startedAt),
+  progress: live.progress ? toProgress(live.progress) : null,
   waiting: live.waiting.map(({ node, reason }) => ({
     nodeId: node,
     reason: field.sentence(reason),
@@ -108,6 +110,7 @@ function fromLive(wire: mesh.LiveRecord.$Properties): LiveRecord {
     isSettling: wire.isSettling === true,
     isOwner: wire.isOwner === true,
     ...(startedAt !== undefined && { startedAt }),
+    ...(wire.progress && { progress: parseProgress(wire.progress) }),
     waiting: field.list(wire.waiting, MAX_WAITING_REASONS, ({ nodeId, reason }) => ({
       node: field.nodeId(nodeId),
       reason: field.text(reason, MAX_SENTENCE_CHARS),

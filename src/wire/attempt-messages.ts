@@ -3,6 +3,7 @@ import type { JobMessage, LeaseRef, Message, MovedSets } from '../core/messages.
 import * as field from './fields.ts';
 import { MAX_LIST_ENTRIES, MAX_SENTENCE_CHARS } from './limits.ts';
 import { fromOutcome, toOutcome } from './outcomes.ts';
+import { parseProgress, toProgress } from './receipts.ts';
 import {
   parseAccepted,
   parseAttemptRef,
@@ -26,6 +27,10 @@ export function toAttemptMessage(message: Exclude<JobMessage, { kind: BeforeGran
     case 'started':
       return {
         started: { ...toAttemptRef(message), startedAtMs: field.wholeMs(message.startedAt) },
+      };
+    case 'progress':
+      return {
+        progress: { ...toAttemptRef(message), progress: toProgress(message.progress) },
       };
     case 'reject':
       return { reject: { ...toAttemptRef(message), reason: field.sentence(message.reason) } };
@@ -70,6 +75,10 @@ export function fromAttemptMessage(wire: Wire): Message {
     case 'started': {
       const { startedAtMs, ...ref } = field.required(wire.started);
       return { kind: 'started', ...parseAttemptRef(ref), startedAt: field.integer(startedAtMs) };
+    }
+    case 'progress': {
+      const { progress, ...ref } = field.required(wire.progress);
+      return { kind: 'progress', ...parseAttemptRef(ref), progress: parseProgress(progress) };
     }
     case 'reject': {
       const { reason, ...ref } = field.required(wire.reject);

@@ -123,6 +123,30 @@ export function map(
   return Object.fromEntries(entries.map(([key, value]) => [name(key), text(value, maxValueChars)]));
 }
 
+/** Nothing where the field is unset. */
+export const optionalCount = <Name extends string>(
+  name: Name,
+  value: Maybe<number>,
+): { [Key in Name]?: number } =>
+  value === null || value === undefined
+    ? {}
+    : ({ [name]: count(value) } as { [Key in Name]?: number });
+
+/** Not negative, not infinite. */
+export function measure(value: Maybe<number>): number {
+  const number = value ?? 0;
+  if (!(number >= 0 && Number.isFinite(number))) throw new Malformed('not a measure');
+  return number + 0;
+}
+
+/** 0 to 100. */
+export function percentage(value: Maybe<number>): number {
+  const number = value ?? 0;
+  if (!(number >= 0 && number <= 100)) throw new Malformed('not a percentage');
+  // Minus zero would not be read as it was written.
+  return number + 0;
+}
+
 /** Times on the wire are whole milliseconds. */
 export const wholeMs = (ms: number): number => Math.round(ms);
 

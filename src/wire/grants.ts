@@ -20,6 +20,7 @@ export const toGrant = (grant: Grant): mesh.Grant.$Properties => ({
   leaseMs: field.wholeMs(grant.leaseMs),
   job: toSpec(grant.spec),
   oldRs: [...grant.oldRs],
+  leftMs: grant.leftMs === undefined ? null : field.wholeMs(grant.leftMs),
 });
 
 export function fromGrant(wire: mesh.Grant.$Properties | null | undefined): Grant {
@@ -32,6 +33,7 @@ export function fromGrant(wire: mesh.Grant.$Properties | null | undefined): Gran
     rs: parseReplicas(grant.rs),
     oldRs: parseOldReplicas(grant.oldRs),
     leaseMs: field.count(grant.leaseMs),
+    ...field.optionalCount('leftMs', grant.leftMs),
     spec: parseSpec(grant.job),
   };
 }

@@ -4,7 +4,14 @@ import { fromAttemptMessage, toAttemptMessage } from './attempt-messages.ts';
 import * as field from './fields.ts';
 import { fromGrant, toGrant } from './grants.ts';
 import { MAX_MEMBER_ENTRIES } from './limits.ts';
-import { parseLoad, parseMemberEntry, toLoad, toMemberEntry } from './nodes.ts';
+import {
+  parseFacts,
+  parseLoad,
+  parseMemberEntry,
+  toFacts,
+  toLoad,
+  toMemberEntry,
+} from './nodes.ts';
 import type { mesh } from './schema.ts';
 import { parseNeeds, toNeeds } from './specs.ts';
 
@@ -41,6 +48,8 @@ export function toMessage(message: Message): Wire {
       return { heard: { nodeId: message.target, agoMs: field.wholeMs(message.agoMs) } };
     case 'members':
       return { members: { members: message.members.map(toMemberEntry) } };
+    case 'facts':
+      return { facts: toFacts(message.facts) };
     case 'goodbye':
       return { goodbye: { isBack: message.isBack } };
     case 'banned':
@@ -103,6 +112,8 @@ export function fromMessage(wire: Wire): Message {
       const members = field.list(wire.members?.members, MAX_MEMBER_ENTRIES, parseMemberEntry);
       return { kind: 'members', members };
     }
+    case 'facts':
+      return { kind: 'facts', facts: parseFacts(wire.facts) };
     case 'goodbye':
       return { kind: 'goodbye', isBack: wire.goodbye?.isBack === true };
     case 'banned':

@@ -1,6 +1,6 @@
 /** What nodes tell of themselves. */
 import type { BootId } from '../base/ids.ts';
-import type { Load, NodeFacts } from '../core/facts.ts';
+import type { Load, MachineUse, NodeFacts } from '../core/facts.ts';
 import type { MemberEntry } from '../core/messages.ts';
 import * as field from './fields.ts';
 import { MAX_HOSTS, MAX_TASK_TYPES } from './limits.ts';
@@ -28,6 +28,7 @@ export const toLoad = (load: Load): mesh.Load.$Properties => ({
   draining: load.draining,
   notAccepting: !load.accepting,
   leaving: load.leaving,
+  machine: load.machine ?? null,
 });
 
 export function parseLoad(wire: mesh.Load.$Properties | null | undefined): Load {
@@ -40,8 +41,16 @@ export function parseLoad(wire: mesh.Load.$Properties | null | undefined): Load 
     draining: load.draining === true,
     accepting: load.notAccepting !== true,
     leaving: load.leaving === true,
+    ...(load.machine && { machine: parseMachine(load.machine) }),
   };
 }
+
+const parseMachine = (wire: mesh.MachineUse.$Properties): MachineUse => ({
+  cpuPercent: field.percentage(wire.cpuPercent),
+  memoryBytes: field.count(wire.memoryBytes),
+  diskFreeBytes: field.count(wire.diskFreeBytes),
+  load1: field.measure(wire.load1),
+});
 
 export const toFacts = (facts: NodeFacts): mesh.NodeFacts.$Properties => ({
   nodeId: facts.node,
@@ -55,6 +64,8 @@ export const toFacts = (facts: NodeFacts): mesh.NodeFacts.$Properties => ({
   apiUrl: facts.apiUrl,
   slots: facts.slots,
   taskTypes: [...facts.taskTypes],
+  typeVersions: field.sayableMap(facts.typeVersions),
+  ...facts.hardware,
   labels: field.sayableMap(facts.labels),
   capabilities: field.sayableMap(facts.capabilities),
 });
@@ -73,6 +84,12 @@ export function parseFacts(wire: mesh.NodeFacts.$Properties | null | undefined):
     apiUrl: field.name(facts.apiUrl),
     slots: field.count(facts.slots),
     taskTypes: field.list(facts.taskTypes, MAX_TASK_TYPES, field.name),
+    typeVersions: field.map(facts.typeVersions),
+    hardware: {
+      cores: field.count(facts.cores),
+      memoryBytes: field.count(facts.memoryBytes),
+      diskBytes: field.count(facts.diskBytes),
+    },
     labels: field.map(facts.labels),
     capabilities: field.map(facts.capabilities),
   };

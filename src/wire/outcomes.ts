@@ -2,6 +2,7 @@
 import type { AttemptEnd, AttemptOutcome, OutputTail } from '../core/job.ts';
 import * as field from './fields.ts';
 import { MAX_SENTENCE_CHARS, MAX_TAIL_WIRE_BYTES } from './limits.ts';
+import { parseReceipt, toReceipt } from './receipts.ts';
 import { parseFence, toFence } from './records.ts';
 import { mesh } from './schema.ts';
 
@@ -22,6 +23,7 @@ export const toOutcome = (outcome: AttemptOutcome): mesh.AttemptOutcome.$Propert
   finishedAtMs: field.wholeMs(outcome.finishedAt),
   stdout: toTail(outcome.stdout),
   stderr: toTail(outcome.stderr),
+  receipt: outcome.receipt ? toReceipt(outcome.receipt) : null,
 });
 
 export function fromOutcome(wire: Maybe<mesh.AttemptOutcome.$Properties>): AttemptOutcome {
@@ -35,6 +37,7 @@ export function fromOutcome(wire: Maybe<mesh.AttemptOutcome.$Properties>): Attem
     finishedAt: field.wall(outcome.finishedAtMs),
     stdout: fromTail(outcome.stdout),
     stderr: fromTail(outcome.stderr),
+    ...(outcome.receipt && { receipt: parseReceipt(outcome.receipt) }),
   };
 }
 

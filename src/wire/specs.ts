@@ -11,6 +11,7 @@ export const NO_SPEC: JobSpec = {
   taskType: '',
   command: '',
   params: '{}',
+  run: '{}',
   env: {},
   timeoutMs: 0,
   priority: 1,
@@ -26,7 +27,11 @@ export const toSpec = (spec: JobSpec): mesh.Job.$Properties => ({
   taskType: field.sayable(spec.taskType),
   params: field.sayable(spec.params),
   workingDir: spec.workingDir === undefined ? null : field.sayable(spec.workingDir),
+  // Nearly no job says any, so it costs no byte then.
+  run: spec.run === '{}' ? '' : field.sayable(spec.run),
   timeoutMs: field.wholeMs(spec.timeoutMs),
+  queueTimeoutMs: optionalMs(spec.queueTimeoutMs),
+  totalTimeoutMs: optionalMs(spec.totalTimeoutMs),
   priority: spec.priority,
   requiredLabels: field.sayableMap(spec.needs.labels),
   requiredCapabilities: field.sayableMap(spec.needs.capabilities),
@@ -47,6 +52,9 @@ export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpe
     ...(typeof job.workingDir === 'string' && {
       workingDir: field.text(job.workingDir, MAX_TEXT_CHARS),
     }),
+    run: field.text(job.run, MAX_TEXT_CHARS) || '{}',
+    ...field.optionalCount('queueTimeoutMs', job.queueTimeoutMs),
+    ...field.optionalCount('totalTimeoutMs', job.totalTimeoutMs),
     timeoutMs: field.count(job.timeoutMs) || field.count(job.timeoutSeconds) * 1000,
     priority,
     needs: parseNeeds({
@@ -59,6 +67,9 @@ export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpe
     ...parseDisks(job.replicas),
   };
 }
+
+const optionalMs = (ms: number | undefined): number | null =>
+  ms === undefined ? null : field.wholeMs(ms);
 
 /** By the numbers of the enum, from 0. A choice of a newer version is not guessed. */
 function choice<T>(wire: number | null | undefined, choices: readonly T[]): T {

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { parseJobRequest } from '../../src/api/job-request.ts';
 import { parseJsonBody } from '../../src/api/json-body.ts';
 import { MeshError } from '../../src/base/errors.ts';
+import { parseRunText } from '../../src/run/run-options.ts';
 
 const refusal = (act: () => unknown): MeshError => {
   try {
@@ -37,7 +38,10 @@ describe('a job request', () => {
       params: '{}',
       env: {},
       workingDir: undefined,
+      run: '{}',
       timeoutMs: undefined,
+      queueTimeoutMs: undefined,
+      totalTimeoutMs: undefined,
       priority: 5,
       target: undefined,
       labels: {},
@@ -76,6 +80,50 @@ describe('a job request', () => {
     assert.deepEqual(job.capabilities, { gpu: 'true', cores: '4' });
     assert.deepEqual(job.key, { kind: 'id', text: 'my-job' });
     assert.equal(job.target, 'atlas');
+  });
+
+  test('says how it is run in fields of their own, which travel as one text', () => {
+    const files = [
+      { path: 'in/data.csv', text: 'a,b' },
+      { path: 'big.bin', sha256: '0a'.repeat(32), bytes: 5_000_000_000, mode: '755' },
+    ];
+    const said = {
+      argv: ['sort', '-u'],
+      stdin: 'b\na\n',
+      umask: '077',
+      user: 'nobody',
+      nice: 5,
+      limits: { cpu_seconds: 10, memory_bytes: 2 ** 28, open_files: 64 },
+      sandbox: { network: true },
+      inputs: files,
+      outputs: ['result/*'],
+    };
+    const job = parseJobRequest({ ...said, queue_timeout_seconds: 60, total_timeout_seconds: 0.5 });
+    assert.deepEqual(JSON.parse(job.run), said);
+    assert.deepEqual([job.queueTimeoutMs, job.totalTimeoutMs], [60_000, 500]);
+    assert.deepEqual(parseRunText(job.run), said);
+  });
+
+  test('has a way to be run that makes sense', () => {
+    const wrong: [Record<string, unknown>, RegExp][] = [
+      [{ argv: [] }, /argv must not be empty/],
+      [{ argv: ['a\0b'] }, /zero byte/],
+      [{ nice: 20 }, /from -20 to 19/],
+      [{ limits: { memory: 1 } }, /unknown field "memory" in limits/],
+      [{ limits: { cpu_seconds: 0 } }, /at least 1/],
+      [{ inputs: [{ path: '../up', text: '' }] }, /below the working folder/],
+      [{ inputs: [{ path: '/etc/passwd', text: '' }] }, /below the working folder/],
+      [{ inputs: [{ path: 'a' }] }, /one of text, base64 and sha256/],
+      [{ inputs: [{ path: 'a', text: '', sha256: '0a'.repeat(32) }] }, /one of text/],
+      [{ inputs: [{ path: 'a', sha256: '0a'.repeat(32) }] }, /must have bytes/],
+      [{ outputs: ['a/../../b'] }, /below the working folder/],
+      [{ umask: '999' }, /octal/],
+      [{ user: '-root' }, /user name/],
+      [{ queue_timeout_seconds: 0 }, /more than 0/],
+    ];
+    for (const [fields, sentence] of wrong)
+      assert.match(refused({ command: 'x', ...fields }), sentence);
+    assert.match(refused({ command: 'x', argv: ['y'] }), /not both/);
   });
 
   test('without a command is told so in the words clients know', () => {

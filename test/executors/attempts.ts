@@ -45,6 +45,7 @@ export function order(
     taskType: 'shell',
     command,
     params: '{}',
+    run: '{}',
     env: {},
     timeoutMs: 300_000,
     priority: 5,

@@ -43,6 +43,7 @@ orders.forEach(({ command, lease, isRenewed }, index) => {
     taskType: 'shell',
     command,
     params: '{}',
+    run: '{}',
     env: {},
     timeoutMs: 300_000,
     priority: 5,

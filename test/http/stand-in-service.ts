@@ -52,6 +52,8 @@ const facts = (node: NodeId, name: string): NodeFacts => ({
   apiUrl: 'http://127.0.0.1:3000',
   slots: 2,
   taskTypes: ['shell'],
+  typeVersions: {},
+  hardware: { cores: 2, memoryBytes: 4e9, diskBytes: 2e10 },
   labels: { room: 'lab' },
   capabilities: { gpu: 'true' },
 });

@@ -104,6 +104,7 @@ export class Scenario {
         taskType: 'shell',
         command: `${durationMs} ${code}`,
         params: '{}',
+        run: '{}',
         env: {},
         timeoutMs: 600_000,
         priority: 5,

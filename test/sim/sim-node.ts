@@ -113,6 +113,8 @@ export class SimNode {
       apiUrl: '',
       slots,
       taskTypes,
+      typeVersions: {},
+      hardware: { cores: 2, memoryBytes: 4e9, diskBytes: 2e10 },
       labels: {},
       capabilities: {},
     };

@@ -174,6 +174,7 @@ class World {
       taskType,
       command: `${durationMs} ${code}`,
       params: '{}',
+      run: '{}',
       env: {},
       timeoutMs,
       priority,

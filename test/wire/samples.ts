@@ -19,6 +19,8 @@ import type {
   Job,
   JobSpec,
   JobState,
+  Progress,
+  Receipt,
 } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
 import type { Grant, Message } from '../../src/core/messages.ts';
@@ -45,6 +47,8 @@ export const LOAD: Load = {
   leaving: true,
 };
 
+const MACHINE = { cpuPercent: 12.5, memoryBytes: 3e9, diskFreeBytes: 7e12, load1: 0.25 };
+
 export const FACTS: NodeFacts = {
   node: NODE_A,
   name: 'lab-1',
@@ -57,6 +61,8 @@ export const FACTS: NodeFacts = {
   apiUrl: 'http://127.0.0.1:3001',
   slots: 8,
   taskTypes: ['python', 'shell'],
+  typeVersions: { python: '3.13.5' },
+  hardware: { cores: 2, memoryBytes: 4e9, diskBytes: 2e10 },
   labels: { zone: 'b' },
   capabilities: { gpu: 'true' },
 };
@@ -65,6 +71,9 @@ export const SPEC: JobSpec = {
   taskType: 'shell',
   command: 'echo "ä" | tr a-z A-Z',
   params: '{"a":1}',
+  run: '{"nice":5}',
+  queueTimeoutMs: 60_000,
+  totalTimeoutMs: 0,
   env: { GREETING: 'hello', __proto__x: 'y' },
   workingDir: '/tmp',
   timeoutMs: 300_000,
@@ -79,6 +88,7 @@ export const PLAIN_SPEC: JobSpec = {
   taskType: 'shell',
   command: 'true',
   params: '{}',
+  run: '{}',
   env: {},
   timeoutMs: 1000,
   priority: 1,
@@ -95,6 +105,7 @@ export const GRANT: Grant = {
   rs: [NODE_A, NODE_B],
   oldRs: [NODE_C],
   leaseMs: 6000,
+  leftMs: 59_000,
   spec: SPEC,
 };
 
@@ -121,8 +132,18 @@ const ENDS: readonly AttemptEnd[] = [
 
 const neverStarted = ({ startedAt: _, ...rest }: AttemptOutcome): AttemptOutcome => rest;
 
+const PROGRESS: Progress = { percent: 37.5, message: 'fräsen' };
+
+const RECEIPTS: readonly Receipt[] = [
+  {},
+  { usage: { cpuMs: 0, peakMemoryBytes: 4096 } },
+  { usage: { cpuMs: 12 }, progress: PROGRESS, result: '{"a":[1]}' },
+  { files: [{ path: 'result/ä b.csv', bytes: 5_000_000_000, sha256: '0a'.repeat(32) }] },
+];
+
 export const OUTCOMES: readonly AttemptOutcome[] = [
   ...ENDS.map((end) => ({ ...OUTCOME, end })),
+  ...RECEIPTS.map((receipt) => ({ ...OUTCOME, receipt })),
   neverStarted(OUTCOME),
 ];
 
@@ -178,6 +199,8 @@ const RECORD = RECORDS[5] ?? assert.fail();
 
 export const MESSAGES: readonly Message[] = [
   { kind: 'ping', serial: 1, load: LOAD },
+  { kind: 'ping', serial: 2, load: { ...LOAD, machine: MACHINE } },
+  { kind: 'facts', facts: FACTS },
   { kind: 'pong', serial: 0, marks: 4, load: { ...LOAD, draining: false, accepting: true } },
   { kind: 'probe', target: NODE_B },
   { kind: 'heard', target: NODE_B, agoMs: 1500 },
@@ -195,6 +218,7 @@ export const MESSAGES: readonly Message[] = [
   { kind: 'decline', nonce: asNonce('3.20') },
   { kind: 'grant', grant: GRANT },
   { kind: 'started', job: JOB, fence: FENCE, startedAt: T },
+  { kind: 'progress', job: JOB, fence: FENCE, progress: PROGRESS },
   { kind: 'reject', job: JOB, fence: FENCE, reason: 'its slot was given away' },
   {
     kind: 'renew',

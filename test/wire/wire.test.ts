@@ -193,7 +193,7 @@ describe('the bytes', () => {
     const bytes = (name: keyof typeof ON_OLD_DISKS) => Buffer.from(ON_OLD_DISKS[name], 'hex');
     assert.deepEqual(parseJob(bytes('job')), { ...JOBS[5], spec: asBefore(SPEC) });
     assert.deepEqual(parseOutcome(bytes('outcome')), OUTCOME);
-    const { birth: _, ...grant } = GRANT;
+    const { birth: _, leftMs: __, ...grant } = GRANT;
     const before = { ...grant, oldRs: [], spec: asBefore(SPEC) };
     assert.deepEqual(parseGrant(bytes('grant')), before);
   });
@@ -352,8 +352,14 @@ describe('a frame reader', () => {
 });
 
 /** What version 1 knew of it. */
-const asBefore = ({ replicas: _, ...spec }: JobSpec): JobSpec => ({
+const asBefore = ({
+  replicas: _,
+  queueTimeoutMs: __,
+  totalTimeoutMs: ___,
+  ...spec
+}: JobSpec): JobSpec => ({
   ...spec,
+  run: '{}',
   delivery: 'at_least_once',
   onIsolation: 'stop',
 });

@@ -1,0 +1,63 @@
+/** What attempts leave beside their streams, and how far they are. */
+import {
+  type KeptFile,
+  MAX_FILES,
+  MAX_PROGRESS_CHARS,
+  MAX_RESULT_BYTES,
+  type Progress,
+  type Receipt,
+  type Usage,
+} from '../core/job.ts';
+import * as field from './fields.ts';
+import type { mesh } from './schema.ts';
+
+const SHA256 = /^[0-9a-f]{64}$/;
+const MAX_PATH_CHARS = 4096;
+
+export const toReceipt = (receipt: Receipt): mesh.Receipt.$Properties => ({
+  cpuMs: receipt.usage?.cpuMs === undefined ? null : field.wholeMs(receipt.usage.cpuMs),
+  peakMemoryBytes: receipt.usage?.peakMemoryBytes ?? null,
+  progress: receipt.progress ? toProgress(receipt.progress) : null,
+  result: receipt.result === undefined ? null : field.sayable(receipt.result),
+  files: (receipt.files ?? []).map(({ path, bytes, sha256 }) => ({
+    path: field.sayable(path),
+    bytes,
+    sha256,
+  })),
+});
+
+export function parseReceipt(wire: mesh.Receipt.$Properties): Receipt {
+  const files = field.list(wire.files, MAX_FILES, parseFile);
+  const { progress, result } = wire;
+  return {
+    ...parseUsage(wire),
+    ...(progress && { progress: parseProgress(progress) }),
+    ...(typeof result === 'string' && { result: field.text(result, MAX_RESULT_BYTES) }),
+    ...(files.length > 0 && { files }),
+  };
+}
+
+function parseUsage({ cpuMs, peakMemoryBytes }: mesh.Receipt.$Properties): { usage?: Usage } {
+  const usage = {
+    ...field.optionalCount('cpuMs', cpuMs),
+    ...field.optionalCount('peakMemoryBytes', peakMemoryBytes),
+  };
+  return Object.keys(usage).length > 0 ? { usage } : {};
+}
+
+export const toProgress = ({ percent, message }: Progress): mesh.Progress.$Properties => ({
+  percent,
+  message: field.sayable(message.slice(0, MAX_PROGRESS_CHARS)),
+});
+
+export function parseProgress(wire: mesh.Progress.$Properties | null | undefined): Progress {
+  const { percent, message } = field.required(wire);
+  const text = field.text(message, MAX_PROGRESS_CHARS);
+  return { percent: field.percentage(percent), message: text };
+}
+
+function parseFile({ path, bytes, sha256 }: mesh.KeptFile.$Properties): KeptFile {
+  if (!SHA256.test(sha256 ?? '')) throw new field.Malformed('not a SHA-256');
+  const name = field.text(path, MAX_PATH_CHARS);
+  return { path: name, bytes: field.count(bytes), sha256: sha256 ?? '' };
+}
