@@ -21,7 +21,8 @@ import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
 import type { Config } from './config.ts';
 import type { Leaving } from './core/inputs.ts';
 import { createDiscovery } from './discovery/discovery.ts';
-import { createExecutors, type Executors } from './executors/executors.ts';
+import { makeTaskTypes } from './executors/catalogue.ts';
+import { createExecutors, type ExecutorOptions, type Executors } from './executors/executors.ts';
 import { createHttpServer, type HttpServer } from './http/http.ts';
 import { isLoopbackHost } from './http/loopback.ts';
 import { createLinks } from './links/links.ts';
@@ -38,7 +39,13 @@ import { createLog, type Log, logEvent } from './log.ts';
 import { makeFolder } from './main/folders.ts';
 import { isForgotten, noteForgotten, settleForgotten } from './main/forgotten.ts';
 import { machineUse } from './main/machine-use.ts';
-import { announcementOf, factsOf, reachableUrl, serverCertificate } from './main/own-facts.ts';
+import {
+  announcementOf,
+  factsOf,
+  reachableUrl,
+  serverCertificate,
+  wantedTypes,
+} from './main/own-facts.ts';
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
 import type { Discovery } from './node/ports.ts';
@@ -130,11 +137,8 @@ function assemble(config: Config, log: Log): Assembly {
     onDiskRefused: (refusal) => node.onDiskRefused(refusal),
     onNotice: (notice) => log.warn(notice, 'link refused'),
   });
-  const executors = createExecutors({
-    folder: config.dataDir,
-    outputLimitBytes: config.outputLimitBytes,
-    now: () => asWall(Date.now()),
-    meshEnv: { MESH_NODE_ID: identity.node, MESH_NODE_NAME: config.name },
+  const executors = makeExecutors(config, identity.node, {
+    onOffers: (offers) => node.offer(offers),
     onProblem: (sentence) => log.warn(sentence),
   });
   const node: MeshNode = new MeshNode({
@@ -163,6 +167,24 @@ function assemble(config: Config, log: Log): Assembly {
   const isKnownByUser = isLoopbackHost(config.apiHost) && process.platform === 'linux';
   const access = isKnownByUser ? {} : { token: tokens.admin, ca: ca.caPem };
   return { node, http, executors, access };
+}
+
+function makeExecutors(
+  config: Config,
+  node: NodeId,
+  handlers: Required<Pick<ExecutorOptions, 'onOffers' | 'onProblem'>>,
+): Executors {
+  const taskTypes = makeTaskTypes();
+  return createExecutors({
+    folder: config.dataDir,
+    taskTypes,
+    wantedTypes: wantedTypes(config, taskTypes),
+    capabilities: config.capabilities,
+    outputLimitBytes: config.outputLimitBytes,
+    now: () => asWall(Date.now()),
+    meshEnv: { MESH_NODE_ID: node, MESH_NODE_NAME: config.name },
+    ...handlers,
+  });
 }
 
 /** Its jobs are decided elsewhere by now: what runs here is ended, and the next start is a new node. */

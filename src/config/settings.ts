@@ -192,8 +192,8 @@ export const SETTINGS = {
     from: EVERYWHERE,
     env: ['MESH_TASK_TYPES'],
     kind: words({ allowed: 'task types', pattern: /^[a-z0-9][a-z0-9._-]{0,62}$/ }),
-    fallback: 'shell',
-    meaning: 'Task types this node runs.',
+    fallback: 'all',
+    meaning: 'Task types this node runs; all: those that this machine has the means for.',
   }),
   labels: setting({
     name: 'labels',

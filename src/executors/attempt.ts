@@ -12,15 +12,17 @@
 import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { AttemptReport } from '../core/inputs.ts';
-import type { AttemptEnd } from '../core/job.ts';
+import type { AttemptEnd, Receipt } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
+import type { RunOptions } from '../run/run-options.ts';
 import { environmentOf } from './environment.ts';
 import { ENDED_BEFORE_START, folderFailure, spawnFailure } from './failures.ts';
-import { type OpenFile, type Starter, startProcessGroup } from './groups/groups.ts';
+import { type Starter, startProcessGroup } from './groups/groups.ts';
 import type { Life, Listing } from './groups/life.ts';
 import type { LiveOutput, Tails } from './outputs/live-output.ts';
 import type { KeptOutputs } from './outputs/outputs.ts';
-import type { Launched, Running, TaskType } from './task-type.ts';
+import { ProgressTeller } from './progress-teller.ts';
+import type { Launched, Place, Running, TaskType } from './task-type.ts';
 import { prepareWorkingFolder, type WorkingFolder } from './working-folder.ts';
 
 export interface AttemptParts {
@@ -49,13 +51,6 @@ export interface Resumed {
   readonly ownFolder: string | undefined;
 }
 
-/** Where it runs and what it prints into. */
-interface Place {
-  readonly path: string;
-  readonly stdout: OpenFile;
-  readonly stderr: OpenFile;
-}
-
 /** A disk that takes longer is not waited for by a node that leaves. */
 const FOUND_DEADLINE_MS = 1000;
 
@@ -74,6 +69,8 @@ export class Attempt {
   private ownFolder: string | undefined;
   /** Of an order that has not started yet. */
   private lease: SupervisedLease | undefined;
+  private receipt: Receipt = {};
+  private readonly progress: ProgressTeller;
   private isEndAsked = false;
   private isAbandoned = false;
   private isLeft = false;
@@ -84,15 +81,19 @@ export class Attempt {
     this.parts = parts;
     // From here on a reader waits for its output instead of finding nothing.
     this.output = parts.outputs.announce(ref);
+    const { job, fence } = ref;
+    this.progress = new ProgressTeller((progress) =>
+      parts.report({ kind: 'progress', job, fence, progress }),
+    );
     this.over = new Promise((resolve) => {
       this.settle = resolve;
     });
   }
 
   /** Rejects never: what goes wrong is the end of the attempt. */
-  async run(order: AttemptOrder, taskType: TaskType): Promise<void> {
+  async run(order: AttemptOrder, taskType: TaskType, run: RunOptions): Promise<void> {
     this.lease = order.lease;
-    await this.finish(await this.execute(order, taskType));
+    await this.finish(await this.execute(order, taskType, run));
   }
 
   /** From here on it can be ended, prolonged and left. */
@@ -113,6 +114,7 @@ export class Attempt {
   }
 
   private async finish(end: AttemptEnd): Promise<void> {
+    this.progress.close();
     const now = this.parts.now();
     const finishedAt = this.running?.finishedAt(now) ?? now;
     this.hasEnded = true;
@@ -121,9 +123,17 @@ export class Attempt {
       const { job, fence } = this.ref;
       // What found no room to list itself has run nothing.
       const startedAt = end.tag === 'returned' ? undefined : this.startedAt;
-      this.parts.report({ kind: 'ended', job, fence, end, startedAt, finishedAt, ...tails });
+      const receipt = this.receiptAtEnd();
+      const about = { job, fence, end, startedAt, finishedAt, receipt };
+      this.parts.report({ kind: 'ended', ...about, ...tails });
     }
     this.settle();
+  }
+
+  private receiptAtEnd(): Receipt | undefined {
+    const { latest } = this.progress;
+    const receipt = latest ? { ...this.receipt, progress: latest } : this.receipt;
+    return Object.keys(receipt).length > 0 ? receipt : undefined;
   }
 
   end(graceMs: number): void {
@@ -145,7 +155,7 @@ export class Attempt {
   /** Lets it go on without this node. What has not started never does, and what has ended is reported. */
   async leave(): Promise<void> {
     if (this.running) await this.running.untilFound(FOUND_DEADLINE_MS);
-    if (!this.running || this.hasEnded) {
+    if (!this.running?.canBeLeft || this.hasEnded) {
       this.abandon();
       await this.over;
       return;
@@ -161,8 +171,12 @@ export class Attempt {
     return this.isLeft;
   }
 
-  private async execute(order: AttemptOrder, taskType: TaskType): Promise<AttemptEnd> {
-    const launched = await this.launch(order, taskType);
+  private async execute(
+    order: AttemptOrder,
+    taskType: TaskType,
+    run: RunOptions,
+  ): Promise<AttemptEnd> {
+    const launched = await this.launch(order, taskType, run);
     if (launched.tag !== 'started') return launched;
     const { running } = launched;
     this.running = running;
@@ -172,11 +186,16 @@ export class Attempt {
     const { job, fence } = order;
     if (!this.isAbandoned) {
       this.parts.report({ kind: 'running', job, fence, startedAt: this.startedAt });
+      this.progress.open();
     }
     return running.ended;
   }
 
-  private async launch(order: AttemptOrder, taskType: TaskType): Promise<Launched> {
+  private async launch(
+    order: AttemptOrder,
+    taskType: TaskType,
+    run: RunOptions,
+  ): Promise<Launched> {
     let place: Place;
     try {
       const prepared = await this.prepare(order);
@@ -186,8 +205,19 @@ export class Attempt {
       return folderFailure(thrown);
     }
     if (this.isEndAsked) return { tag: 'failed', reason: ENDED_BEFORE_START };
-    const startGroup = (program: readonly string[]) => this.startGroup(order, program, place);
-    return taskType.launch({ order, startGroup });
+    const { nodeEnv, meshEnv } = this.parts;
+    const env = environmentOf(order, nodeEnv, meshEnv);
+    return taskType.launch({
+      order,
+      run,
+      place,
+      env,
+      startGroup: (program) => this.startGroup(order, program, { place, env }),
+      tell: (progress) => this.progress.tell(progress),
+      note: (part) => {
+        this.receipt = { ...this.receipt, ...part };
+      },
+    });
   }
 
   /** Both are waited for even if one fails: what was made must be known, to be closed and removed. */
@@ -206,9 +236,10 @@ export class Attempt {
   private async startGroup(
     order: AttemptOrder,
     program: readonly string[],
-    { path, stdout, stderr }: Place,
+    { place, env }: { place: Place; env: Record<string, string> },
   ): Promise<Launched> {
-    const { nodeEnv, meshEnv, life, starter, onLeaseFailure } = this.parts;
+    const { life, starter, onLeaseFailure } = this.parts;
+    const { path, stdout, stderr } = place;
     const listing = life.newListing(order);
     this.listing = listing;
     const startedAt = this.parts.now();
@@ -218,7 +249,7 @@ export class Attempt {
         folder: path,
         stdout,
         stderr,
-        env: environmentOf(order, nodeEnv, meshEnv),
+        env,
         listing,
         lease: this.lease ?? order.lease,
         startedAt,

@@ -1,7 +1,7 @@
 /**
  * Executors run attempts. What all task types share is here and in `attempt.ts`: an attempt has an
  * own working folder, a clean environment, two output files and one end. How it is started is the
- * one thing a task type adds: one file each, registered in TASK_TYPES below.
+ * one thing a task type adds: one file each, registered in catalogue.ts.
  *
  * On the disk, below the folder given:
  *
@@ -34,11 +34,13 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
+import type { Offers } from '../core/facts.ts';
 import type { AttemptReport, Survivor } from '../core/inputs.ts';
 import { NO_OUTPUT } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
 import type { Executor } from '../node/ports.ts';
+import { parseRunText, type RunOptions } from '../run/run-options.ts';
 import { Attempt, type AttemptParts } from './attempt.ts';
 import { commonEnvironment } from './environment.ts';
 import { type Adopted, takeOverEarlierLives } from './groups/earlier-lives.ts';
@@ -50,18 +52,21 @@ import { Supervisor } from './groups/supervisor.ts';
 import { foldersIn, isNameable, workPath } from './layout.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
 import { shell } from './shell.ts';
+import { Sightings } from './sightings.ts';
 import type { TaskType } from './task-type.ts';
 import { removeTree } from './working-folder.ts';
-
-/** All task types this program knows. A new one is one file and one entry here. */
-const TASK_TYPES: readonly TaskType[] = [shell];
-
-/** Lower case, sorted. */
-export const KNOWN_TASK_TYPES: readonly string[] = TASK_TYPES.map(({ name }) => name).sort();
 
 export interface ExecutorOptions {
   /** The node's data folder; made when missing. One running node each. */
   readonly folder: string;
+  /** All that this program can run, present or not. */
+  readonly taskTypes?: readonly TaskType[];
+  /** By name; undefined: all that are present. */
+  readonly wantedTypes?: readonly string[] | undefined;
+  /** What the operator says this node has. */
+  readonly capabilities?: Readonly<Record<string, string>>;
+  /** At the start, and whenever what can be run here is not the same any more. */
+  readonly onOffers?: (offers: Offers) => void;
   /** Kept of each stream of an attempt; the mark of a cut comes on top. */
   readonly outputLimitBytes: number;
   readonly now: () => WallMs;
@@ -96,6 +101,8 @@ class AllExecutors implements Executors {
   private readonly endsKept = new Map<string, Listing>();
   /** Folders and files being removed. */
   private readonly removals = new Set<Promise<void>>();
+  private readonly taskTypes: readonly TaskType[];
+  private readonly sightings: Sightings;
   private phase: Phase = 'new';
   private report: (report: AttemptReport) => void = () => {};
   private life: Life | undefined;
@@ -105,8 +112,13 @@ class AllExecutors implements Executors {
   private stopping: Promise<void> | undefined;
 
   constructor(options: ExecutorOptions) {
+    const { taskTypes = [shell], wantedTypes, capabilities = {} } = options;
     this.options = options;
     this.onProblem = options.onProblem ?? (() => {});
+    this.taskTypes = taskTypes;
+    const { onProblem } = this;
+    const about = { types: taskTypes, wanted: wantedTypes, capabilities, onProblem };
+    this.sightings = new Sightings(about);
     const { output } = foldersIn(options.folder);
     this.outputs = new KeptOutputs({ folder: output, limitBytes: options.outputLimitBytes });
   }
@@ -130,6 +142,7 @@ class AllExecutors implements Executors {
     }
     const survivors = adopted.map((found) => this.resume(found));
     if (this.phase === 'starting') this.phase = 'running';
+    await this.sightings.start(this.options.onOffers ?? (() => {}));
     return survivors;
   }
 
@@ -182,16 +195,22 @@ class AllExecutors implements Executors {
   run(order: AttemptOrder): void {
     const key = attemptKey(order.job, order.fence);
     if (this.phase !== 'running' || this.attempts.has(key)) return;
-    const { taskType } = order.grant.spec;
-    const found = TASK_TYPES.find(({ name }) => name === taskType);
-    if (!found || !isNameable(order)) {
-      this.refuse(order, found ? BAD_NAME : unknownTaskType(taskType));
+    const { spec } = order.grant;
+    const found = this.taskTypes.find(({ name }) => name === spec.taskType);
+    const run = parseRunText(spec.run);
+    if (!found || !isNameable(order) || typeof run === 'string') {
+      this.refuse(order, found ? unusable(run) : this.unknownType(spec.taskType));
       return;
     }
     this.supervisor?.wake();
     const attempt = new Attempt(order, this.partsOf());
     this.attempts.set(key, attempt);
-    this.follow(order, attempt, attempt.run(order, found));
+    this.follow(order, attempt, attempt.run(order, found, run));
+  }
+
+  private unknownType(name: string): string {
+    const known = this.taskTypes.map((type) => type.name).sort();
+    return `This node does not serve the task type ${name}; it knows ${known.join(', ')}.`;
   }
 
   private partsOf(): AttemptParts {
@@ -263,6 +282,7 @@ class AllExecutors implements Executors {
     const wasStarting = this.phase === 'starting';
     this.phase = 'stopped';
     if (wasStarting) await this.starting?.catch(() => {});
+    this.sightings.stop();
     const attempts = [...this.attempts.values()];
     // Where nobody supervises, what is left would be ended by the supervisor's first look.
     const isLeaving = running === 'leave' && this.starter?.tag === 'supervised';
@@ -273,6 +293,7 @@ class AllExecutors implements Executors {
     for (let turns = 0; this.endsKept.size > 0 && turns < LAST_TURNS; turns++)
       await new Promise((resolve) => setImmediate(resolve));
     const isLeft = attempts.some((attempt) => attempt.isLeftRunning) || this.endsKept.size > 0;
+    await Promise.all(this.taskTypes.map((type) => type.close?.()));
     await this.close(isLeft ? 'leave' : 'end');
     await Promise.all(this.removals);
     await this.outputs.close();
@@ -306,8 +327,8 @@ class AllExecutors implements Executors {
 const LAST_TURNS = 3;
 
 const BAD_NAME = 'The job cannot be run here: its id or fence is not of the documented form.';
-const unknownTaskType = (name: string): string =>
-  `This node does not serve the task type ${name}; it knows ${KNOWN_TASK_TYPES.join(', ')}.`;
+const unusable = (run: RunOptions | string): string =>
+  typeof run === 'string' ? `How the job is to be run is not understood here: ${run}.` : BAD_NAME;
 
 function asStartFailure(thrown: unknown, folder: string): MeshError {
   if (thrown instanceof MeshError) return thrown;

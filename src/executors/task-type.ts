@@ -1,24 +1,63 @@
-/** What a task type is to the executors: the way an attempt of it is started. */
+/** What a task type is to the executors: whether this machine has it, and how it is started. */
 import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
-import type { AttemptEnd } from '../core/job.ts';
+import type { AttemptEnd, Progress, Receipt } from '../core/job.ts';
+import type { RunOptions } from '../run/run-options.ts';
 import type { NotRun } from './failures.ts';
 
 export interface TaskType {
   /** As in `JobSpec.taskType`. */
   readonly name: string;
+  /**
+   * Whether this machine can run it; asked at the start and about every minute. Never rejects.
+   * Without it the type is always there.
+   */
+  readonly look?: () => Promise<Sighting>;
   /** Never rejects for a mistake in the job: that is a `failed` result. */
   launch(attempt: Launch): Promise<Launched>;
+  /** After the last attempt: what it holds open is released. */
+  readonly close?: () => Promise<void>;
 }
+
+export type Sighting =
+  | {
+      readonly tag: 'present';
+      readonly version?: string;
+      /** Told to the mesh beside the operator's own: capability → value. */
+      readonly capabilities?: Readonly<Record<string, string>>;
+    }
+  /** What is missing and what to do, as a sentence. */
+  | { readonly tag: 'absent'; readonly reason: string };
 
 /** An attempt whose folders and output files are ready. */
 export interface Launch {
   readonly order: AttemptOrder;
+  readonly run: RunOptions;
+  readonly place: Place;
+  /** What the attempt finds in its environment. */
+  readonly env: Readonly<Record<string, string>>;
   /**
    * Starts a program as the attempt's process group: stdin is empty, stdout and stderr are the
    * attempt's output files, folder and environment its own. @param program file and arguments
    */
   startGroup(program: readonly string[]): Promise<Launched>;
+  /** How far it is; may be called as often as one likes. */
+  tell(progress: Progress): void;
+  /** Part of what is reported with its end; a later part replaces an earlier one of the same name. */
+  note(part: Receipt): void;
+}
+
+/** Where an attempt runs and what it prints into. */
+export interface Place {
+  readonly path: string;
+  readonly stdout: OpenFile;
+  readonly stderr: OpenFile;
+}
+
+/** Opened for appending; whoever opened it closes it. */
+export interface OpenFile {
+  readonly descriptor: number;
+  readonly path: string;
 }
 
 export type Launched = { readonly tag: 'started'; readonly running: Running } | NotRun;
@@ -26,6 +65,8 @@ export type Launched = { readonly tag: 'started'; readonly running: Running } | 
 export interface Running {
   /** Settles once nothing of the attempt is alive; never rejects, and never settles after `leave`. */
   readonly ended: Promise<AttemptEnd>;
+  /** False: it lives in this process and ends with it. */
+  readonly canBeLeft: boolean;
   /** When its main process ended; `now` unless that was noted. After `ended`. */
   finishedAt(now: WallMs): WallMs;
   /** Asks it to end, forces it after `graceMs`. May be called again with less grace. */

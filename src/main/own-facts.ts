@@ -6,7 +6,6 @@ import type { NodeId } from '../base/ids.ts';
 import type { Config } from '../config.ts';
 import type { Hardware, NodeFacts } from '../core/facts.ts';
 import type { Announcement } from '../discovery/discovery.ts';
-import { KNOWN_TASK_TYPES } from '../executors/executors.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
 import type { MeshCa } from '../links/mesh-ca.ts';
 import type { MeshNode } from '../node/mesh-node.ts';
@@ -14,14 +13,6 @@ import { statusOf } from '../node/peer-view.ts';
 import { VERSION } from '../version.ts';
 
 export function factsOf(config: Config, node: NodeId): NodeFacts {
-  const unknown = config.taskTypes.filter((type) => !KNOWN_TASK_TYPES.includes(type));
-  if (unknown.length > 0) {
-    const known = KNOWN_TASK_TYPES.join(', ');
-    throw new MeshError(
-      'BAD_SETTING',
-      `The setting task-types names ${unknown.join(', ')}, which this program cannot run. It knows: ${known}.`,
-    );
-  }
   return {
     node,
     name: config.name,
@@ -33,12 +24,28 @@ export function factsOf(config: Config, node: NodeId): NodeFacts {
     linkPort: 0,
     apiUrl: '',
     slots: config.slots,
-    taskTypes: [...config.taskTypes].sort(),
+    // Filled in once the executors have looked.
+    taskTypes: [],
     typeVersions: {},
     hardware: hardwareOf(config.dataDir),
     labels: config.labels,
     capabilities: config.capabilities,
   };
+}
+
+/** Undefined: all that are there. @throws MeshError BAD_SETTING */
+export function wantedTypes(
+  { taskTypes }: Config,
+  known: readonly { readonly name: string }[],
+): readonly string[] | undefined {
+  if (taskTypes.includes('all')) return undefined;
+  const names = known.map(({ name }) => name).sort();
+  const unknown = taskTypes.filter((type) => !names.includes(type));
+  if (unknown.length === 0) return taskTypes;
+  throw new MeshError(
+    'BAD_SETTING',
+    `The setting task-types names ${unknown.join(', ')}, which this program cannot run. It knows: ${names.join(', ')}, or all.`,
+  );
 }
 
 function hardwareOf(dataDir: string): Hardware {

@@ -91,6 +91,8 @@ export class MeshNode implements MeshService {
   private whenDrained: ((way: Leaving) => void)[] = [];
   private leaving: Leaving = 'stop';
   private isDrained = false;
+  /** Nothing may come before what the disk holds. */
+  private isOpen = false;
 
   constructor(parts: MeshNodeParts) {
     this.parts = parts;
@@ -154,6 +156,7 @@ export class MeshNode implements MeshService {
       this.driver.push({ kind: 'report', report }),
     );
     this.driver.push({ kind: 'restored', state, survivors });
+    this.isOpen = true;
     this.retention.start();
     for (const { job, reason } of this.parts.quarantined?.() ?? []) {
       const note = `the record of job ${job} cannot be read and is left alone: ${reason}`;
@@ -203,7 +206,7 @@ export class MeshNode implements MeshService {
   /** What can be run here has changed: every peer hears of it. */
   offer(offers: Offers): void {
     this.facts = { ...this.facts, ...offers };
-    this.driver.push({ kind: 'factsChanged' });
+    if (this.isOpen) this.driver.push({ kind: 'factsChanged' });
   }
 
   drain(deadlineMs: number, way: Leaving): void {

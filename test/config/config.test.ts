@@ -45,7 +45,7 @@ describe('parseConfig', () => {
       ['127.0.0.1', 3000, 8080, 0],
     );
     assert.deepEqual([config.heartbeatIntervalMs, config.peerTimeoutMs], [1000, 30_000]);
-    assert.deepEqual([config.slots, config.taskTypes, config.peers], [6, ['shell'], []]);
+    assert.deepEqual([config.slots, config.taskTypes, config.peers], [6, ['all'], []]);
     assert.deepEqual([config.defaultTimeoutMs, config.outputLimitBytes], [300_000, 64 * 1024 ** 2]);
     assert.deepEqual([config.discovery, config.open], [true, false]);
     assert.deepEqual(

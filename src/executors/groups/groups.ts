@@ -18,7 +18,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { WallMs } from '../../base/instant.ts';
 import type { SupervisedLease } from '../../core/effects.ts';
 import type { AttemptEnd } from '../../core/job.ts';
-import type { Running } from '../task-type.ts';
+import type { OpenFile, Running } from '../task-type.ts';
 import { afterBoot, type BootTime, bootTime, wallOf } from './boot-clock.ts';
 import { type FileLease, type ListedGroup, leaseText, toFileLease } from './group-file.ts';
 import { LeaseWriter } from './lease-writer.ts';
@@ -42,11 +42,6 @@ export interface GroupOrder {
   readonly startedAt: WallMs;
   readonly isListed: () => Promise<boolean>;
   readonly onLeaseFailure: (failure: unknown) => void;
-}
-
-export interface OpenFile {
-  readonly descriptor: number;
-  readonly path: string;
 }
 
 /** By what groups are started. */
@@ -120,6 +115,7 @@ export function adoptProcessGroup(
 }
 
 export class ProcessGroup implements Running {
+  readonly canBeLeft = true;
   readonly ended: Promise<AttemptEnd>;
   private readonly main: MainProcess;
   private readonly lease: LeaseWriter | undefined;

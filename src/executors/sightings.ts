@@ -1,0 +1,90 @@
+/**
+ * Which task types this machine has, looked at again and again: an engine is installed or ends, a
+ * file of handlers is changed. Types that were asked for by name and are absent are named as a
+ * problem once; the others are just not advertised.
+ */
+import type { Offers } from '../core/facts.ts';
+import type { Sighting, TaskType } from './task-type.ts';
+
+const LOOK_INTERVAL_MS = 60_000;
+
+export interface SightingParts {
+  readonly types: readonly TaskType[];
+  /** By name; undefined: all that are there. */
+  readonly wanted: readonly string[] | undefined;
+  /** What the operator says this node has. */
+  readonly capabilities: Readonly<Record<string, string>>;
+  readonly onProblem: (sentence: string) => void;
+}
+
+export class Sightings {
+  private readonly parts: SightingParts;
+  private readonly seen = new Map<string, Sighting>();
+  private readonly types: readonly TaskType[];
+  private timer: NodeJS.Timeout | undefined;
+  private onChange: (offers: Offers) => void = () => {};
+  private told = '';
+
+  constructor(parts: SightingParts) {
+    this.parts = parts;
+    const { types, wanted } = parts;
+    this.types = types.filter(({ name }) => wanted === undefined || wanted.includes(name));
+  }
+
+  /** Settles after the first look; `onChange` is called with it and whenever anything differs. */
+  async start(onChange: (offers: Offers) => void): Promise<void> {
+    this.onChange = onChange;
+    await this.lookAgain();
+    this.timer = setInterval(() => void this.lookAgain(), LOOK_INTERVAL_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    this.onChange = () => {};
+  }
+
+  /** Something told that a type has come, gone or changed. */
+  async lookAgain(): Promise<void> {
+    await Promise.all(this.types.map(async (type) => this.note(type.name, await sightingOf(type))));
+    const offers = this.offers();
+    const text = JSON.stringify(offers);
+    if (text === this.told) return;
+    this.told = text;
+    this.onChange(offers);
+  }
+
+  private note(name: string, sighting: Sighting): void {
+    const before = this.seen.get(name);
+    this.seen.set(name, sighting);
+    const isWanted = this.parts.wanted?.includes(name) === true;
+    if (sighting.tag === 'absent' && before?.tag !== 'absent' && isWanted) {
+      this.parts.onProblem(`The task type ${name} cannot be run here: ${sighting.reason}`);
+    }
+  }
+
+  /** Undefined: it is there, or was never looked for. */
+  whyAbsent(name: string): string | undefined {
+    const sighting = this.seen.get(name);
+    return sighting?.tag === 'absent' ? sighting.reason : undefined;
+  }
+
+  private offers(): Offers {
+    const present = this.types.flatMap(({ name }) => {
+      const sighting = this.seen.get(name);
+      return sighting?.tag === 'present' ? [{ name, ...sighting }] : [];
+    });
+    const versions = present.flatMap(({ name, version }) =>
+      version === undefined ? [] : [[name, version] as const],
+    );
+    const found = present.map(({ capabilities }) => capabilities ?? {});
+    return {
+      taskTypes: present.map(({ name }) => name).sort(),
+      typeVersions: Object.fromEntries(versions),
+      // The operator's word is the last.
+      capabilities: Object.assign({}, ...found, this.parts.capabilities),
+    };
+  }
+}
+
+const sightingOf = async ({ look }: TaskType): Promise<Sighting> =>
+  look ? look() : { tag: 'present' };
