@@ -103,6 +103,14 @@ export class Checker {
   onSend(from: SimNode, to: NodeId, message: Message): void {
     this.world.journal?.note(this.world.now(), from, `-> ${to}`, message);
     this.registers.onSend(from, message);
+    if (message.kind === 'result') this.checkResult(from, message);
+  }
+
+  /** An outcome that was told and is not on disk is another one after a crash. */
+  private checkResult(from: SimNode, { job, outcome }: Extract<Message, { kind: 'result' }>): void {
+    const isKept = this.outboxes.has(`${from.id} ${attemptKey(job, outcome.fence)}`);
+    if (!isKept && !this.wasSetBack(from.id))
+      this.violate(`I12 ${from.id} told an outcome of ${job} that its disk does not have`);
   }
 
   onReply(by: SimNode, reply: Reply): void {
@@ -182,6 +190,9 @@ export class Checker {
       this.violate(`I10 ${node.id} runs ${running} on ${facts.slots} slots`);
     if (!facts.taskTypes.includes(order.grant.spec.taskType))
       this.violate(`I10 ${node.id} runs a ${order.grant.spec.taskType}`);
+    const isOfSetBack = this.wasSetBack(node.id) || this.wasSetBack(order.fence.epoch.node);
+    if (!isOfSetBack && !this.registers.isAssigned(order.grant, order.fence))
+      this.violate(`I9 ${order.job} starts at ${node.id}, which is decided nowhere`);
     const execution: Execution = {
       node: node.id,
       order,

@@ -11,11 +11,13 @@ import { type Birth, bootText, type JobId, type NodeId } from '../../src/base/id
 import type { MeshEvent, Reply, Write } from '../../src/core/effects.ts';
 import type { FinalState, Job } from '../../src/core/job.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
-import type { Message } from '../../src/core/messages.ts';
+import type { Grant, Message } from '../../src/core/messages.ts';
 import { isOnly } from '../../src/core/quorum.ts';
 import {
   compareEpochs,
+  compareValues,
   type Epoch,
+  type Fence,
   fenceText,
   isSameFence,
   type RecordHeader,
@@ -184,12 +186,32 @@ export class RegisterChecker {
     }
   }
 
-  private isOnQuorum(header: RecordHeader): boolean {
+  /** An attempt that must be the only one is given out by a decided record, or by a later one. */
+  isAssigned({ job, birth, spec }: Grant, fence: Fence): boolean {
+    const isOfInterest = spec.delivery === 'at_most_once' && birth !== undefined;
+    if (!isOfInterest || this.takenAway.has(job)) return true;
+    const { values = new Map<string, JobRecord>() } = this.registers.get(job)?.get(birth) ?? {};
+    const isSince = (id: NodeId, { accepted }: RecordHeader): boolean => {
+      const has = this.diskOf(id)?.tables.records.get(job)?.header;
+      return has !== undefined && compareValues(has.accepted, accepted) >= 0;
+    };
+    return [...values.values()].some(
+      ({ header, job: { state } }) =>
+        state.tag === 'granted' &&
+        isSameFence(state.grant.fence, fence) &&
+        this.isOnQuorum(header, isSince),
+    );
+  }
+
+  private isOnQuorum(
+    header: RecordHeader,
+    isHolder = (id: NodeId, of: RecordHeader): boolean => this.hasValue(id, of),
+  ): boolean {
     const isLeft = [...header.rs, ...header.oldRs].some((id) => !this.banned.has(id));
     const hasQuorum = (set: readonly NodeId[]): boolean => {
       const base = set.filter((id) => !this.banned.has(id));
       if (base.length === 0) return isLeft;
-      const having = set.filter((id) => this.hasValue(id, header));
+      const having = set.filter((id) => isHolder(id, header));
       const isMajority = (of: readonly NodeId[]): boolean =>
         having.filter((id) => of.includes(id)).length > of.length / 2;
       return isMajority(set) || isMajority(base) || this.isAlone(set, having, header.job);
