@@ -8,6 +8,8 @@
  * full disk ends no attempt. What follows too soon for a renewal in between counts as one. Else when so many of the other nodes were away that the lease could
  * not be renewed: two at the same time (each job has three replicas at most, and its executor may
  * be none of them), in a pair the other one. A single other node, the owner included, is no cause.
+ * A node that has left for good is taken out of the replica sets, and only the owner takes it in
+ * again: an owner that is away just then leaves a set of two without its quorum.
  *
  * Two executions may live at the same time only when the older one stood on a host that was frozen
  * as a whole, since nothing on it could end it. One key may become two jobs only while the nodes
@@ -26,6 +28,8 @@ import {
 const ADOPTED_MS = 4000;
 /** A node that is well again has taken up its attempts and renewed their leases. */
 const RENEWED_MS = 2000;
+/** A node that has left and is back has been taken into the replica sets again. */
+const TAKEN_IN_MS = 2000;
 /** What a fault set going may still start so long after it. */
 const AFTERMATH_MS = 1000;
 /** After joins and deaths. */
@@ -53,7 +57,8 @@ function causeOfEnd(history: History, execution: Execution, until: number): stri
   const chain = chainsOf(own, execution.start).findLast(canEnd);
   if (chain) return `${[...new Set(chain.map(({ kind }) => kind))].join(' and ')} of its node`;
   const needed = history.nodes.length > 2 ? 2 : 1;
-  const longest = longestOutage(during.filter(isOutage), needed, history.nodes, window);
+  const outages = withAbsences(during.filter(isOutage));
+  const longest = longestOutage(outages, needed, history.nodes, window);
   return longest >= LEASE_LEFT_MS ? 'its replicas out of reach' : undefined;
 }
 
@@ -148,6 +153,20 @@ export function isListedConflict(history: History, job: string): boolean {
 
 const isWithin = (fault: FaultRecord, from: number, to: number): boolean =>
   fault.from <= to && fault.to + AFTERMATH_MS >= from;
+
+/** After a drain a node is missing in the sets for as long as another one, away by then, is. */
+function withAbsences(faults: readonly FaultRecord[]): Outage[] {
+  return faults.map((fault) => {
+    if (fault.kind !== 'drain') return fault;
+    const away = faults.filter(
+      ({ nodes, from }) =>
+        from >= fault.from &&
+        from <= fault.to + TAKEN_IN_MS &&
+        !nodes.some((node) => fault.nodes.includes(node)),
+    );
+    return { ...fault, to: Math.max(fault.to, ...away.map(({ to }) => to)) };
+  });
+}
 
 interface Outage {
   readonly nodes: readonly string[];

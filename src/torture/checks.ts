@@ -249,10 +249,12 @@ function findTwice(history: History): Case[] {
 }
 
 function findOverlaps(history: History): Case[] {
+  const jobs = acknowledgedJobs(history);
   return [...executionsByJob(history)].flatMap(([job, executions]) =>
     executions.flatMap((newer) => {
       // Of a key that became two jobs, both run.
       if (newer.overlaps.length === 0 || isListedConflict(history, job)) return [];
+      if (jobs.get(job)?.kind === 'unleased') return [];
       const named = new Set(newer.overlaps.map(({ other }) => other));
       // What held the lock is not known: any older one may be it, and one that is allowed to will do.
       const suspects = executions.filter(

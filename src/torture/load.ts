@@ -145,6 +145,8 @@ export class Load {
       },
       ...(key !== undefined && { idempotency_key: key }),
       ...(kind === 'at-most-once' && { delivery: 'at_most_once' }),
+      ...(kind === 'three-disks' && { replicas: 3 }),
+      ...(kind === 'unleased' && { on_isolation: 'continue' }),
     };
   }
 

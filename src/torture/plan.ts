@@ -54,7 +54,11 @@ export type JobKind =
   | 'cancelled'
   /** Submitted at two nodes at the same time with one idempotency key. */
   | 'keyed'
-  | 'at-most-once';
+  | 'at-most-once'
+  /** Accepted only with all three disks. */
+  | 'three-disks'
+  /** Runs on without its lease, perhaps beside another execution. */
+  | 'unleased';
 
 export interface PlannedJob {
   readonly label: string;
@@ -84,6 +88,8 @@ export interface PlanOptions {
   /** Kinds to draw from, without repetition. */
   readonly faults: readonly FaultKind[];
   readonly jobsPerSecond: number;
+  /** No outage lasts longer, and pauses are shorter in proportion; undefined: 20 s. */
+  readonly longestMs?: number | undefined;
 }
 
 export function planTorture(options: PlanOptions): Plan {
@@ -114,13 +120,14 @@ function planFaults(options: PlanOptions, random: Random): PlannedFault[] {
   const { durationMs, nodes } = options;
   const planned: PlannedFault[] = [];
   const bag = new Bag(options.faults, random);
+  const scale = (options.longestMs ?? LONG_MS[1]) / LONG_MS[1];
   const freeAt: number[] = Array.from({ length: nodes }, () => CALM_START_MS);
   let atMs = CALM_START_MS;
   for (let kind = bag.draw(); kind !== undefined && atMs < durationMs; kind = bag.draw()) {
     const node = kind === 'disk' ? nodes - 1 : randomBelow(random, nodes);
     const other = (node + 1 + randomBelow(random, Math.max(1, nodes - 1))) % nodes;
     const share = 0.05 + 0.35 * random();
-    const drawnMs = outageMs(kind, random);
+    const drawnMs = outageMs(kind, random) * scale;
     const touched = nodesOf(kind, node, other, nodes);
     atMs = Math.max(atMs, ...touched.map((index) => freeAt[index] ?? 0));
     const forMs = Math.min(drawnMs, Math.round(durationMs * LONGEST_SHARE), durationMs - atMs);
@@ -135,7 +142,7 @@ function planFaults(options: PlanOptions, random: Random): PlannedFault[] {
     });
     const healedAt = atMs + lastsMs(kind, forMs, nodes);
     for (const index of touched) freeAt[index] = healedAt + REST_MS;
-    const gapMs = between(random, GAP_MS);
+    const gapMs = between(random, GAP_MS) * scale;
     atMs = (random() < OVERLAP_SHARE ? atMs : healedAt) + gapMs;
   }
   return planned;
@@ -195,6 +202,8 @@ const SHARES: readonly (readonly [JobKind, number])[] = [
   ['cancelled', 7],
   ['keyed', 12],
   ['at-most-once', 8],
+  ['three-disks', 6],
+  ['unleased', 3],
 ];
 
 function planJobs(options: PlanOptions, random: Random): PlannedJob[] {
@@ -226,7 +235,8 @@ function planJob(kind: JobKind, serial: number, atMs: number, random: Random): P
   const cancelAfterMs = Math.round(between(random, [0, 4000]));
   const dice = [random(), random()] as const;
   const isLong = kind === 'long' || kind === 'stubborn' || kind === 'cancelled';
-  const runsMs = Math.round(isLong ? long : kind === 'at-most-once' ? middle : short);
+  const isMiddle = kind === 'at-most-once' || kind === 'unleased';
+  const runsMs = Math.round(isLong ? long : isMiddle ? middle : short);
   return {
     label: `${kind}-${serial}`,
     kind,

@@ -31,6 +31,7 @@ export interface TortureOptions {
   readonly seed: number;
   readonly faults: readonly FaultKind[];
   readonly jobsPerSecond: number;
+  readonly longestMs: number | undefined;
   readonly hasNamespaces: boolean;
   /** Undefined: a new folder among the temporary files. */
   readonly reportDir: string | undefined;

@@ -65,12 +65,7 @@ describe('mesh torture', () => {
     assertNothingLeft(run);
   });
 
-  // A node that has just started or woken still denies jobs of peers it is not linked to yet.
-  const skip = process.env.TORTURE ? false : 'set TORTURE to run it';
-  test('with nodes that die, freeze and restart: every promise is kept', {
-    ...DEADLINE,
-    skip,
-  }, async (t) => {
+  test('with nodes that die, freeze and restart: every promise is kept', DEADLINE, async (t) => {
     const faults = 'kill,freeze,restart,host';
     const run = torture(t, '--seconds', '35', '--seed', '7', '--faults', faults);
     const { code, report } = await run.ended;

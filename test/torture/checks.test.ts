@@ -247,6 +247,17 @@ describe('a second execution', () => {
     }
   });
 
+  test('has one when another node was away just after a third had left the sets', () => {
+    const drain = fault({ kind: 'drain', nodes: ['node1'], from: 9000, to: 11_000 });
+    const freeze = (from: number) =>
+      fault({ kind: 'freeze', nodes: ['node3'], from, to: from + 6000 });
+    assertKept(repeated({ faults: [drain, freeze(12_000)] }));
+    assertBroken(repeated({ faults: [drain, freeze(13_500)] }), 'repeated');
+    assertBroken(repeated({ faults: [freeze(12_000)] }), 'repeated');
+    const restart = { ...drain, kind: 'restart' } as const;
+    assertBroken(repeated({ faults: [restart, freeze(12_000)] }), 'repeated');
+  });
+
   test('of a pair has one when the other node was away', () => {
     const faults = [fault({ nodes: ['node1'], from: 11_000, to: 18_000 })];
     const end = finalEnd(SECOND, 2);
@@ -282,6 +293,9 @@ describe('two executions at a time', () => {
     assertKept(beside('1.node-x.1', { faults }));
     assertKept(beside(undefined, { faults }));
   });
+
+  test('are allowed to a job that asked to run on without its lease', () =>
+    assertKept(beside('1.node-x.1', { jobs: [job({ kind: 'unleased' })] })));
 
   test('are not allowed when the host of the newer one was frozen', () => {
     const faults = [fault(), fault({ kind: 'host-freeze', nodes: ['node3'] })];

@@ -98,6 +98,15 @@ describe('planned faults', () => {
     assert.ok(faults.length > 5 && faults.every(({ node }) => node === 4));
   });
 
+  test('of short outages are so many that 25 minutes hold 300 kills', () => {
+    const durationMs = 25 * 60_000;
+    for (const seed of SEEDS.slice(0, 20)) {
+      const { faults } = plan({ seed, durationMs, faults: ['kill', 'host'], longestMs: 5000 });
+      assert.ok(faults.length >= 300, `seed ${seed}: ${faults.length}`);
+      assert.ok(faults.every(({ forMs }) => forMs <= 5000));
+    }
+  });
+
   test('are none when none is asked for', () => assert.deepEqual(plan({ faults: [] }).faults, []));
 });
 
@@ -116,7 +125,7 @@ describe('planned jobs', () => {
   test('are of every kind, with what each needs', () => {
     const { jobs } = plan();
     const kinds = new Set(jobs.map(({ kind }) => kind));
-    assert.equal(kinds.size, 7);
+    assert.equal(kinds.size, 9);
     for (const { kind, exitCode, cancelAfterMs, runsMs } of jobs) {
       assert.equal(exitCode, kind === 'failing' ? 3 : 0);
       assert.equal(cancelAfterMs !== undefined, kind === 'cancelled');

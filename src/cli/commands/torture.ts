@@ -15,6 +15,7 @@ interface Flags {
   readonly seed?: number;
   readonly faults?: readonly FaultKind[];
   readonly jobsPerSecond: number;
+  readonly outage?: number;
   readonly report?: string;
   readonly namespaces?: boolean;
   readonly json?: boolean;
@@ -48,6 +49,7 @@ export function addTorture(tree: CommandTree): void {
     .option('--seed <number>', 'plan the faults and jobs of this seed', parseCount)
     .option('--faults <kind,…>', 'only these faults, or none', parseFaults)
     .option('--jobs-per-second <number>', 'submit so many', numberUpTo(MAX_JOBS_PER_SECOND), 4)
+    .option('--outage <seconds>', 'no outage lasts longer (20): more faults', numberUpTo(20))
     .option('--namespaces', 'each node on a network host of its own (root on Linux)')
     .option('--report <dir>', 'write report.html and report.json into this folder')
     .addHelpText('after', EXAMPLES + faultsHelp())
@@ -93,6 +95,7 @@ async function toOptions(flags: Flags, command: Command): Promise<TortureOptions
     seed: flags.seed ?? Date.now() % SEEDS,
     faults: reasons.filter(({ why }) => why === undefined).map(({ kind }) => kind),
     jobsPerSecond: flags.jobsPerSecond,
+    longestMs: flags.outage === undefined ? undefined : flags.outage * 1000,
     hasNamespaces,
     reportDir: flags.report,
     entry: realpathSync(process.argv[1] ?? ''),
@@ -106,6 +109,7 @@ const repeatOf = (options: Omit<TortureOptions, 'repeat'>): string =>
   [
     `mesh torture --nodes ${options.nodes} --seconds ${options.durationMs / 1000}`,
     `--seed ${options.seed} --jobs-per-second ${options.jobsPerSecond}`,
+    ...(options.longestMs === undefined ? [] : [`--outage ${options.longestMs / 1000}`]),
     ...(options.hasNamespaces ? ['--namespaces'] : []),
     `--faults ${options.faults.join(',') || 'none'}`,
   ].join(' ');
