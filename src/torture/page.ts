@@ -15,7 +15,8 @@ export function pageOf(history: History, report: Report): string {
 <meta name="viewport" content="width=device-width"><style>${STYLE}</style></head><body>
 <h1>${escapeHtml(title)}</h1>
 <p>${escapeHtml(run.startedAt)}, ${timeText(run.tookMs)}, version ${escapeHtml(run.version)}. Again: <code>${escapeHtml(run.repeat)}</code></p>
-<div class="scroll">${timelineOf(history, run.tookMs)}</div>
+<div class="scroll picture">${timelineOf(history, run.tookMs)}</div>
+<p>${timeText(run.tookMs)} from left to right: scroll the picture sideways. Point at a bar to read what it is.</p>
 ${legendOf(history)}
 ${violations.map(violationHtml).join('\n')}
 <h2>Summary</h2><pre>${escapeHtml(reportLines(report).join('\n'))}</pre>
@@ -28,11 +29,13 @@ ${violations.map(violationHtml).join('\n')}
 const STYLE = `
 body{font:14px/1.45 system-ui,sans-serif;margin:24px;color:#1c2430;background:#fff}
 h1{font-size:20px}h2{font-size:16px;margin-top:28px}
-.scroll{overflow-x:auto;border:1px solid #d5dae1}
+.scroll{overflow-x:auto}.picture{border:1px solid #d5dae1}
+p code{overflow-wrap:anywhere}td code{white-space:nowrap}
 table{border-collapse:collapse}td,th{padding:2px 10px;text-align:left;border-bottom:1px solid #e4e8ee}
 pre{background:#f5f7fa;padding:12px;overflow-x:auto}
 .broken{border-left:4px solid #c62828;padding:2px 12px;margin:14px 0}
-.key{display:inline-block;width:12px;height:12px;margin:0 4px 0 14px;vertical-align:-1px}
+.keys span{display:inline-block;white-space:nowrap;margin-right:14px}
+.keys i{display:inline-block;width:12px;height:12px;margin-right:4px;vertical-align:-1px}
 text{font:11px system-ui,sans-serif;fill:#4a5563}`;
 
 const escapeHtml = (text: string): string =>
@@ -46,7 +49,8 @@ const MAX_WIDTH = 12_000;
 const PX_PER_SECOND = 12;
 const ROW = 6;
 const LANE_GAP = 22;
-const HEAD = 18;
+/** Times, and below them the owners of the first lane. */
+const HEAD = 28;
 
 const FAULT_COLOURS: Readonly<Record<FaultRecord['kind'], string>> = {
   kill: '#e57373',
@@ -122,7 +126,7 @@ function ticksOf(seconds: number, x: (ms: number) => number, bottom: number): st
   const marks = Array.from({ length: Math.floor(seconds / step) + 1 }, (_, i) => i * step);
   return marks.map(
     (at) =>
-      `<line x1="${x(at * 1000)}" x2="${x(at * 1000)}" y1="${HEAD - 4}" y2="${bottom}" stroke="#e4e8ee"/><text x="${x(at * 1000) + 2}" y="11">${at} s</text>`,
+      `<line x1="${x(at * 1000)}" x2="${x(at * 1000)}" y1="14" y2="${bottom}" stroke="#e4e8ee"/><text x="${x(at * 1000) + 2}" y="11">${at} s</text>`,
   );
 }
 
@@ -182,15 +186,15 @@ function takeovers(history: History, lane: Lane, x: (ms: number) => number): str
 function legendOf({ faults }: History): string {
   const kinds = [...new Set(faults.map(({ kind }) => kind))];
   const key = (colour: string, text: string): string =>
-    `<span class="key" style="background:${colour}"></span>${escapeHtml(text)}`;
-  return `<p>${[
+    `<span><i style="background:${colour}"></i>${escapeHtml(text)}</span>`;
+  return `<p class="keys">${[
     key(ENDED, 'execution'),
     key(CUT_SHORT, 'cut short'),
     key(REPEATED, 'repeated'),
     key(OVERLAPPING, 'beside another'),
     key('#00838f', '▾ new owner seen'),
     ...kinds.map((kind) => key(FAULT_COLOURS[kind], kind)),
-  ].join('')}</p>`;
+  ].join(' ')}</p>`;
 }
 
 // ---------------------------------------------------------------- the tables
@@ -198,7 +202,7 @@ function legendOf({ faults }: History): string {
 function violationHtml({ promise, rule, cases }: Violation): string {
   const row = ({ job, what }: Case): string =>
     `<tr><td><code>${escapeHtml(job ?? '')}</code></td><td>${escapeHtml(what)}</td></tr>`;
-  return `<div class="broken"><b>${escapeHtml(promise)}: ${escapeHtml(rule)} (${cases.length})</b><table>${cases.map(row).join('')}</table></div>`;
+  return `<div class="broken"><b>${escapeHtml(promise)}: ${escapeHtml(rule)} (${cases.length})</b><div class="scroll"><table>${cases.map(row).join('')}</table></div></div>`;
 }
 
 function duplicatesHtml({ duplicates }: Report): string {
@@ -212,7 +216,7 @@ function duplicatesHtml({ duplicates }: Report): string {
       cause ?? 'NONE',
     ]),
   );
-  return `<table>${headHtml(['job', 'id', 'first', 'then', 'cause'])}${rows.join('')}</table>`;
+  return tableHtml(['job', 'id', 'first', 'then', 'cause'], rows);
 }
 
 function faultsHtml({ faults }: History): string {
@@ -221,8 +225,12 @@ function faultsHtml({ faults }: History): string {
     .map(({ kind, nodes, from, to, note }) =>
       rowHtml([kind, nodes.join(', '), timeText(from), timeText(to), note]),
     );
-  return `<table>${headHtml(['fault', 'nodes', 'from', 'to', ''])}${rows.join('')}</table>`;
+  return tableHtml(['fault', 'nodes', 'from', 'to', 'note'], rows);
 }
+
+/** On a small screen a wide table scrolls, and not the page. */
+const tableHtml = (head: readonly string[], rows: readonly string[]): string =>
+  `<div class="scroll"><table>${headHtml(head)}${rows.join('')}</table></div>`;
 
 const headHtml = (cells: readonly string[]): string =>
   `<tr>${cells.map((cell) => `<th>${escapeHtml(cell)}</th>`).join('')}</tr>`;
