@@ -39,6 +39,7 @@ import { createLog, type Log, logEvent } from './log.ts';
 import { makeFolder } from './main/folders.ts';
 import { isForgotten, noteForgotten, settleForgotten } from './main/forgotten.ts';
 import { machineUse } from './main/machine-use.ts';
+import { readPolicy } from './main/operator-policy.ts';
 import {
   announcementOf,
   factsOf,
@@ -49,6 +50,7 @@ import {
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
 import type { Discovery } from './node/ports.ts';
+import type { Policy } from './policy/policy.ts';
 import { openStore } from './store/store.ts';
 
 const PRUNE_INTERVAL_MS = 60 * 60_000;
@@ -137,7 +139,9 @@ function assemble(config: Config, log: Log): Assembly {
     onDiskRefused: (refusal) => node.onDiskRefused(refusal),
     onNotice: (notice) => log.warn(notice, 'link refused'),
   });
+  const policy = readPolicy(config);
   const executors = makeExecutors(config, identity.node, {
+    policy,
     onOffers: (offers) => node.offer(offers),
     onProblem: (sentence) => log.warn(sentence),
   });
@@ -163,7 +167,7 @@ function assemble(config: Config, log: Log): Assembly {
     },
   });
   const tokens = deriveApiTokens(key.secret.export());
-  const http = makeHttpServer(node, { config, tokens, ca, log });
+  const http = makeHttpServer(node, { config, policy, tokens, ca, log });
   const isKnownByUser = isLoopbackHost(config.apiHost) && process.platform === 'linux';
   const access = isKnownByUser ? {} : { token: tokens.admin, ca: ca.caPem };
   return { node, http, executors, access };
@@ -172,7 +176,7 @@ function assemble(config: Config, log: Log): Assembly {
 function makeExecutors(
   config: Config,
   node: NodeId,
-  handlers: Required<Pick<ExecutorOptions, 'onOffers' | 'onProblem'>>,
+  rest: Required<Pick<ExecutorOptions, 'policy' | 'onOffers' | 'onProblem'>>,
 ): Executors {
   const taskTypes = makeTaskTypes();
   return createExecutors({
@@ -183,7 +187,7 @@ function makeExecutors(
     outputLimitBytes: config.outputLimitBytes,
     now: () => asWall(Date.now()),
     meshEnv: { MESH_NODE_ID: node, MESH_NODE_NAME: config.name },
-    ...handlers,
+    ...rest,
   });
 }
 
@@ -211,9 +215,17 @@ function makeDiscovery(
   });
 }
 
+interface HttpParts {
+  readonly config: Config;
+  readonly policy: Policy;
+  readonly tokens: ApiTokens;
+  readonly ca: MeshCa;
+  readonly log: Log;
+}
+
 function makeHttpServer(
   node: MeshNode,
-  { config, tokens, ca, log }: { config: Config; tokens: ApiTokens; ca: MeshCa; log: Log },
+  { config, policy, tokens, ca, log }: HttpParts,
 ): HttpServer {
   return createHttpServer({
     service: node,
@@ -222,6 +234,7 @@ function makeHttpServer(
     names: config.apiNames,
     tls: isLoopbackHost(config.apiHost) ? undefined : serverCertificate(ca, config),
     tokens,
+    policy,
     defaultTimeoutMs: config.defaultTimeoutMs,
     drainTimeoutMs: config.drainTimeoutMs,
     bodyLimitBytes: config.bodyLimitBytes,

@@ -17,6 +17,11 @@ export const ERROR_CODES = {
     meaning: 'A token is needed, or the one given is wrong.',
   },
   FORBIDDEN: { status: 403, retryable: false, meaning: 'The token has not the role this needs.' },
+  POLICY: {
+    status: 403,
+    retryable: false,
+    meaning: 'The policy of this node does not let such a job through.',
+  },
   CROSS_SITE: {
     status: 403,
     retryable: false,

@@ -230,6 +230,15 @@ export const SETTINGS = {
     fallbackText: 'mesh.key in config-dir, created when missing',
     meaning: 'File that holds the mesh key; only its owner may read it.',
   }),
+  policyFile: setting({
+    name: 'policy',
+    from: EVERYWHERE,
+    env: ['MESH_POLICY'],
+    kind: optional(path),
+    fallback: () => undefined,
+    fallbackText: 'policy.yaml in config-dir, if there is one',
+    meaning: 'File with rules for jobs: what is taken here, and what runs here.',
+  }),
   open: setting({
     name: 'open',
     from: EVERYWHERE,

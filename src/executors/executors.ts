@@ -40,6 +40,7 @@ import { NO_OUTPUT } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
 import type { Executor } from '../node/ports.ts';
+import type { Policy } from '../policy/policy.ts';
 import { parseRunText, type RunOptions } from '../run/run-options.ts';
 import { Attempt, type AttemptParts } from './attempt.ts';
 import { commonEnvironment } from './environment.ts';
@@ -61,6 +62,8 @@ export interface ExecutorOptions {
   readonly folder: string;
   /** All that this program can run, present or not. */
   readonly taskTypes?: readonly TaskType[];
+  /** What may run here. */
+  readonly policy?: Policy;
   /** By name; undefined: all that are present. */
   readonly wantedTypes?: readonly string[] | undefined;
   /** What the operator says this node has. */
@@ -200,6 +203,11 @@ class AllExecutors implements Executors {
     const run = parseRunText(spec.run);
     if (!found || !isNameable(order) || typeof run === 'string') {
       this.refuse(order, found ? unusable(run) : this.unknownType(spec.taskType));
+      return;
+    }
+    const refusal = this.options.policy?.refusalOf(spec);
+    if (refusal) {
+      this.refuse(order, `It may not run on its node: ${refusal}.`);
       return;
     }
     this.supervisor?.wake();

@@ -41,7 +41,7 @@ async function submit(asked: Asked, { service, options, answers }: RouteParts): 
   const { status, body } = await submitJobs(service, {
     body: await readJson(asked.incoming, options),
     headerKey: typeof header === 'string' ? header : undefined,
-    defaultTimeoutMs: options.defaultTimeoutMs,
+    rules: options,
   });
   return answers.json(status, body);
 }

@@ -1,5 +1,6 @@
 /** What the REST API of a node needs beside the node. */
 import type { Role } from '../api/api.ts';
+import type { Policy } from '../policy/policy.ts';
 
 export interface HttpOptions {
   /** Address to listen on. Any but a loopback one needs `tls`, and a token from everybody. */
@@ -11,6 +12,8 @@ export interface HttpOptions {
   /** PEM texts. Given: the API is served by HTTPS only. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly tokens: Readonly<Record<Role, string>>;
+  /** What jobs are taken here. */
+  readonly policy: Policy;
   /** Timeout of a job that names none. */
   readonly defaultTimeoutMs: number;
   readonly drainTimeoutMs: number;

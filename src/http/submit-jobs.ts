@@ -8,7 +8,14 @@ import { type ParsedJob, parseJobRequest } from '../api/job-request.ts';
 import { INVALID_BODY, type ProblemJson, toProblem } from '../api/problem.ts';
 import { MeshError } from '../base/errors.ts';
 import type { MeshService, SubmitRequest, SubmitResult } from '../node/service.ts';
+import type { Policy } from '../policy/policy.ts';
 import { toSubmittedJson } from './job-view.ts';
+
+/** What this node makes of jobs that it takes. */
+export interface SubmitRules {
+  readonly defaultTimeoutMs: number;
+  readonly policy: Policy;
+}
 
 export interface SubmitAnswer {
   readonly status: number;
@@ -20,12 +27,11 @@ type Outcome = { readonly isRepeat: boolean; readonly job: SubmittedJson } | Mes
 /** @throws MeshError when the one job of the body is refused, or the array is wrong as a whole */
 export async function submitJobs(
   service: MeshService,
-  request: { body: unknown; headerKey: string | undefined; defaultTimeoutMs: number },
+  request: { body: unknown; headerKey: string | undefined; rules: SubmitRules },
 ): Promise<SubmitAnswer> {
-  const { body, headerKey, defaultTimeoutMs } = request;
-  if (Array.isArray(body))
-    return submitArray(service, checkedArray(body, headerKey), defaultTimeoutMs);
-  const parsed = toSubmitRequest(service, parseJobRequest(body, headerKey), defaultTimeoutMs);
+  const { body, headerKey, rules } = request;
+  if (Array.isArray(body)) return submitArray(service, checkedArray(body, headerKey), rules);
+  const parsed = toSubmitRequest(service, parseJobRequest(body, headerKey), rules);
   const [result] = await service.submit([parsed]);
   const outcome = toOutcome(result);
   if (outcome instanceof MeshError) throw outcome;
@@ -49,9 +55,9 @@ function checkedArray(body: unknown[], headerKey: string | undefined): unknown[]
 async function submitArray(
   service: MeshService,
   items: readonly unknown[],
-  defaultTimeoutMs: number,
+  rules: SubmitRules,
 ): Promise<SubmitAnswer> {
-  const parsed = items.map((item) => parseItem(service, item, defaultTimeoutMs));
+  const parsed = items.map((item) => parseItem(service, item, rules));
   const good = parsed.filter((one): one is SubmitRequest => !(one instanceof MeshError));
   const results = good.length > 0 ? await service.submit(good) : [];
   let next = 0;
@@ -64,22 +70,20 @@ async function submitArray(
 function parseItem(
   service: MeshService,
   item: unknown,
-  defaultTimeoutMs: number,
+  rules: SubmitRules,
 ): SubmitRequest | MeshError {
   try {
-    return toSubmitRequest(service, parseJobRequest(item), defaultTimeoutMs);
+    return toSubmitRequest(service, parseJobRequest(item), rules);
   } catch (failure) {
     if (failure instanceof MeshError) return failure;
     throw failure;
   }
 }
 
-function toSubmitRequest(
-  service: MeshService,
-  job: ParsedJob,
-  defaultTimeoutMs: number,
-): SubmitRequest {
+function toSubmitRequest(service: MeshService, job: ParsedJob, rules: SubmitRules): SubmitRequest {
   const { target, labels, capabilities, delivery, onIsolation, replicas } = job;
+  const refusal = rules.policy.refusalOf(job);
+  if (refusal) throw new MeshError('POLICY', `The job is not taken: ${refusal}.`);
   const node = target === undefined ? undefined : service.findNode(target);
   if (target !== undefined && node === undefined) {
     throw new MeshError(
@@ -95,7 +99,7 @@ function toSubmitRequest(
       env: job.env,
       workingDir: job.workingDir,
       run: job.run,
-      timeoutMs: job.timeoutMs ?? defaultTimeoutMs,
+      timeoutMs: job.timeoutMs ?? rules.defaultTimeoutMs,
       queueTimeoutMs: job.queueTimeoutMs,
       totalTimeoutMs: job.totalTimeoutMs,
       priority: job.priority,

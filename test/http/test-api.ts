@@ -1,6 +1,8 @@
 /** A REST API over a stand-in node, on a free loopback port, and ways to ask it. */
+
 import { createHttpServer, type HttpServer } from '../../src/http/http.ts';
 import type { HttpOptions } from '../../src/http/options.ts';
+import { NO_POLICY } from '../../src/policy/policy.ts';
 import { StandInService } from './stand-in-service.ts';
 
 export const TOKENS = { read: 'mesh-read-x', submit: 'mesh-submit-x', admin: 'mesh-admin-x' };
@@ -25,6 +27,7 @@ export async function startApi(
     port: 0,
     names: ['mesh.example'],
     tokens: TOKENS,
+    policy: NO_POLICY,
     defaultTimeoutMs: 300_000,
     drainTimeoutMs: 30_000,
     bodyLimitBytes: 256 * 1024,
