@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asBirth, asJobId, type NodeId } from '../../src/base/ids.ts';
 import { IDLE_LOAD } from '../../src/core/facts.ts';
+import { REVOKE_AFTER_MS } from '../../src/core/lease.ts';
 import type { Epoch } from '../../src/core/record.ts';
 import { B, C, CoreBench, D, SELF } from './core-bench.ts';
-import { epochOf, JOB, type RecordChange, recordOf } from './record-of.ts';
+import { epochOf, grantTo, JOB, type RecordChange, recordOf } from './record-of.ts';
 
 /** A replica of jobs of B; all peers are linked, and say only what the test says. */
 function replica(change: RecordChange = {}): CoreBench {
@@ -22,13 +23,13 @@ function replica(change: RecordChange = {}): CoreBench {
 const asked = (bench: CoreBench, node: NodeId): Epoch =>
   bench.messages(node, 'prepare').at(-1)?.epoch ?? assert.fail(`${node} is not asked`);
 
-const promise = (bench: CoreBench, from: NodeId): void =>
+const promise = (bench: CoreBench, from: NodeId, record = recordOf()): void =>
   bench.hear(from, {
     kind: 'promise',
     job: JOB,
     epoch: epochOf(SELF, 2),
     yesAgoMs: 0,
-    record: recordOf(),
+    record,
   });
 
 const owns = (bench: CoreBench): boolean => bench.core.owned().unfinished > 0;
@@ -65,6 +66,22 @@ describe('an owner that hands a job over', () => {
       bench.advance(100);
       assert.equal(isOffered(bench), isAtOnce);
     });
+
+  test('with an attempt of an executor that is dead has it revoked 5.8 s after its last yes', () => {
+    const state = { tag: 'granted', grant: grantTo(D) } as const;
+    const bench = replica({ state });
+    bench.kill(D);
+    handOver(bench, B);
+    promise(bench, C, recordOf({ state }));
+    const { epoch, version } = bench.message(C, 'accept').record.header.accepted;
+    bench.hear(C, { kind: 'accepted', job: JOB, epoch, version, yesAgoMs: 0 });
+    const isRevoked = (): boolean =>
+      bench.messages(C, 'accept').some(({ record }) => record.job.state.tag === 'revoked');
+    bench.advance(REVOKE_AFTER_MS - 200);
+    assert.equal(isRevoked(), false);
+    bench.advance(400);
+    assert.equal(isRevoked(), true);
+  });
 
   test('is not followed when it is not its owner, or the job is not here', () => {
     const bench = replica();
