@@ -163,7 +163,10 @@ function withAbsolutePaths(config: Config, home: string): Config {
     const path = config[key];
     return [key, path === undefined ? undefined : absolute(path, home)];
   });
-  return { ...config, ...Object.fromEntries(changed) };
+  const { python } = config;
+  // A bare name is looked for in the PATH.
+  const program = python.includes('/') ? absolute(python, home) : python;
+  return { ...config, ...Object.fromEntries(changed), python: program };
 }
 
 /** Shells expand `~` on a command line, nobody does in a file. */

@@ -178,7 +178,7 @@ function makeExecutors(
   node: NodeId,
   rest: Required<Pick<ExecutorOptions, 'policy' | 'onOffers' | 'onProblem'>>,
 ): Executors {
-  const taskTypes = makeTaskTypes();
+  const taskTypes = makeTaskTypes(config);
   return createExecutors({
     folder: config.dataDir,
     taskTypes,

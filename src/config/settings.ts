@@ -195,6 +195,23 @@ export const SETTINGS = {
     fallback: 'all',
     meaning: 'Task types this node runs; all: those that this machine has the means for.',
   }),
+  python: setting({
+    name: 'python',
+    from: EVERYWHERE,
+    env: ['MESH_PYTHON'],
+    kind: path,
+    fallback: 'python3',
+    meaning:
+      'Interpreter of python jobs: a program of the PATH, or a path, as of a virtual environment.',
+  }),
+  httpAllowPrivate: setting({
+    name: 'http-allow-private',
+    from: EVERYWHERE,
+    env: ['MESH_HTTP_ALLOW_PRIVATE'],
+    kind: flagOnly,
+    fallback: 'off',
+    meaning: 'Lets http jobs ask loopback, private and link-local addresses from here.',
+  }),
   labels: setting({
     name: 'labels',
     from: EVERYWHERE,

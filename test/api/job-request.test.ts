@@ -53,6 +53,24 @@ describe('a job request', () => {
     });
   });
 
+  test('of a task type of this program has its parameters checked, field by field', () => {
+    const ofHttp = (params: unknown) => refused({ task_type: 'http', params });
+    assert.match(ofHttp(undefined), /params\.url must be an http:\/\/ or https:\/\/ URL/);
+    assert.match(ofHttp({ url: 'http://a:b@c/' }), /params\.url must be without user and password/);
+    assert.match(
+      ofHttp({ url: 'http://c/', expected_status: 99 }),
+      /params\.expected_status must be/,
+    );
+    assert.match(ofHttp({ url: 'http://c/', uri: 1 }), /unknown field "uri" in params/);
+    const host = { url: 'http://c/', headers: { 'Content-Length': '1' } };
+    assert.match(ofHttp(host), /params\.headers has a name that the connection itself says/);
+    const both = { task_type: 'python', params: { code: '1', script: 'a.py' } };
+    assert.match(refused(both), /params must have either code .* or script/);
+    assert.match(refused({ task_type: 'http', command: 'x' }), /unknown field "command" in params/);
+    assert.equal(parseJobRequest({ task_type: 'python', command: 'print(1)' }).params, '{}');
+    assert.equal(parseJobRequest({ task_type: 'mine', params: { any: 1 } }).params, '{"any":1}');
+  });
+
   test('has every documented field', () => {
     const job = parseJobRequest({
       command: 'x',
@@ -132,7 +150,7 @@ describe('a job request', () => {
   });
 
   test('of another task type needs no command', () => {
-    assert.equal(parseJobRequest({ task_type: 'http', params: {} }).command, '');
+    assert.equal(parseJobRequest({ task_type: 'mine', params: {} }).command, '');
   });
 
   test('with an unknown field is refused by its name', () => {
