@@ -8,8 +8,10 @@
  * full disk ends no attempt. What follows too soon for a renewal in between counts as one. Else when so many of the other nodes were away that the lease could
  * not be renewed: two at the same time (each job has three replicas at most, and its executor may
  * be none of them), in a pair the other one. A single other node, the owner included, is no cause.
- * A node that has left for good is taken out of the replica sets, and only the owner takes it in
- * again: an owner that is away just then leaves a set of two without its quorum.
+ * A node that has left for good is taken out of the replica sets, one that was away at the job's
+ * birth is not in them yet, and only the owner takes it in: an owner that is away before it did
+ * leaves a set of two without its quorum. Its own node's absence and that of a majority may also
+ * follow each other, with no moment for a renewal in between.
  *
  * Two executions may live at the same time only when the older one stood on a host that was frozen
  * as a whole, since nothing on it could end it. One key may become two jobs only while the nodes
@@ -57,9 +59,15 @@ function causeOfEnd(history: History, execution: Execution, until: number): stri
   const chain = chainsOf(own, execution.start).findLast(canEnd);
   if (chain) return `${[...new Set(chain.map(({ kind }) => kind))].join(' and ')} of its node`;
   const needed = history.nodes.length > 2 ? 2 : 1;
-  const outages = withAbsences(during.filter(isOutage));
-  const longest = longestOutage(outages, needed, history.nodes, window);
-  return longest >= LEASE_LEFT_MS ? 'its replicas out of reach' : undefined;
+  const bornAt = acknowledgedJobs(history).get(execution.job)?.submits[0]?.at;
+  const outages = withAbsences(during.filter(isOutage), bornAt);
+  const isMissed = (nodes: readonly string[]): boolean => nodes.length >= needed;
+  if (longestOutage(outages, isMissed, window) >= LEASE_LEFT_MS) return 'its replicas out of reach';
+  const isStuck = (nodes: readonly string[]): boolean =>
+    nodes.includes(execution.node) || isMissed(nodes);
+  return longestOutage(outages, isStuck, window) > ADOPTED_MS
+    ? 'its node and its replicas out of reach in turn'
+    : undefined;
 }
 
 /**
@@ -154,10 +162,11 @@ export function isListedConflict(history: History, job: string): boolean {
 const isWithin = (fault: FaultRecord, from: number, to: number): boolean =>
   fault.from <= to && fault.to + AFTERMATH_MS >= from;
 
-/** After a drain a node is missing in the sets for as long as another one, away by then, is. */
-function withAbsences(faults: readonly FaultRecord[]): Outage[] {
+/** Such a node is missing in the sets for as long as another one, away before it was taken in, is. */
+function withAbsences(faults: readonly FaultRecord[], bornAt: number | undefined): Outage[] {
   return faults.map((fault) => {
-    if (fault.kind !== 'drain') return fault;
+    const isBornWithout = bornAt !== undefined && bornAt >= fault.from && bornAt <= fault.to;
+    if (fault.kind !== 'drain' && !isBornWithout) return fault;
     const away = faults.filter(
       ({ nodes, from }) =>
         from >= fault.from &&
@@ -174,11 +183,10 @@ interface Outage {
   readonly to: number;
 }
 
-/** The longest time within the window in which so many nodes were faulty at once. */
+/** The longest time within the window in which the faulty nodes were such. */
 function longestOutage(
   outages: readonly Outage[],
-  needed: number,
-  nodes: readonly string[],
+  isSuch: (faulty: readonly string[]) => boolean,
   window: { from: number; to: number },
 ): number {
   const edges = [...new Set(outages.flatMap(({ from, to }) => [from, to]))]
@@ -189,10 +197,9 @@ function longestOutage(
   let since: number | undefined;
   edges.forEach((at, i) => {
     const next = edges[i + 1] ?? at;
-    const isFaulty = (node: string): boolean =>
-      outages.some((one) => one.nodes.includes(node) && one.from <= at && one.to >= next);
     if (next === at) return;
-    if (nodes.filter(isFaulty).length < needed) {
+    const active = outages.filter(({ from, to }) => from <= at && to >= next);
+    if (!isSuch([...new Set(active.flatMap(({ nodes }) => nodes))])) {
       since = undefined;
       return;
     }

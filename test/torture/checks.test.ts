@@ -254,8 +254,24 @@ describe('a second execution', () => {
     assertKept(repeated({ faults: [drain, freeze(12_000)] }));
     assertBroken(repeated({ faults: [drain, freeze(13_500)] }), 'repeated');
     assertBroken(repeated({ faults: [freeze(12_000)] }), 'repeated');
-    const restart = { ...drain, kind: 'restart' } as const;
+    const restart = { ...drain, kind: 'restart', from: 10_200 } as const;
     assertBroken(repeated({ faults: [restart, freeze(12_000)] }), 'repeated');
+  });
+
+  test('has one when a node was away at its birth, and its owner before that was taken in', () => {
+    const away = fault({ nodes: ['node1'], from: 8500, to: 12_500 });
+    const owner = fault({ nodes: ['node3'], from: 12_000, to: 17_000 });
+    const born = (at: number) => [job({ submits: job().submits.map((one) => ({ ...one, at })) })];
+    assertKept(repeated({ faults: [away, owner], jobs: born(9000) }));
+    assertBroken(repeated({ faults: [away, owner], jobs: born(5000) }), 'repeated');
+  });
+
+  test('has one when its own node and a majority were away in turn, and none for a moment', () => {
+    const others = (to: number) =>
+      ['node1', 'node3'].map((node) => fault({ nodes: [node], from: 12_000, to }));
+    const own = fault({ nodes: ['node2'], from: 13_500, to: 17_000 });
+    assertKept(repeated({ faults: [...others(14_000), own] }));
+    assertBroken(repeated({ faults: [...others(13_000), own] }), 'repeated');
   });
 
   test('of a pair has one when the other node was away', () => {
