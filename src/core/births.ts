@@ -5,7 +5,9 @@
  *
  * Across a partition two births of one id can arise. When they meet, the lower birth is the job:
  * a rule that everybody who keeps one of them applies to the same two numbers, whatever happens to
- * the records meanwhile. The other is dropped, and is a conflict if an executor ever had it.
+ * the records meanwhile. The other is dropped for good (lost-births.ts), and is a conflict if an
+ * executor ever had it. What the lower one is worth the job is worth: kept by one disk only, it is
+ * lost with that one, though more had the other.
  */
 import { compareText, type JobId, type NodeId, type RequestId } from '../base/ids.ts';
 import { afterMono, type MonoMs } from '../base/instant.ts';
@@ -13,10 +15,11 @@ import { randomBelow } from '../base/random.ts';
 import type { Conflict } from './effects.ts';
 import type { Submission } from './inputs.ts';
 import type { JobRecord } from './job-record.ts';
+import { LostBirths } from './lost-births.ts';
 import type { Held, RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 import { isDecided } from './quorum.ts';
-import { compareEpochs, type Epoch } from './record.ts';
+import { compareEpochs, type Epoch, type RecordHeader } from './record.ts';
 
 const GIVE_UP_MS = 2000;
 const RETRY_MS = 100;
@@ -38,8 +41,8 @@ export interface BirthParts {
   /** By this node. */
   readonly promisedOf: (job: JobId) => Epoch | undefined;
   readonly withRecord: (job: JobId, act: (record: JobRecord | undefined) => void) => void;
-  /** The birth that this node keeps lost against this one. */
-  readonly onLost: (own: JobRecord, winner: JobRecord) => void;
+  /** The birth that this node keeps lost against a lower one. */
+  readonly onLost: (own: JobRecord) => void;
 }
 
 interface Birth {
@@ -56,6 +59,7 @@ interface Birth {
 export class Births {
   private readonly parts: BirthParts;
   private readonly open = new Map<JobId, Birth>();
+  readonly lost = new LostBirths();
   private readonly recent = new Map<JobId, { held: Held; at: MonoMs }>();
 
   constructor(parts: BirthParts) {
@@ -178,13 +182,29 @@ export class Births {
 
   onClash(from: NodeId, { record: theirs }: Of<'clash'>): void {
     this.parts.withRecord(theirs.header.job, (ours) => {
-      if (ours && ours.header.birth !== theirs.header.birth) this.compare(from, ours, theirs);
+      const { job, birth } = theirs.header;
+      if (this.lost.has(job, birth)) this.parts.out.send(from, { kind: 'birthLost', job, birth });
+      else if (ours && ours.header.birth !== birth) this.compare(from, ours, theirs);
     });
+  }
+
+  /** What another one has dropped, since it met a lower one. */
+  onBirthLost({ job, birth }: Of<'birthLost'>): void {
+    this.parts.withRecord(job, (ours) => {
+      if (ours?.header.birth === birth) this.parts.onLost(ours);
+    });
+  }
+
+  /** This birth is dropped here, and is never taken again. */
+  bury({ job, birth }: RecordHeader): void {
+    this.lost.add(job, birth);
+    if (this.recent.get(job)?.held.birth === birth) this.recent.delete(job);
+    this.parts.out.persist({ kind: 'birthLost', job, birth });
   }
 
   /** Of two births that met the one that is dropped: at `from`, or here. */
   compare(from: NodeId, ours: JobRecord, theirs: JobRecord): void {
-    if (compareText(theirs.header.birth, ours.header.birth) < 0) this.parts.onLost(ours, theirs);
+    if (compareText(theirs.header.birth, ours.header.birth) < 0) this.parts.onLost(ours);
     else this.onOther(from, ours);
   }
 }

@@ -8,7 +8,7 @@
  * leader known here may know as little. It may be this node itself, that stands and cannot win, as
  * its replicas have let the record go for another birth of its id.
  */
-import type { JobId, NodeId } from '../base/ids.ts';
+import type { Birth, JobId, NodeId } from '../base/ids.ts';
 import type { MonoMs } from '../base/instant.ts';
 import { randomBelow } from '../base/random.ts';
 import type { JobRecord } from './job-record.ts';
@@ -36,24 +36,28 @@ interface Asked {
   bytesLeft: number;
 }
 
+export interface CatchUpWorld {
+  readonly isOwned: (job: JobId) => boolean;
+  readonly isLostBirth: (job: JobId, birth: Birth) => boolean;
+  readonly linked: () => readonly NodeId[];
+}
+
 export class CatchUp {
   private readonly out: Outgoing;
   private readonly replicas: Replicas;
   private readonly isOwned: (job: JobId) => boolean;
+  private readonly isLostBirth: CatchUpWorld['isLostBirth'];
   private readonly linked: () => readonly NodeId[];
   private toldAt: MonoMs;
   /** Where the present round through all records stands. */
   private round: MapIterator<[JobId, Kept]> | undefined;
   private readonly asked = new Map<NodeId, Asked>();
 
-  constructor(
-    out: Outgoing,
-    replicas: Replicas,
-    world: { isOwned: (job: JobId) => boolean; linked: () => readonly NodeId[] },
-  ) {
+  constructor(out: Outgoing, replicas: Replicas, world: CatchUpWorld) {
     this.out = out;
     this.replicas = replicas;
     this.isOwned = world.isOwned;
+    this.isLostBirth = world.isLostBirth;
     this.linked = world.linked;
     this.toldAt = out.now.mono;
   }
@@ -140,6 +144,10 @@ export class CatchUp {
   private tell(to: NodeId, { job, birth, accepted }: Held, kept: Kept | undefined): number {
     const { out } = this;
     const record = kept?.record;
+    if (this.isLostBirth(job, birth)) {
+      out.send(to, { kind: 'birthLost', job, birth });
+      return 0;
+    }
     // A node that let it go knows of its own place only, and one whose row is damaged of nothing.
     if (!record) return 0;
     const { header } = record;

@@ -4,7 +4,7 @@
  * hangs on nothing that this turn writes does not wait: `signal`, `dial`, `hangUp`, `start` (its
  * fence was committed before), `stop` (a lease ends with a full disk too) and `load`.
  */
-import type { JobId, NodeId, RequestId } from '../base/ids.ts';
+import type { Birth, JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { MonoMs, WallMs } from '../base/instant.ts';
 import type { AttemptOutcome, JobStatus, Progress } from './job.ts';
 import type { JobRecord } from './job-record.ts';
@@ -61,6 +61,8 @@ export type Write =
       /** It moved away: this node has no say about it until a value names it again. */
       readonly isRetired: boolean;
     }
+  /** This birth of the id was dropped for a lower one, and is never to be led again. */
+  | { readonly kind: 'birthLost'; readonly job: JobId; readonly birth: Birth }
   /** A pair's owner decided alone: the peer lacks the value. Undefined: it has it now. */
   | { readonly kind: 'marked'; readonly job: JobId; readonly lacking: NodeId | undefined }
   | { readonly kind: 'ban'; readonly ban: Ban }

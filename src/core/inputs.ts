@@ -131,6 +131,8 @@ export interface StoredState {
   readonly records: readonly StoredRecord[];
   /** Promises for jobs of which no value is here. */
   readonly promises: readonly StoredPromise[];
+  /** Births of ids that were dropped here for lower ones. */
+  readonly lostBirths: readonly LostBirth[];
   readonly bans: readonly Ban[];
   /** Fences used up here, with or without outcome. */
   readonly started: readonly StartedRow[];
@@ -143,6 +145,11 @@ export interface StoredPromise {
   readonly epoch: Epoch;
   /** The record was here, and moved away. */
   readonly isRetired: boolean;
+}
+
+export interface LostBirth {
+  readonly job: JobId;
+  readonly birth: Birth;
 }
 
 export interface StoredRecord extends JobRecord {

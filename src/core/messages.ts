@@ -153,6 +153,8 @@ export type RegisterMessage =
       readonly job: JobId;
       readonly epoch: Epoch;
       readonly ifAbsent: boolean;
+      /** Of the record the candidate keeps; undefined: of none, or it does not tell. */
+      readonly birth?: Birth | undefined;
     }
   | {
       readonly kind: 'promise';
@@ -197,6 +199,8 @@ export type RegisterMessage =
     }
   /** To a node that keeps another birth of this id: mine, to compare. */
   | { readonly kind: 'clash'; readonly record: JobRecord }
+  /** This birth of the id was dropped here for a lower one: whoever keeps it drops it too. */
+  | { readonly kind: 'birthLost'; readonly job: JobId; readonly birth: Birth }
   /** Nodes that are never let in again; exchanged at each new link. */
   | { readonly kind: 'bans'; readonly bans: readonly Ban[] };
 

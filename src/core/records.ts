@@ -15,7 +15,7 @@
  *
  * Which moves a job makes is not its business: ownership.ts, assignments.ts and intake.ts propose.
  */
-import type { JobId, NodeId, RequestId } from '../base/ids.ts';
+import type { Birth, JobId, NodeId, RequestId } from '../base/ids.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { Bans } from './bans.ts';
 import { Births, conflictOfBirth } from './births.ts';
@@ -70,6 +70,7 @@ export class Records {
     const { out, membership, ownership } = parts;
     const isBanned = (node: NodeId): boolean => this.isBanned(node);
     const isOwned = (job: JobId): boolean => ownership().get(job) !== undefined;
+    const isLostBirth = (job: JobId, birth: Birth): boolean => this.births.lost.has(job, birth);
     const linked = (): NodeId[] => this.linked();
     const member = (node: NodeId): Member | undefined => membership().get(node);
     this.bans = new Bans({ out, linked, onBanned: (ban) => this.onBanned(ban) });
@@ -78,6 +79,7 @@ export class Records {
       onDeposed: (job) => ownership().depose(job),
       isWanted: (job) => this.takeover.isStanding(job),
       onForeign: (job, owner) => this.register.clearMark(job, owner),
+      isLostBirth,
     });
     const { replicas } = this;
     this.register = new Register({
@@ -88,7 +90,7 @@ export class Records {
       onDecided: (record, decision) => ownership().onDecided(record, decision),
     });
     this.leases = new Leases(out, replicas, isOwned);
-    this.catchUp = new CatchUp(out, replicas, { isOwned, linked });
+    this.catchUp = new CatchUp(out, replicas, { isOwned, isLostBirth, linked });
     this.takeover = new Takeover({
       out,
       replicas,
@@ -118,7 +120,7 @@ export class Records {
       promisedOf: (job) => replicas.get(job)?.promised,
       withRecord: (job, act) =>
         replicas.with(job, (kept) => act(ownership().get(job)?.record ?? kept?.record)),
-      onLost: (own, winner) => this.giveWay(own, winner),
+      onLost: (own) => this.giveWay(own),
     });
   }
 
@@ -135,6 +137,7 @@ export class Records {
   onRestored(state: StoredState): void {
     this.bans.restore(state.bans);
     this.replicas.restore(state);
+    this.births.lost.restore(state.lostBirths);
     for (const { header, lacking } of state.records)
       if (lacking) this.register.restoreMark(header.job, lacking);
   }
@@ -175,6 +178,8 @@ export class Records {
         return this.catchUp.onHolding(from, message);
       case 'clash':
         return this.births.onClash(from, message);
+      case 'birthLost':
+        return this.births.onBirthLost(message);
       case 'bans':
         return this.bans.add(message.bans);
       default:
@@ -213,21 +218,22 @@ export class Records {
   }
 
   /**
-   * The other birth is the job. Its owner tells the other replicas, and what runs of it. They
-   * compare as it did, and are not retired: what moved away from them is the birth that lost, and
-   * the one that is the job may need their votes.
+   * Another birth is the job. Its owner tells the other replicas, and what runs of it. They drop it
+   * too and are not retired: what moved away from them is the birth that lost, and the one that is
+   * the job may need their votes.
    */
-  private giveWay(ours: JobRecord, winner: JobRecord): void {
+  private giveWay(ours: JobRecord): void {
     const { out, parts } = this;
-    const { job, accepted } = ours.header;
+    const { job, birth, accepted } = ours.header;
     const isOwned = parts.ownership().get(job) !== undefined;
     if (isOwned) parts.onGivingWay(job);
     parts.ownership().depose(job);
     this.takeover.withdraw(job);
     this.replicas.drop(job, false);
+    this.births.bury(ours.header);
     if (!isOwned && accepted.epoch.node !== out.self) return;
     for (const node of replicasOf(ours.header))
-      if (node !== out.self) this.births.onOther(node, winner);
+      if (node !== out.self) out.send(node, { kind: 'birthLost', job, birth });
     const conflict = conflictOfBirth(ours, out.now.wall);
     if (!conflict) return;
     out.persist({ kind: 'conflict', conflict });
@@ -289,6 +295,7 @@ const KINDS: ReadonlySet<JobMessage['kind']> = new Set<RegisterMessage['kind']>(
   'handOver',
   'holding',
   'clash',
+  'birthLost',
   'bans',
 ]);
 

@@ -11,7 +11,7 @@
  * of an attempt: nobody may start another attempt until the lease that this yes may have given is
  * over. After a restart that is counted from the start.
  */
-import type { JobId, NodeId } from '../base/ids.ts';
+import type { Birth, JobId, NodeId } from '../base/ids.ts';
 import { asMono, type MonoMs } from '../base/instant.ts';
 import type { Write } from './effects.ts';
 import type { StoredState } from './inputs.ts';
@@ -42,6 +42,8 @@ export interface ReplicasParts {
   readonly onDeposed: (job: JobId) => void;
   /** It is being talked about: it stays in memory. */
   readonly isWanted: (job: JobId) => boolean;
+  /** The birth was dropped here for a lower one. */
+  readonly isLostBirth: (job: JobId, birth: Birth) => boolean;
   /** A value of another owner was taken: that one has it. */
   readonly onForeign: (job: JobId, owner: NodeId) => void;
 }
@@ -221,6 +223,10 @@ export class Replicas {
     const { job, birth, accepted } = record.header;
     this.with(job, (kept) => {
       const has = kept?.record?.header;
+      if (this.parts.isLostBirth(job, birth)) {
+        this.parts.out.send(from, { kind: 'birthLost', job, birth });
+        return;
+      }
       if (kept?.isRetired && !this.isNamedAgain(from, record)) return;
       if (kept && has && has.birth !== birth) this.refuse(from, job, accepted.epoch, kept);
       else if (kept && compareEpochs(accepted.epoch, kept.promised) < 0)
@@ -277,10 +283,19 @@ export class Replicas {
   /**
    * A retired node promises nothing, and says just that: a promise would count like that of one that
    * never had a value, and help a candidate of the old sets to lead with what was before the move.
-   * An epoch that has a value was used, perhaps by a life whose disk was set back since.
+   * An epoch that has a value was used, perhaps by a life whose disk was set back since. Of another
+   * birth nothing is promised: the two are compared first, and one of them is dropped.
    */
-  onPrepare(from: NodeId, { job, epoch, ifAbsent }: Of<'prepare'>): void {
+  onPrepare(from: NodeId, { job, epoch, ifAbsent, birth }: Of<'prepare'>): void {
     this.with(job, (kept) => {
+      if (birth !== undefined && this.parts.isLostBirth(job, birth)) {
+        this.parts.out.send(from, { kind: 'birthLost', job, birth });
+        return;
+      }
+      if (kept?.record && birth !== undefined && birth !== kept.record.header.birth) {
+        this.parts.out.send(from, { kind: 'clash', record: kept.record });
+        return;
+      }
       if (kept?.isRetired) {
         this.parts.out.send(from, { kind: 'accepted', job, epoch, version: 0 });
         return;

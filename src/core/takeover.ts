@@ -266,6 +266,7 @@ export class Takeover {
 
   private ask(job: JobId, candidacy: Candidacy, record: JobRecord): void {
     const { epoch, promises, without } = candidacy;
+    const { birth } = record.header;
     const asked = new Set([this.parts.out.self, ...replicasOf(record.header)]);
     for (const promised of promises.values()) {
       if (promised.record) for (const node of replicasOf(promised.record.header)) asked.add(node);
@@ -275,7 +276,7 @@ export class Takeover {
       if (candidacy.asked.has(node) || promises.has(node) || without.has(node)) continue;
       if (this.parts.isBanned(node)) continue;
       candidacy.asked.add(node);
-      this.parts.out.send(node, { kind: 'prepare', job, epoch, ifAbsent: false });
+      this.parts.out.send(node, { kind: 'prepare', job, epoch, ifAbsent: false, birth });
     }
   }
 

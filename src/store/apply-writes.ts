@@ -27,7 +27,7 @@ export function applyWrites(statements: Statements, writes: readonly Write[], no
       if (before) writeRecord(statements, before, nowMs);
       waiting.delete(write.job);
       noteOfRecord(statements, write, nowMs);
-    } else writeOther(statements, write);
+    } else writeOther(statements, write, nowMs);
   }
   for (const record of waiting.values()) writeRecord(statements, record, nowMs);
   statements.raiseCommits({});
@@ -103,8 +103,15 @@ function noteOfRecord(statements: Statements, write: RecordNote, madeMs: number)
 
 // ---------------------------------------------------------------- all else
 
-function writeOther(statements: Statements, write: Exclude<Write, RecordWrite | RecordNote>): void {
+function writeOther(
+  statements: Statements,
+  write: Exclude<Write, RecordWrite | RecordNote>,
+  lostMs: number,
+): void {
   switch (write.kind) {
+    case 'birthLost':
+      statements.noteLostBirth({ jobId: write.job, birth: write.birth, lostMs });
+      return;
     case 'started':
       statements.insertStarted({
         jobId: write.job,

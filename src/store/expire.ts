@@ -2,7 +2,8 @@
  * Retention. A final record is deleted when every disk of its sets has it; else some node that was
  * away may still come back with an older value of it, so a stub stays: job, birth, state and fence,
  * by which that node is told what became of the job. A stub goes when such a node would not be let
- * in any more. A promise without a value goes then too: whoever it was made to has long been
+ * in any more. A promise without a value and a lost
+ * birth go then too: whoever it was made to has long been
  * answered, or is not let in any more. The core has read it into memory at its start and forgets
  * it at the next one.
  *
@@ -16,7 +17,7 @@ import type { Client, Queries } from './database.ts';
 import { and, eq, inArray, sql } from './drizzle.ts';
 import { RECORD_COLUMNS, SETTLED_EVERYWHERE, toJobRow, toRecord } from './job-row.ts';
 import { prepareWriter, type ToWriter, values } from './prepared.ts';
-import { isFinal, jobs, promises } from './schema.ts';
+import { isFinal, jobs, lostBirths, promises } from './schema.ts';
 
 export interface Expiry {
   /** Whole records that ended before this go or shrink. */
@@ -35,6 +36,7 @@ export function prepareExpire(client: Client, queries: Queries): Expire {
     let changed = statements.deleteDone({ beforeMs, limit });
     changed += statements.deleteStubs({ beforeMs: stubsBeforeMs, limit: limit - changed });
     changed += statements.deletePromises({ beforeMs: stubsBeforeMs, limit: limit - changed });
+    changed += statements.deleteLostBirths({ beforeMs: stubsBeforeMs, limit: limit - changed });
     const ended = statements.endedJobs.all({ beforeMs, limit: limit - changed });
     const nowMs = Date.now();
     for (const row of ended) {
@@ -80,6 +82,13 @@ function prepare(queries: Queries, write: ToWriter) {
       queries.delete(promises).where(
         sql`rowid IN (SELECT rowid FROM ${promises}
           WHERE ${promises.madeMs} < ${sql.placeholder('beforeMs')}
+          LIMIT ${sql.placeholder('limit')})`,
+      ),
+    ),
+    deleteLostBirths: write(
+      queries.delete(lostBirths).where(
+        sql`rowid IN (SELECT rowid FROM ${lostBirths}
+          WHERE ${lostBirths.lostMs} < ${sql.placeholder('beforeMs')}
           LIMIT ${sql.placeholder('limit')})`,
       ),
     ),

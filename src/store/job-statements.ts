@@ -4,7 +4,7 @@ import type { Queries } from './database.ts';
 import { and, eq, inArray, notInArray, sql } from './drizzle.ts';
 import { RECORD_COLUMNS, UNREAD_STATUS } from './job-row.ts';
 import { excluded, placeholders, type ToWriter, values } from './prepared.ts';
-import { isFinal, isMarked, isWhole, jobs, promises } from './schema.ts';
+import { isFinal, isMarked, isWhole, jobs, lostBirths, promises } from './schema.ts';
 
 const UNFINISHED = ['JOB_PENDING', 'JOB_ASSIGNED', UNREAD_STATUS];
 
@@ -112,6 +112,14 @@ export function promiseStatements(queries: Queries, write: ToWriter) {
         }),
     ),
     readPromise: queries.select().from(promises).where(isOfJob).prepare(),
+    noteLostBirth: write(
+      queries.insert(lostBirths).values(placeholders(lostBirths)).onConflictDoNothing(),
+    ),
+    allLostBirths: queries
+      .select()
+      .from(lostBirths)
+      .orderBy(lostBirths.jobId, lostBirths.birth)
+      .prepare(),
     deletePromise: write(queries.delete(promises).where(isOfJob)),
     allPromises: queries.select().from(promises).orderBy(promises.jobId).prepare(),
   };

@@ -4,7 +4,7 @@
  * each start it is tried again, since a later version may be able to read it.
  */
 
-import { asJobId, isNodeId } from '../base/ids.ts';
+import { asBirth, asJobId, isNodeId } from '../base/ids.ts';
 import { asWall } from '../base/instant.ts';
 import type { OutboxRow, StartedRow, StoredRecord, StoredState } from '../core/inputs.ts';
 import { type Ban, fenceText } from '../core/record.ts';
@@ -23,7 +23,7 @@ import {
 import type { Statements } from './statements.ts';
 
 export interface QuarantinedRow {
-  readonly table: 'jobs' | 'promises' | 'bans' | 'started' | 'outbox';
+  readonly table: 'jobs' | 'promises' | 'lost_births' | 'bans' | 'started' | 'outbox';
   /** Of `bans`: the node. */
   readonly job: string;
   /** Of `started` and `outbox`. */
@@ -42,6 +42,7 @@ export function restoreState(
     (): StoredState => ({
       records: restoreRecords(statements, quarantined),
       promises: restorePromises(statements, quarantined),
+      lostBirths: restoreLostBirths(statements, quarantined),
       bans: restoreBans(statements, quarantined),
       started: restoreStarted(statements, quarantined),
       outbox: restoreOutbox(statements, quarantined),
@@ -80,6 +81,18 @@ function restorePromises(
     const epoch = parseEpoch(row.counter, row.node);
     if (job && epoch) return [{ job, epoch, isRetired: row.retired === 1 }];
     quarantined.push({ table: 'promises', job: row.jobId, reason: 'no promise' });
+    return [];
+  });
+}
+
+function restoreLostBirths(
+  statements: Statements,
+  quarantined: QuarantinedRow[],
+): StoredState['lostBirths'] {
+  return statements.allLostBirths.all().flatMap((row) => {
+    const job = parseJobId(row.jobId);
+    if (job) return [{ job, birth: asBirth(row.birth) }];
+    quarantined.push({ table: 'lost_births', job: row.jobId, reason: 'no job id' });
     return [];
   });
 }

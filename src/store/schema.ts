@@ -118,6 +118,20 @@ export const promises = sqliteTable(
   (table) => [index('promises_by_age').on(table.madeMs)],
 );
 
+/** Births of ids that were dropped here for lower ones: whoever comes back with one is told. */
+export const lostBirths = sqliteTable(
+  'lost_births',
+  {
+    jobId: text('job_id').notNull(),
+    birth: text('birth').notNull(),
+    lostMs: integer('lost_ms').notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.jobId, table.birth] }),
+    index('lost_births_by_age').on(table.lostMs),
+  ],
+);
+
 /** Nodes that are never let in again. */
 export const bans = sqliteTable('bans', {
   nodeId: text('node_id').primaryKey(),

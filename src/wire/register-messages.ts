@@ -35,7 +35,13 @@ export function toRegisterMessage(message: RegisterMessage): Wire {
         },
       };
     case 'prepare':
-      return { prepare: { ...toJobEpoch(message), ifAbsent: message.ifAbsent } };
+      return {
+        prepare: {
+          ...toJobEpoch(message),
+          ifAbsent: message.ifAbsent,
+          birth: message.birth ?? null,
+        },
+      };
     case 'promise':
       return {
         promise: {
@@ -48,6 +54,16 @@ export function toRegisterMessage(message: RegisterMessage): Wire {
       const { version, isEverywhere } = message;
       return { settled: { ...toJobEpoch(message), version, isEverywhere } };
     }
+    default:
+      return toParting(message);
+  }
+}
+
+type Parting = 'retire' | 'handOver' | 'holding' | 'birthLost' | 'bans';
+
+/** What nodes say when they let go of a record, hand it over, or meet again. */
+function toParting(message: Extract<RegisterMessage, { kind: Parting }>): Wire {
+  switch (message.kind) {
     case 'retire':
       return {
         retire: {
@@ -66,6 +82,8 @@ export function toRegisterMessage(message: RegisterMessage): Wire {
       };
     case 'holding':
       return { holding: { held: message.held.map(toHeld) } };
+    case 'birthLost':
+      return { birthLost: { jobId: message.job, birth: message.birth } };
     case 'bans':
       return { bans: { bans: message.bans.map(toBan) } };
     default:
@@ -87,8 +105,9 @@ export function fromRegisterMessage(wire: Wire): RegisterMessage {
     case 'refused':
       return fromRefused(field.required(wire.refused));
     case 'prepare': {
-      const { ifAbsent, ...job } = field.required(wire.prepare);
-      return { kind: 'prepare', ...parseJobEpoch(job), ifAbsent: ifAbsent === true };
+      const { ifAbsent, birth, ...job } = field.required(wire.prepare);
+      const of = field.optionalBirth(birth);
+      return { kind: 'prepare', ...parseJobEpoch(job), ifAbsent: ifAbsent === true, ...of };
     }
     case 'promise': {
       const { yesAgoMs, record, ...job } = field.required(wire.promise);
@@ -105,7 +124,6 @@ export function fromRegisterMessage(wire: Wire): RegisterMessage {
   }
 }
 
-/** What nodes say when they let go of a record, hand it over, or meet again. */
 function fromParting(wire: Wire): RegisterMessage {
   switch (wire.kind) {
     case 'retire': {
@@ -129,6 +147,10 @@ function fromParting(wire: Wire): RegisterMessage {
     }
     case 'holding':
       return { kind: 'holding', held: field.list(wire.holding?.held, MAX_LIST_ENTRIES, fromHeld) };
+    case 'birthLost': {
+      const { jobId, birth } = field.required(wire.birthLost);
+      return { kind: 'birthLost', job: field.jobId(jobId), birth: field.birth(birth) };
+    }
     case 'bans':
       return { kind: 'bans', bans: field.list(wire.bans?.bans, MAX_LIST_ENTRIES, parseBan) };
     default:

@@ -10,6 +10,7 @@ import type { Random } from '../../src/base/random.ts';
 import type { RecordQuery } from '../../src/core/calls.ts';
 import type { Conflict, Write } from '../../src/core/effects.ts';
 import type {
+  LostBirth,
   OutboxRow,
   StartedRow,
   StoredPromise,
@@ -38,6 +39,7 @@ interface Tables {
   readonly notes: Map<JobId, RecordNotes>;
   /** Only of jobs that have no record. */
   readonly promises: Map<JobId, StoredPromise>;
+  readonly lostBirths: Map<string, LostBirth>;
   readonly bans: Map<NodeId, Ban>;
   /** By serial number, from the oldest on. */
   readonly conflicts: Map<number, Conflict>;
@@ -59,6 +61,7 @@ export class MemoryDisk {
     records: new Map(),
     notes: new Map(),
     promises: new Map(),
+    lostBirths: new Map(),
     bans: new Map(),
     conflicts: new Map(),
     started: new Map(),
@@ -117,10 +120,11 @@ class MemoryStore implements Store {
   }
 
   restore(): StoredState {
-    const { records, promises, bans, started, outbox } = this.disk.tables;
+    const { records, promises, lostBirths, bans, started, outbox } = this.disk.tables;
     return {
       records: [...records.values()].flatMap((record) => this.toRestore(record)),
       promises: [...promises.values()],
+      lostBirths: [...lostBirths.values()],
       bans: [...bans.values()],
       started: [...started.values()],
       outbox: [...outbox.values()],
@@ -235,7 +239,7 @@ class MemoryStore implements Store {
   }
 
   private apply(write: Write, undo: Undo): void {
-    const { bans, conflicts, started, outbox } = this.disk.tables;
+    const { lostBirths, bans, conflicts, started, outbox } = this.disk.tables;
     switch (write.kind) {
       case 'record':
         this.applyRecord(write, undo);
@@ -246,6 +250,11 @@ class MemoryStore implements Store {
       case 'dropped':
         this.applyNote(write, undo);
         return;
+      case 'birthLost': {
+        const { job, birth } = write;
+        setRow(lostBirths, `${job} ${birth}`, { job, birth }, undo);
+        return;
+      }
       case 'ban':
         setRow(bans, write.ban.node, write.ban, undo);
         return;

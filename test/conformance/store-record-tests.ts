@@ -240,12 +240,15 @@ export function registerTests(makeBench: MakeBench): void {
       bothWays(makeBench, t, writes, (store) => assert.deepEqual(store.restore().promises, [kept]));
   });
 
-  test('another birth can come at the promise of what was dropped, and then it is here', (t) => {
+  test('another birth can come at the promise of what was dropped, and the lost one stays lost', (t) => {
+    const lost = { job: jobId(1), birth: held.header.birth };
     const reborn = record(1, { epoch: 8, birth: 'another' });
-    const writes = [put(held), drop(1, epoch(8)), put(reborn)];
+    const bury: Write = { kind: 'birthLost', ...lost };
+    const writes = [put(held), drop(1, epoch(8)), bury, bury, put(reborn)];
     bothWays(makeBench, t, writes, (store) => {
       assert.deepEqual(store.readRecord(jobId(1)), reborn);
       assert.deepEqual(store.restore().promises, []);
+      assert.deepEqual(store.restore().lostBirths, [lost]);
     });
   });
 

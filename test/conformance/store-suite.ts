@@ -166,7 +166,14 @@ function attemptTests(makeBench: (t: TestContext) => StoreBench): void {
   test('a whole life in one commit leaves nothing behind', (t) => {
     const { store } = makeBench(t).open();
     store.commit([start(1), end(1), acknowledge(1), forget(1)]);
-    const nothing = { records: [], promises: [], bans: [], started: [], outbox: [] };
+    const nothing = {
+      records: [],
+      promises: [],
+      lostBirths: [],
+      bans: [],
+      started: [],
+      outbox: [],
+    };
     assert.deepEqual(store.restore(), nothing);
     store.close();
   });

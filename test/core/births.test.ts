@@ -270,6 +270,61 @@ describe('two births of one id that meet', () => {
     assert.match(conflict?.note ?? '', /both sides of a partition/);
   });
 
+  test('leave one that is never taken again: who was away with it is told, and drops it too', () => {
+    let bench = home([B, C]);
+    const lost = recordOf({ job: K, birth: 'birth-9' });
+    const { birth, accepted } = lost.header;
+    const word = { kind: 'birthLost', job: K, birth };
+    bench.hear(B, { kind: 'accept', record: lost });
+    bench.hear(C, { kind: 'clash', record: theirs({ birth: 'birth-0' }) });
+    bench.take('send');
+    const epoch = epochOf(B, 7);
+    const told = (say: () => void) => {
+      say();
+      const [answer, ...more] = bench.take('send').map(({ message }) => message);
+      assert.deepEqual([answer, more], [word, []]);
+    };
+    for (const life of ['this', 'the next']) {
+      told(() => bench.hear(B, { kind: 'accept', record: lost }));
+      told(() => bench.hear(B, { kind: 'prepare', job: K, epoch, ifAbsent: false, birth }));
+      told(() => bench.hear(B, { kind: 'holding', held: [{ job: K, birth, accepted }] }));
+      told(() => bench.hear(B, { kind: 'clash', record: lost }));
+      assert.equal(bench.records.has(K), false, life);
+      if (life === 'this') {
+        bench = bench.restarted();
+        for (const node of [B, C]) bench.link(node, { slots: 0 });
+        for (const node of [B, C]) bench.replica(node).isSilent = true;
+        bench.take('send');
+      }
+    }
+    // Only that one: the id itself may be written again.
+    bench.hear(B, { kind: 'accept', record: recordOf({ job: K, epoch, birth: 'birth-a' }) });
+    assert.equal(bench.record(K).header.birth, 'birth-a');
+  });
+
+  test('leave one that is led no more: an owner that is told so gives it up', () => {
+    const bench = owner();
+    bench.hear(B, { kind: 'birthLost', job: K, birth: 'another' as never });
+    assert.equal(bench.core.owned().unfinished, 1);
+    bench.hear(C, { kind: 'birthLost', job: K, birth: 'birth-1' as never });
+    assert.equal(bench.core.owned().unfinished, 0);
+    assert.equal(bench.records.has(K), false);
+    assert.equal(bench.replica(B).get(K)?.record, undefined, 'its replicas are told');
+    bench.unlink(C);
+    bench.link(C, { slots: 0 }, bootOf(2));
+    assert.deepEqual(bench.messages(C, 'holding'), [], 'and it is no id given lately');
+  });
+
+  test('promise each other nothing: who is asked for the other one compares first', () => {
+    const bench = home([B, C]);
+    bench.hear(B, { kind: 'accept', record: recordOf({ job: K }) });
+    bench.take('send');
+    const birth = 'birth-z' as never;
+    bench.hear(C, { kind: 'prepare', job: K, epoch: epochOf(C, 7), ifAbsent: false, birth });
+    assert.equal(bench.message(C, 'clash').record.header.birth, 'birth-b');
+    assert.deepEqual(bench.record(K).header.promised, epochOf(B));
+  });
+
   test('of which one is only kept here are compared here too: the higher is dropped', () => {
     const bench = home([B, C]);
     bench.hear(B, { kind: 'accept', record: recordOf({ job: K, state: grantedTo(C) }) });

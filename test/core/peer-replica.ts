@@ -2,7 +2,7 @@
  * A peer's disk and its vote: the real acceptor, with a disk that never fails. What it is told
  * about records it answers as a node would; it never leads anything itself.
  */
-import type { BootId, JobId, NodeId } from '../../src/base/ids.ts';
+import type { Birth, BootId, JobId, NodeId } from '../../src/base/ids.ts';
 import type { Now } from '../../src/base/instant.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
@@ -10,7 +10,8 @@ import type { Message } from '../../src/core/messages.ts';
 import { Outgoing } from '../../src/core/outgoing.ts';
 import { type Kept, Replicas } from '../../src/core/replicas.ts';
 
-type ToReplica = Extract<Message, { kind: 'accept' | 'prepare' | 'settled' | 'retire' | 'clash' }>;
+type Heard = 'accept' | 'prepare' | 'settled' | 'retire' | 'clash' | 'birthLost';
+type ToReplica = Extract<Message, { kind: Heard }>;
 
 export class PeerReplica {
   /** Hears nothing and says nothing: what is sent to it must be claimed. */
@@ -26,6 +27,7 @@ export class PeerReplica {
       onDeposed: () => {},
       onForeign: () => {},
       isWanted: () => false,
+      isLostBirth: () => false,
     };
     this.replicas = new Replicas(parts);
   }
@@ -41,6 +43,7 @@ export class PeerReplica {
     else if (message.kind === 'prepare') this.replicas.onPrepare(from, message);
     else if (message.kind === 'settled') this.replicas.onSettled(message);
     else if (message.kind === 'retire') this.replicas.onRetire(from, message);
+    else if (message.kind === 'birthLost') this.onBirthLost(message.job, message.birth);
     else this.onClash(message.record);
     return this.answers();
   }
@@ -49,6 +52,10 @@ export class PeerReplica {
   private onClash({ header: { job, birth } }: JobRecord): void {
     const own = this.replicas.get(job)?.record?.header.birth;
     if (own !== undefined && birth < own) this.replicas.drop(job, false);
+  }
+
+  private onBirthLost(job: JobId, birth: Birth): void {
+    if (this.replicas.get(job)?.record?.header.birth === birth) this.replicas.drop(job, false);
   }
 
   private answers(): Message[] {
@@ -75,4 +82,5 @@ export const isForReplica = (message: Message): message is ToReplica =>
   message.kind === 'prepare' ||
   message.kind === 'settled' ||
   message.kind === 'retire' ||
-  message.kind === 'clash';
+  message.kind === 'clash' ||
+  message.kind === 'birthLost';

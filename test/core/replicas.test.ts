@@ -352,8 +352,9 @@ test('mere promises, and places that moved away, are no jobs that somebody is to
     now: { mono: asMono(1), wall: asWall(1) },
   });
   const ignore = (): void => {};
-  const isWanted = (): boolean => false;
-  const replicas = new Replicas({ out, onDeposed: ignore, onForeign: ignore, isWanted });
+  const never = (): boolean => false;
+  const asks = { isWanted: never, isLostBirth: never };
+  const replicas = new Replicas({ out, onDeposed: ignore, onForeign: ignore, ...asks });
   const ofSelf = epochOf(SELF, 3);
   replicas.onPrepare(SELF, { kind: 'prepare', job: JOB, epoch: ofSelf, ifAbsent: true });
   replicas.onStored(JOB, undefined);

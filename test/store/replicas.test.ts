@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import Database from 'better-sqlite3';
-import { asJobId } from '../../src/base/ids.ts';
+import { asBirth, asJobId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { Write } from '../../src/core/effects.ts';
 import type { JobRecord } from '../../src/core/job-record.ts';
@@ -171,13 +171,14 @@ describe('a record whose columns are not those of its body', () => {
     assert.throws(() => store.readRecord(jobId(1)), { code: 'DATA_CORRUPT' });
   });
 
-  test('promises without a value go when nobody can come back for them', (t) => {
+  test('promises without a value, and lost births, go when nobody can come back for them', (t) => {
     const folder = makeFolder(t);
     const { store } = open(t, folder);
     const epoch = { counter: 3, node: NODE_B };
     store.commit([
       { kind: 'promise', job: jobId(1), epoch },
       { kind: 'dropped', job: jobId(2), promised: epoch, isRetired: true },
+      { kind: 'birthLost', job: jobId(2), birth: asBirth('b') },
     ]);
     const day = 24 * 3_600_000;
     assert.equal(store.expire(asWall(0), asWall(Date.now() - day), 10), 0);
@@ -189,8 +190,10 @@ describe('a record whose columns are not those of its body', () => {
       ],
     );
     assert.equal(store.expire(asWall(0), asWall(Date.now() + day), 1), 1);
-    assert.equal(store.expire(asWall(0), asWall(Date.now() + day), 10), 1);
+    assert.equal(store.restore().lostBirths.length, 1);
+    assert.equal(store.expire(asWall(0), asWall(Date.now() + day), 10), 2);
     assert.deepEqual(store.restore().promises, []);
+    assert.deepEqual(store.restore().lostBirths, []);
   });
 
   test('is quarantined when it has ended and is not decided', (t) => {

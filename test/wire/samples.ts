@@ -255,7 +255,7 @@ export const MESSAGES: readonly Message[] = [
   },
   { kind: 'refused', job: JOB, epoch: EPOCH, promised: EPOCH, isFinal: false },
   { kind: 'prepare', job: JOB, epoch: EPOCH, ifAbsent: true },
-  { kind: 'prepare', job: JOB, epoch: EPOCH, ifAbsent: false },
+  { kind: 'prepare', job: JOB, epoch: EPOCH, ifAbsent: false, birth: BIRTH },
   { kind: 'promise', job: JOB, epoch: EPOCH, yesAgoMs: 1500, record: RECORD },
   { kind: 'promise', job: JOB, epoch: EPOCH },
   { kind: 'settled', job: JOB, epoch: EPOCH, version: 3, isEverywhere: true },
@@ -265,6 +265,7 @@ export const MESSAGES: readonly Message[] = [
   { kind: 'holding', held: [{ job: JOB, birth: BIRTH, accepted: { epoch: EPOCH, version: 3 } }] },
   { kind: 'handOver', job: JOB, epoch: EPOCH, birth: BIRTH },
   { kind: 'clash', record: RECORD },
+  { kind: 'birthLost', job: JOB, birth: BIRTH },
   { kind: 'bans', bans: [BAN] },
 ];
 
