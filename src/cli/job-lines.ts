@@ -1,5 +1,6 @@
 /** One job as `mesh job` shows it. */
 import { isFinalStatus, type JobJson } from '../api/job-json.ts';
+import { progressText } from './progress-text.ts';
 import { visible } from './terminal.ts';
 
 type NameOf = (node: string) => string | undefined;
@@ -16,6 +17,7 @@ export function jobLines(job: JobJson, nameOf: NameOf): string[] {
     ['Status', statusText(job)],
     ['Command', job.command || `(task type ${job.task_type})`],
     ['Node', job.target_node_id && named(job.target_node_id)],
+    ['Progress', progressText(job)],
     ['Needs', needsOf(job)],
     ['Reason', job.error_message],
     ['Created', `${job.created_at} at ${named(job.created_by_node)}`],

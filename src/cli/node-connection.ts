@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import type { NodeJson } from '../api/node-json.ts';
 import { MeshError } from '../base/errors.ts';
-import { type Client, createClient } from '../client/client.ts';
+import { type Client, type ClientOptions, createClient } from '../client/client.ts';
 import { httpsFetch } from '../client/https-fetch.ts';
 import { type RunningNode, readRunningNodes } from '../client/running-nodes.ts';
 import { configFolder } from './config-folder.ts';
@@ -20,19 +20,46 @@ export const NO_NODE =
   'No node of yours runs on this machine. Start one with `mesh up` (in a checkout: make run), or name one with --api URL (MESH_API).';
 
 /** @throws MeshError NODE_UNREACHABLE when none runs here and none is named */
-export async function connect({ api }: ConnectionOptions): Promise<Client> {
+export async function connect(
+  { api }: ConnectionOptions,
+  others?: () => ClientOptions[],
+): Promise<Client> {
   const { MESH_API, MESH_TOKEN } = process.env;
   const running = readRunningNodes(configFolder());
   const url = api ?? MESH_API;
   if (url) {
     const known = running.find((node) => isSameNode(url, node.api));
-    return clientOf({ ...known, api: url }, MESH_TOKEN);
+    return createClient({ ...optionsOf({ ...known, api: url }, MESH_TOKEN), others });
   }
-  const [first, ...others] = running;
+  const [first, ...more] = running;
   if (!first) throw new MeshError('NODE_UNREACHABLE', NO_NODE);
-  if (others.length === 0) return clientOf(first, MESH_TOKEN);
-  return firstThatAnswers(running, MESH_TOKEN);
+  const node = more.length === 0 ? first : await firstThatAnswers(running, MESH_TOKEN);
+  return createClient({ ...optionsOf(node, MESH_TOKEN), others });
 }
+
+/**
+ * For what goes on for a while: a node that dies meanwhile is replaced by another one, of this user
+ * on this machine, or of another machine where its API can be reached from here.
+ * @throws MeshError NODE_UNREACHABLE when none runs here and none is named
+ */
+export async function connectToAny(options: ConnectionOptions): Promise<Client> {
+  const { MESH_TOKEN } = process.env;
+  const elsewhere: string[] = [];
+  const others = (): ClientOptions[] =>
+    [...readRunningNodes(configFolder()), ...elsewhere.map((api) => ({ api }))].map((node) =>
+      optionsOf(node, MESH_TOKEN),
+    );
+  const client = await connect(options, others);
+  // Only a live node can say where the others are.
+  void client.nodes().then(
+    ({ nodes }) => elsewhere.push(...nodes.flatMap(({ api_url }) => reachableFromHere(api_url))),
+    () => undefined,
+  );
+  return client;
+}
+
+const reachableFromHere = (url: string): string[] =>
+  URL.canParse(url) && !isLoopback(new URL(url).hostname) ? [url] : [];
 
 /**
  * A client of the named node itself, for what only that node can do; `.` is the one that is asked.
@@ -103,13 +130,13 @@ function namesOfThisMachine(): string[] {
 async function firstThatAnswers(
   running: readonly RunningNode[],
   token: string | undefined,
-): Promise<Client> {
+): Promise<RunningNode> {
   let failure: unknown;
   for (const node of running) {
     const client = clientOf(node, token);
     try {
       await client.health({ signal: AbortSignal.timeout(HEALTH_DEADLINE_MS) });
-      return client;
+      return node;
     } catch (cause) {
       failure = cause;
     }
@@ -117,16 +144,18 @@ async function firstThatAnswers(
   throw new MeshError('NODE_UNREACHABLE', NO_NODE, { cause: failure });
 }
 
-function clientOf(
-  node: Pick<RunningNode, 'api' | 'token' | 'ca'>,
-  token: string | undefined,
-): Client {
+type Known = Pick<RunningNode, 'api' | 'token' | 'ca'>;
+
+const clientOf = (node: Known, token: string | undefined): Client =>
+  createClient(optionsOf(node, token));
+
+function optionsOf(node: Known, token: string | undefined): ClientOptions {
   const ca = node.ca ?? certificateAuthority();
-  return createClient({
+  return {
     url: node.api,
     token: token || node.token,
     ...(ca && node.api.startsWith('https:') && { fetch: httpsFetch(ca) }),
-  });
+  };
 }
 
 /** For a node of another machine: the PEM file that `mesh token --ca` prints there. */

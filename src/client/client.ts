@@ -21,10 +21,11 @@ import type {
   StatusJson,
 } from '../api/node-json.ts';
 import type { ProblemJson } from '../api/problem.ts';
+import { type EventOptions, followEvents, type JobEvent } from './events.ts';
 import { type OutputOptions, readOutput } from './output.ts';
 import { type ClientOptions, Requests, withQuery } from './request.ts';
 
-export type { ClientOptions, OutputOptions };
+export type { ClientOptions, EventOptions, JobEvent, OutputOptions };
 
 export interface JobFilter {
   /** 1 to 1,000; default 50. */
@@ -67,6 +68,11 @@ export interface Client {
   cancel(id: string, options?: Stoppable): Promise<CancelledJson>;
   /** What the newest attempt printed, piece by piece; goes on by itself after a broken connection. */
   output(id: string, options?: OutputOptions): AsyncGenerator<Uint8Array, void, void>;
+  /**
+   * All that happens to a job until it has ended, with both streams of each attempt; goes on by
+   * itself, at another node if need be. The last event is its end.
+   */
+  events(id: string, options?: EventOptions): AsyncGenerator<JobEvent, void, void>;
   /** The job once it has ended. */
   waitFor(id: string, options?: Stoppable): Promise<JobJson>;
   peers(options?: Stoppable): Promise<PeerListJson>;
@@ -96,7 +102,15 @@ export function createClient(options: ClientOptions): Client {
 
 type JobCalls = Pick<
   Client,
-  'submit' | 'submitMany' | 'getJob' | 'listJobs' | 'explain' | 'cancel' | 'output' | 'waitFor'
+  | 'submit'
+  | 'submitMany'
+  | 'getJob'
+  | 'listJobs'
+  | 'explain'
+  | 'cancel'
+  | 'output'
+  | 'events'
+  | 'waitFor'
 >;
 
 function jobCalls(requests: Requests): JobCalls {
@@ -113,12 +127,15 @@ function jobCalls(requests: Requests): JobCalls {
     submitMany: (jobs, { signal } = {}) =>
       requests.json(PATHS.jobs, { method: 'POST', body: jobs, signal }),
     getJob: (id, { waitSeconds, signal } = {}) =>
-      requests.json(withQuery(pathOf(PATHS.job, id), { wait_seconds: waitSeconds }), { signal }),
+      requests.jsonAnywhere(withQuery(pathOf(PATHS.job, id), { wait_seconds: waitSeconds }), {
+        signal,
+      }),
     listJobs: (filter = {}, { signal } = {}) => requests.json(listPath(filter), { signal }),
     explain: (id, { signal } = {}) => requests.json(pathOf(PATHS.explain, id), { signal }),
     cancel: (id, { signal } = {}) =>
-      requests.json(pathOf(PATHS.cancel, id), { method: 'POST', body: {}, signal }),
+      requests.jsonAnywhere(pathOf(PATHS.cancel, id), { method: 'POST', body: {}, signal }),
     output: (id, options = {}) => readOutput(requests, pathOf(PATHS.output, id), options),
+    events: (id, options = {}) => followEvents(requests, pathOf(PATHS.jobEvents, id), options),
     waitFor: (id, { signal } = {}) => waitFor(requests, id, signal),
   };
 }
@@ -166,7 +183,7 @@ async function waitFor(
 ): Promise<JobJson> {
   const path = withQuery(pathOf(PATHS.job, id), { wait_seconds: MAX_WAIT_SECONDS });
   for (;;) {
-    const job = await requests.json<JobJson>(path, { signal });
+    const job = await requests.jsonAnywhere<JobJson>(path, { signal });
     if (isFinalStatus(job.status)) return job;
   }
 }

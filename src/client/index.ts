@@ -7,6 +7,7 @@
  * repeated by itself but the reading of an output, since a submit that is sent twice without a key
  * is two jobs.
  */
+export type * from '../api/event-json.ts';
 export type * from '../api/job-json.ts';
 export type { JobRequest } from '../api/job-request.ts';
 export type * from '../api/node-json.ts';
@@ -16,6 +17,8 @@ export {
   type Client,
   type ClientOptions,
   createClient,
+  type EventOptions,
+  type JobEvent,
   type JobFilter,
   type OutputOptions,
 } from './client.ts';

@@ -41,7 +41,7 @@ export async function* readOutput(
   for (let breaks = 0; ; breaks++) {
     try {
       const url = withQuery(path, { stream, follow, offset, attempt });
-      const response = await requests.send(url, { signal });
+      const response = await requests.sendAnywhere(url, { signal });
       attempt = response.headers.get(HEADERS.attempt) ?? attempt;
       const begin = Number(response.headers.get(HEADERS.offset) ?? offset);
       if (begin > offset) {

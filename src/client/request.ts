@@ -9,6 +9,11 @@ export interface ClientOptions {
   readonly token?: string | undefined;
   /** In place of the global one, as `httpsFetch(ca)` for a node with a certificate of its mesh. */
   readonly fetch?: typeof fetch | undefined;
+  /**
+   * More nodes of the same mesh. What any of them can answer for (a job, its output, its cancel) is
+   * asked of the next one when the one before does not answer; asked for at that moment.
+   */
+  readonly others?: (() => readonly Omit<ClientOptions, 'others'>[]) | undefined;
 }
 
 export interface RequestInit {
@@ -20,17 +25,24 @@ export interface RequestInit {
 }
 
 export class Requests {
-  private readonly options: ClientOptions;
-  private readonly base: string;
+  private options: ClientOptions;
+  private base: string;
+  private readonly others: ClientOptions['others'];
 
   /** @throws MeshError BAD_REQUEST when the address is none */
   constructor(options: ClientOptions) {
     this.options = options;
     this.base = parseBase(options.url);
+    this.others = options.others;
   }
 
   async json<Body>(path: string, init: RequestInit = {}): Promise<Body> {
     const response = await this.send(path, init);
+    return (await readJson(response)) as Body;
+  }
+
+  async jsonAnywhere<Body>(path: string, init: RequestInit = {}): Promise<Body> {
+    const response = await this.sendAnywhere(path, init);
     return (await readJson(response)) as Body;
   }
 
@@ -39,6 +51,26 @@ export class Requests {
     const response = await this.fetch(path, init);
     if (response.ok) return response;
     throw await errorOf(response, this.base);
+  }
+
+  /** For what every node can answer: the one that does is asked from then on. */
+  async sendAnywhere(path: string, init: RequestInit = {}): Promise<Response> {
+    try {
+      return await this.send(path, init);
+    } catch (failure) {
+      if (!(failure instanceof MeshError) || failure.code !== 'NODE_UNREACHABLE') throw failure;
+      for (const options of this.others?.() ?? []) {
+        const other = new Requests(options);
+        // What it says against it is of no use here: the first failure is the one to tell.
+        const response = await other.send(path, init).catch(() => undefined);
+        init.signal?.throwIfAborted();
+        if (!response) continue;
+        this.options = options;
+        this.base = other.base;
+        return response;
+      }
+      throw failure;
+    }
   }
 
   /** Whatever the status is. */

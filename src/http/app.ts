@@ -6,6 +6,7 @@ import { MeshError } from '../base/errors.ts';
 import { Access } from './access.ts';
 import type { Answers } from './answers.ts';
 import { conflictRoutes } from './conflict-routes.ts';
+import { eventRoutes } from './events/event-routes.ts';
 import { jobRoutes } from './job-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import type { Route, RouteParts } from './route.ts';
@@ -23,7 +24,8 @@ export function createApp(parts: RouteParts): Hono<Env> {
     context.set('role', await access.roleOf(context.env.incoming));
     await next();
   });
-  addRoutes(app, [...nodeRoutes(parts), ...jobRoutes(parts), ...conflictRoutes(parts)], answers);
+  const routes = [nodeRoutes, jobRoutes, eventRoutes, conflictRoutes].flatMap((of) => of(parts));
+  addRoutes(app, routes, answers);
   app.notFound(({ req }) =>
     answers.problem(
       new MeshError('NOT_FOUND', `There is nothing at ${req.path}. GET / lists what there is.`),

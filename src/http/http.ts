@@ -26,6 +26,8 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { MeshService } from '../node/service.ts';
 import { Answers } from './answers.ts';
 import { createApp } from './app.ts';
+import { JobFeeds } from './events/job-feeds.ts';
+import { MeshFeed } from './events/mesh-feed.ts';
 import { HeldRequests } from './held-requests.ts';
 import { JobWatch } from './job-watch.ts';
 import { isLoopbackHost } from './loopback.ts';
@@ -62,6 +64,9 @@ class ApiServer implements HttpServer {
   private readonly answers: Answers;
   private readonly held: HeldRequests;
   private readonly watch: JobWatch;
+  private readonly followers: HeldRequests;
+  private readonly feeds: JobFeeds;
+  private readonly meshFeed: MeshFeed;
   private readonly guard: RequestGuard;
   private readonly listener: ReturnType<typeof getRequestListener>;
   private readonly server: Server;
@@ -74,9 +79,13 @@ class ApiServer implements HttpServer {
     this.answers = new Answers(service.facts.node);
     this.held = new HeldRequests(this.limits.maxHeld);
     this.watch = new JobWatch(service);
-    const { answers, held, watch } = this;
+    this.followers = new HeldRequests(this.limits.maxFollowers);
+    this.feeds = new JobFeeds(service, this.limits.heartbeatMs);
+    this.meshFeed = new MeshFeed(service, this.limits.heartbeatMs);
+    const { answers, held, watch, followers, feeds, meshFeed } = this;
+    const parts = { service, options, answers, held, watch, followers, feeds, meshFeed };
     this.guard = new RequestGuard(options);
-    this.listener = getRequestListener(createApp({ service, options, answers, held, watch }).fetch);
+    this.listener = getRequestListener(createApp(parts).fetch);
     this.server = this.createServer();
     this.server.on('request', (incoming, outgoing) => this.onRequest(incoming, outgoing));
     this.server.maxConnections = this.limits.maxConnections;
@@ -132,6 +141,8 @@ class ApiServer implements HttpServer {
     }
     this.server.on('error', (fault) => this.options.onFault(fault, 'listening'));
     this.watch.start();
+    this.feeds.start();
+    this.meshFeed.start();
     const { port: bound } = this.server.address() as AddressInfo;
     return { url: `${tls ? 'https' : 'http'}://${urlHost(host)}:${bound}`, port: bound };
   }
@@ -140,6 +151,9 @@ class ApiServer implements HttpServer {
     await this.started?.catch(() => undefined);
     this.held.stop();
     this.watch.stop();
+    this.followers.stop();
+    this.feeds.stop();
+    this.meshFeed.stop();
     if (!this.server.listening) return;
     const closed = once(this.server, 'close');
     this.server.close();

@@ -35,12 +35,18 @@ export interface HttpLimits {
   readonly maxConnections: number;
   /** Outputs and job waits held open at once; more are answered 503. */
   readonly maxHeld: number;
+  /** Streams of events open at once; more are answered 503. */
+  readonly maxFollowers: number;
+  /** How often a stream of events that has nothing to tell says that it is there. */
+  readonly heartbeatMs: number;
 }
 
 export const DEFAULT_LIMITS: HttpLimits = {
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 60_000,
   maxHeaderBytes: 16 * 1024,
-  maxConnections: 2048,
+  maxConnections: 8192,
   maxHeld: 512,
+  maxFollowers: 4096,
+  heartbeatMs: 15_000,
 };

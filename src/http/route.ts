@@ -3,6 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Role } from '../api/api.ts';
 import type { MeshService } from '../node/service.ts';
 import type { Answers } from './answers.ts';
+import type { JobFeeds } from './events/job-feeds.ts';
+import type { MeshFeed } from './events/mesh-feed.ts';
 import type { HeldRequests } from './held-requests.ts';
 import type { JobWatch } from './job-watch.ts';
 import type { HttpOptions } from './options.ts';
@@ -30,4 +32,8 @@ export interface RouteParts {
   readonly answers: Answers;
   readonly held: HeldRequests;
   readonly watch: JobWatch;
+  /** Streams of events, which are many and cost little. */
+  readonly followers: HeldRequests;
+  readonly feeds: JobFeeds;
+  readonly meshFeed: MeshFeed;
 }

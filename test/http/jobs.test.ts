@@ -214,7 +214,7 @@ describe('a job', () => {
     api.service.start(asJobId('job-1'));
     api.service.end(asJobId('job-1'), 'JOB_COMPLETED', { tag: 'exited', code: 0 });
     assert.equal((await waiting).body.status, 'JOB_COMPLETED');
-    assert.equal(api.service.listenerCount, 1, 'one subscription for all that wait');
+    assert.equal(api.service.listenerCount, 3, 'one for all that wait, two for events');
   });
 });
 

@@ -6,9 +6,10 @@ import { ByteSink } from '../byte-sink.ts';
 import { parseCount } from '../command-line.ts';
 import type { CommandTree } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
-import { gapNotice } from '../job-follower.ts';
+import { followJob, gapNotice, type StreamName } from '../job-follower.ts';
 import { jobLines } from '../job-lines.ts';
-import { type ConnectionOptions, connect } from '../node-connection.ts';
+import { type ConnectionOptions, connect, connectToAny } from '../node-connection.ts';
+import { percentText } from '../progress-text.ts';
 import {
   ageOf,
   type Column,
@@ -32,6 +33,7 @@ interface ListOptions extends ConnectionOptions {
 interface LogsOptions extends ConnectionOptions {
   readonly follow?: boolean;
   readonly stderr?: boolean;
+  readonly attempt?: string;
 }
 
 export function addJobs(tree: CommandTree): void {
@@ -60,7 +62,8 @@ export function addJobs(tree: CommandTree): void {
   tree
     .client('logs', 'Print what a job has printed')
     .argument('<id>', 'id of the job')
-    .option('-f, --follow', 'go on until it ends')
+    .option('-f, --follow', 'go on until it ends, also with its next attempts')
+    .option('--attempt <number>', 'what this attempt printed (default: the newest)')
     .option('--stderr', 'its stderr in place of its stdout')
     .addHelpText(
       'after',
@@ -122,6 +125,7 @@ function columnsOf(names: ReadonlyMap<string, string>): Column<JobJson>[] {
       isRight: true,
       maxWidth: 8,
     },
+    { title: 'DONE', text: (job) => percentText(job.progress), isRight: true },
     { title: 'AGE', text: (job) => ageOf(job.created_at, now), isRight: true },
     { title: 'COMMAND', text: (job) => job.command || job.task_type },
   ];
@@ -143,30 +147,38 @@ async function showJob(id: string, options: ConnectionOptions): Promise<void> {
   for (const line of jobLines(job, (node) => names.get(node))) print(line);
 }
 
+const NODE_AWAY = 'the node that has them cannot be asked';
+
 async function showLogs(id: string, options: LogsOptions): Promise<number> {
-  const client = await connect(options);
+  const client = await connectToAny(options);
   const stop = new AbortController();
   const sink = new ByteSink(process.stdout, () => stop.abort());
   const decoder = new TextDecoder();
   const stream = options.stderr ? 'stderr' : 'stdout';
+  const onBytes = (_stream: StreamName, bytes: Uint8Array): Promise<void> => {
+    if (!options.json) return sink.write(bytes);
+    const text = decoder.decode(bytes, { stream: true });
+    return sink.write(`${JSON.stringify({ stream, text })}\n`);
+  };
+  const onNotice = (sentence: string): void => printError(`mesh: ${visible(sentence)}`);
   let isTruncated = false;
+  const onCut = (isCut: boolean): void => {
+    isTruncated = isCut;
+  };
   try {
-    const reading = client.output(id, {
-      stream,
-      follow: options.follow,
-      signal: stop.signal,
-      onAttempt: (_attempt, isCut) => {
-        isTruncated = isCut;
-      },
-      onGap: (from, to) => printError(`mesh: ${gapNotice(stream, from, to)}`),
-    });
-    for await (const bytes of reading) {
-      if (!options.json) await sink.write(bytes);
-      else
-        await sink.write(
-          `${JSON.stringify({ stream, text: decoder.decode(bytes, { stream: true }) })}\n`,
-        );
-    }
+    if (options.follow && options.attempt === undefined) {
+      const audience = { onBytes, onNotice, onCut: () => onCut(true) };
+      await followJob(client, id, audience, { stream, signal: stop.signal });
+    } else
+      for await (const bytes of client.output(id, {
+        stream,
+        follow: options.follow,
+        attempt: options.attempt,
+        signal: stop.signal,
+        onAttempt: (_attempt, isCut) => onCut(isCut),
+        onGap: (from, to) => onNotice(gapNotice(stream, { from, to, reason: NODE_AWAY })),
+      }))
+        await onBytes(stream, bytes);
   } catch (failure) {
     if (!stop.signal.aborted) throw failure;
     return EXIT.brokenPipe;

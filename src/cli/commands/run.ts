@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import { type Command, Option } from 'commander';
 import { ON_ISOLATION } from '../../api/api.ts';
+import type { ProgressEventJson } from '../../api/event-json.ts';
 import type { JobJson } from '../../api/job-json.ts';
 import type { JobRequest } from '../../api/job-request.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
@@ -20,7 +21,8 @@ import {
 import type { CommandTree } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type Audience, followJob, type StreamName } from '../job-follower.ts';
-import { type ConnectionOptions, connect } from '../node-connection.ts';
+import { type ConnectionOptions, connectToAny } from '../node-connection.ts';
+import { progressText } from '../progress-text.ts';
 import { print, printError, printJson, visible } from '../terminal.ts';
 import { tellWhyItWaits } from '../waiting-notice.ts';
 
@@ -96,7 +98,7 @@ export function addRun(tree: CommandTree): void {
 }
 
 async function run(words: readonly string[], options: RunOptions): Promise<number> {
-  const client = await connect(options);
+  const client = await connectToAny(options);
   const job = await client.submit(toRequest(words, options));
   if (options.detach) {
     if (options.json) printJson(job);
@@ -134,6 +136,7 @@ class ForegroundJob implements Audience {
   private readonly leave = new AbortController();
   private readonly sinks: Readonly<Record<StreamName, ByteSink>>;
   private readonly decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
+  private progressToldAt = Number.NEGATIVE_INFINITY;
   /** Exit code of the signal that has cancelled the job. */
   private interruptedWith: number | undefined;
 
@@ -160,7 +163,7 @@ class ForegroundJob implements Audience {
       signal: over.signal,
     });
     try {
-      const job = await followJob(this.client, this.id, this, this.leave.signal);
+      const job = await followJob(this.client, this.id, this, { signal: this.leave.signal });
       return this.finish(job);
     } catch (failure) {
       if (!this.leave.signal.aborted) throw this.withHint(failure);
@@ -176,6 +179,20 @@ class ForegroundJob implements Audience {
     if (!this.isJson) return this.sinks[stream].write(bytes);
     const text = this.decoders[stream].decode(bytes, { stream: true });
     await this.sinks.stdout.write(`${JSON.stringify({ type: 'output', stream, text })}\n`);
+  }
+
+  /** Lines in a file or a pipe that nobody watches would only be in the way. */
+  onProgress(progress: ProgressEventJson): void {
+    if (this.isJson) printJson({ type: 'progress', ...progressOf(progress) });
+    else if (process.stderr.isTTY && this.isProgressDue(progress))
+      this.onNotice(progressText(progress));
+  }
+
+  /** Not more than a line a second. */
+  private isProgressDue({ progress }: ProgressEventJson): boolean {
+    const isDue = progress === 100 || performance.now() - this.progressToldAt >= 1000;
+    if (isDue) this.progressToldAt = performance.now();
+    return isDue;
   }
 
   onNotice(sentence: string): void {
@@ -210,6 +227,11 @@ class ForegroundJob implements Audience {
     return new MeshError(failure.code, sentence, { cause: failure });
   }
 }
+
+const progressOf = ({ progress, progress_message }: ProgressEventJson): ProgressEventJson => ({
+  progress,
+  progress_message,
+});
 
 function endOf(job: JobJson): { code: number; notice?: string } {
   const reason = job.error_message ?? job.status;
