@@ -31,7 +31,7 @@ interface Execution {
   isOver: boolean;
   /** It was not let run to its own end, or its outcome may be gone with its disk. */
   isExcused: boolean;
-  /** Its machine stood still meanwhile, so nobody could end it in time. */
+  /** Its machine stood still or nobody watched over it meanwhile, so nobody could end it in time. */
   wasSuspended: boolean;
 }
 
@@ -199,7 +199,8 @@ export class Checker {
       startedAt: this.world.now(),
       isOver: false,
       isExcused: false,
-      wasSuspended: node.isClockBehind || this.isClockBehind(order.fence.epoch.node),
+      wasSuspended:
+        node.isClockBehind || node.isUnguarded || this.isClockBehind(order.fence.epoch.node),
     };
     this.world.journal?.note(this.world.now(), node, 'starts', order);
     const before = this.executed.get(order.job) ?? [];

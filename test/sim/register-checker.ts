@@ -305,6 +305,8 @@ export class RegisterChecker {
     const state = record?.job.state;
     if (!record || state?.tag !== 'final' || !state.final.outcome) return;
     if (!isSameFence(state.final.outcome.fence, message.fence)) return;
+    // What a disk that was set back decides alone is decided as far as it goes: see `onRecord`.
+    if (from.setBackAt !== undefined && isKeptAlone(record.header, from.id)) return;
     if (!this.registers.get(message.job)?.get(record.header.birth)?.final)
       this.violate(`I6 ${message.job}: its outcome was acknowledged before it was decided`);
   }

@@ -71,7 +71,8 @@ export class SimNode {
   /** Requests without an answer. */
   asked = 0;
   private leaving: { readonly way: Leaving; readonly then: (node: SimNode) => void } | undefined;
-  private mendedAt = Number.NEGATIVE_INFINITY;
+  /** Its disk was tried again by then. */
+  private retriedAt = Number.NEGATIVE_INFINITY;
   private frozenUntil = 0;
   private starvedUntil = 0;
   private clockLagMs = 0;
@@ -291,15 +292,20 @@ export class SimNode {
   }
 
   mendDisk(): void {
-    if (this.disk.isFull || this.failingCommits > 0) this.mendedAt = this.options.events.now;
+    if (this.disk.isFull || this.failingCommits > 0) this.noteRetry(this.options.events.now);
     this.disk.isFull = false;
     this.failingCommits = 0;
   }
 
+  /** A timer tries it again, which does not fire while the node stands still or starves. */
+  private noteRetry(at: number): void {
+    this.retriedAt = Math.max(at, this.frozenUntil, this.starvedUntil) + DISK_RETRY_MS;
+  }
+
   /** What it says may have waited long for its disk. */
   get isDiskLate(): boolean {
-    const isMended = this.options.events.now - this.mendedAt > DISK_RETRY_MS;
-    return this.disk.isFull || this.failingCommits > 0 || !isMended;
+    const isTried = this.options.events.now > this.retriedAt;
+    return this.disk.isFull || this.failingCommits > 0 || !isTried;
   }
 
   private send(to: NodeId, messages: readonly Message[]): void {
@@ -321,6 +327,7 @@ export class SimNode {
     this.noteStandstill();
     this.frozenUntil = Math.max(this.frozenUntil, events.now + ms);
     this.wellSince = this.frozenUntil;
+    if (events.now <= this.retriedAt) this.noteRetry(events.now);
     events.after(ms, () => this.wake());
     // Nobody else is there to end them in time.
     if (!isSupervised) for (const order of this.host.orders()) checker.onSuspended(order);
@@ -353,6 +360,16 @@ export class SimNode {
     this.noteStandstill();
     this.starvedUntil = Math.max(this.starvedUntil, this.options.events.now + ms);
     this.wellSince = Math.max(this.wellSince, this.starvedUntil);
+    const { now } = this.options.events;
+    if (now <= this.retriedAt) this.noteRetry(now);
+    if (this.isUnguarded)
+      for (const order of this.host.orders()) this.options.checker.onSuspended(order);
+  }
+
+  /** Its own timers, which do not fire, are all there is to end its attempts in time. */
+  get isUnguarded(): boolean {
+    const { events, isSupervised } = this.options;
+    return !isSupervised && events.now < this.starvedUntil;
   }
 
   jumpClock(ms: number): void {
