@@ -44,6 +44,7 @@ import type { Policy } from '../policy/policy.ts';
 import { parseRunText, type RunOptions } from '../run/run-options.ts';
 import { Attempt, type AttemptParts } from './attempt.ts';
 import { commonEnvironment } from './environment.ts';
+import { untilBootMs } from './groups/boot-clock.ts';
 import { type Adopted, takeOverEarlierLives } from './groups/earlier-lives.ts';
 import { adoptProcessGroup, type Starter } from './groups/groups.ts';
 import { Life, type Listing } from './groups/life.ts';
@@ -136,16 +137,20 @@ class AllExecutors implements Executors {
     if (this.phase !== 'new') return [];
     this.phase = 'starting';
     let adopted: readonly Adopted[];
+    const looked = this.sightings.start(this.options.onOffers ?? (() => {}));
     try {
       adopted = await this.prepare();
     } catch (thrown) {
+      await looked;
+      this.sightings.stop();
       // What was adopted by then goes on: the next start finds it.
       await this.close('leave');
       throw asStartFailure(thrown, this.options.folder);
     }
+    await looked;
+    // From here on nothing is waited for: who waits for the start hears of them before their ends.
     const survivors = adopted.map((found) => this.resume(found));
     if (this.phase === 'starting') this.phase = 'running';
-    await this.sightings.start(this.options.onOffers ?? (() => {}));
     return survivors;
   }
 
@@ -181,7 +186,7 @@ class AllExecutors implements Executors {
     return adopted;
   }
 
-  private resume({ group, listing, leaseLeftMs }: Adopted): Survivor {
+  private resume({ group, listing, leaseEndsAt }: Adopted): Survivor {
     const { job, fence, startedAt } = group;
     const parts = this.partsOf();
     const attempt = new Attempt(group, parts);
@@ -192,6 +197,8 @@ class AllExecutors implements Executors {
     this.attempts.set(attemptKey(job, fence), attempt);
     // After the start has settled: one that has ended is not reported before it is known.
     setImmediate(() => this.follow(group, attempt, attempt.resume()));
+    const leaseLeftMs =
+      leaseEndsAt === undefined ? undefined : Math.max(0, untilBootMs(leaseEndsAt));
     return { job, fence, startedAt, leaseLeftMs };
   }
 

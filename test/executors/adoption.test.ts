@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { shell } from '../../src/executors/shell.ts';
+import type { Sighting, TaskType } from '../../src/executors/task-type.ts';
 import { startBench, temporaryFolder, textOf, until } from './attempts.ts';
 import { doomedAttempt, kill, numbersOf, outputOf, startDoomed } from './doomed.ts';
 import { isAlive, sessionMembers, supervisorsOf } from './processes.ts';
@@ -78,6 +81,22 @@ describe('a node that is killed and started again', DEADLINE, () => {
       assert.match(textOf(stdout), /^\d+\n(went\n)?$/);
     }
     await until('nothing is listed', () => workFolders(folder).length === 0);
+  });
+
+  test('says first what it found, however long it looks for task types', async (t) => {
+    const folder = temporaryFolder(t);
+    const { child } = await startDoomed(t, folder, ['echo done; exit 3']);
+    await until('it has ended', () => outputOf(folder, 0) === 'done\n');
+    await kill(child);
+    const look = async (): Promise<Sighting> => {
+      await delay(200);
+      return { tag: 'present' };
+    };
+    const slow: TaskType = { ...shell, name: 'slow', look };
+    const { reports, survivors } = await startBench(t, { folder, taskTypes: [shell, slow] });
+    assert.equal(survivors.length, 1);
+    assert.deepEqual(reports.all, []);
+    assert.deepEqual((await reports.ended(doomedAttempt(0))).end, { tag: 'exited', code: 3 });
   });
 
   test('reports again what had ended before its death, until that is on its disk', async (t) => {

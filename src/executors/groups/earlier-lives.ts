@@ -50,7 +50,7 @@ export interface Adopted {
   readonly group: ListedGroup;
   readonly listing: Listing;
   /** Undefined: never ended for its lease. */
-  readonly leaseLeftMs: number | undefined;
+  readonly leaseEndsAt: BootTime | undefined;
 }
 
 /** Settles once no group of an earlier life is alive but those returned. */
@@ -85,8 +85,7 @@ async function takeOver(
   if (mayAdopt && isSameHost && mayGoOn(group, endsAt) && (isThere || group.exit)) {
     // What is left of one whose main process ended is nobody's.
     if (group.exit && isThere) await endGroup(group, onProblem);
-    const leaseLeftMs = endsAt === undefined ? undefined : Math.max(0, untilBootMs(endsAt));
-    return { group, listing: await life.adopt(group, path), leaseLeftMs };
+    return { group, listing: await life.adopt(group, path), leaseEndsAt: endsAt };
   }
   if (isThere) await endGroup(group, onProblem);
   await settle(group).catch((thrown: unknown) => {
