@@ -107,6 +107,11 @@ export interface UsageJson {
   /** User and system time of all its processes. */
   readonly cpu_seconds: number | null;
   readonly peak_memory_bytes: number | null;
+  /**
+   * What has kept it to its limits: a cgroup counts all its processes together, rlimits each for
+   * itself; null: it had none.
+   */
+  readonly limits_by: 'cgroup' | 'rlimit' | null;
   readonly output_bytes: number;
 }
 

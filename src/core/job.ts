@@ -147,7 +147,12 @@ export interface Usage {
   /** User and system time of all its processes. */
   readonly cpuMs?: number | undefined;
   readonly peakMemoryBytes?: number | undefined;
+  /** What has kept the job to its limits; undefined: it had none. */
+  readonly limitsBy?: LimitsBy | undefined;
 }
+
+/** `cgroup` counts all processes of an attempt together, `rlimit` each for itself. */
+export type LimitsBy = 'cgroup' | 'rlimit';
 
 export interface Progress {
   /** 0 to 100. */

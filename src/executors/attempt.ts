@@ -9,6 +9,7 @@
  * | closing   | nothing of it is alive               | its output is cut to the limit and closed       |
  * | over      | its end was reported, or it was left | never                                           |
  */
+import { rm } from 'node:fs/promises';
 import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { AttemptReport } from '../core/inputs.ts';
@@ -19,6 +20,8 @@ import { environmentOf } from './environment.ts';
 import { ENDED_BEFORE_START, folderFailure, spawnFailure } from './failures.ts';
 import { type Starter, startProcessGroup } from './groups/groups.ts';
 import type { Life, Listing } from './groups/life.ts';
+import { holderOf } from './limits/holders.ts';
+import { type Means, prepareManners } from './manners/manners.ts';
 import type { LiveOutput, Tails } from './outputs/live-output.ts';
 import type { KeptOutputs } from './outputs/outputs.ts';
 import { ProgressTeller } from './progress-teller.ts';
@@ -30,6 +33,7 @@ export interface AttemptParts {
   readonly starter: Starter;
   readonly outputs: KeptOutputs;
   readonly workFolder: string;
+  readonly means: Means;
   readonly now: () => WallMs;
   readonly meshEnv: Readonly<Record<string, string>>;
   readonly nodeEnv: Readonly<Record<string, string | undefined>>;
@@ -54,6 +58,20 @@ export interface Resumed {
 /** A disk that takes longer is not waited for by a node that leaves. */
 const FOUND_DEADLINE_MS = 1000;
 
+interface GroupLaunch {
+  readonly order: AttemptOrder;
+  readonly run: RunOptions;
+  readonly place: Place;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** What a job says itself comes first. */
+const withoutNamed = (
+  variables: Readonly<Record<string, string>>,
+  named: Readonly<Record<string, string>>,
+): Record<string, string> =>
+  Object.fromEntries(Object.entries(variables).filter(([name]) => !Object.hasOwn(named, name)));
+
 type Unusable = Extract<WorkingFolder, { tag: 'unusable' }>;
 
 export class Attempt {
@@ -67,6 +85,7 @@ export class Attempt {
   private startedAt: WallMs | undefined;
   private listing: Listing | undefined;
   private ownFolder: string | undefined;
+  private stdinPath: string | undefined;
   /** Of an order that has not started yet. */
   private lease: SupervisedLease | undefined;
   private receipt: Receipt = {};
@@ -132,7 +151,12 @@ export class Attempt {
 
   private receiptAtEnd(): Receipt | undefined {
     const { latest } = this.progress;
-    const receipt = latest ? { ...this.receipt, progress: latest } : this.receipt;
+    const usage = this.running?.usage?.();
+    const receipt = {
+      ...(usage && { usage }),
+      ...this.receipt,
+      ...(latest && { progress: latest }),
+    };
     return Object.keys(receipt).length > 0 ? receipt : undefined;
   }
 
@@ -212,7 +236,7 @@ export class Attempt {
       run,
       place,
       env,
-      startGroup: (program) => this.startGroup(order, program, { place, env }),
+      startGroup: (program) => this.startGroup({ order, run, place, env }, program),
       tell: (progress) => this.progress.tell(progress),
       note: (part) => {
         this.receipt = { ...this.receipt, ...part };
@@ -233,33 +257,39 @@ export class Attempt {
     return folder.tag === 'unusable' ? folder : { ...folder, ...opened.value };
   }
 
-  private async startGroup(
-    order: AttemptOrder,
-    program: readonly string[],
-    { place, env }: { place: Place; env: Record<string, string> },
-  ): Promise<Launched> {
-    const { life, starter, onLeaseFailure } = this.parts;
-    const { path, stdout, stderr } = place;
+  private async startGroup(launch: GroupLaunch, program: readonly string[]): Promise<Launched> {
+    const { life, starter, means, onLeaseFailure } = this.parts;
+    const { order, run, place, env } = launch;
+    const { path: folder, stdout, stderr } = place;
     const listing = life.newListing(order);
     this.listing = listing;
+    const isOwnFolder = this.ownFolder !== undefined;
+    const about = { run, folder, isOwnFolder, stdinPath: listing.stdinPath };
+    const manners = await prepareManners(about, means);
+    if (manners.tag !== 'ready') return manners;
+    if (run.stdin !== undefined) this.stdinPath = listing.stdinPath;
+    const holder = holderOf(manners.limits);
     const startedAt = this.parts.now();
     try {
       const group = {
-        program,
-        folder: path,
+        program: [...manners.prefix, ...program],
+        begin: manners.begin,
+        folder,
         stdout,
         stderr,
-        env,
+        env: { ...env, ...withoutNamed(manners.variables, order.grant.spec.env) },
         listing,
         lease: this.lease ?? order.lease,
         startedAt,
-        isListed: () => life.isListed(listing),
+        readListed: () => life.listed(listing),
         onLeaseFailure,
+        holder,
       };
       const running = await startProcessGroup(group, starter);
       this.startedAt = startedAt;
       return { tag: 'started', running };
     } catch (thrown) {
+      await holder.release();
       return spawnFailure(thrown, order.grant.spec);
     }
   }
@@ -268,6 +298,7 @@ export class Attempt {
   private async close(): Promise<Tails> {
     const unlisted = this.listing && this.unlist(this.listing);
     if (this.ownFolder !== undefined) this.parts.removeFolder(this.ownFolder);
+    if (this.stdinPath !== undefined) await rm(this.stdinPath, { force: true }).catch(() => {});
     const [tails] = await Promise.all([this.output.close(), unlisted]);
     return tails;
   }

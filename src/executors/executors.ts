@@ -46,12 +46,15 @@ import { Attempt, type AttemptParts } from './attempt.ts';
 import { commonEnvironment } from './environment.ts';
 import { untilBootMs } from './groups/boot-clock.ts';
 import { type Adopted, takeOverEarlierLives } from './groups/earlier-lives.ts';
-import { adoptProcessGroup, type Starter } from './groups/groups.ts';
+import type { ListedGroup } from './groups/group-file.ts';
+import { adoptProcessGroup, type Holder, type Starter } from './groups/groups.ts';
 import { Life, type Listing } from './groups/life.ts';
 import { Runners } from './groups/runners.ts';
 import { findSupervision } from './groups/supervision.ts';
 import { Supervisor } from './groups/supervisor.ts';
 import { foldersIn, isNameable, workPath } from './layout.ts';
+import { CgroupTree } from './limits/cgroup-tree.ts';
+import { holderOf } from './limits/holders.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
 import { shell } from './shell.ts';
 import { Sightings } from './sightings.ts';
@@ -80,6 +83,8 @@ export interface ExecutorOptions {
   readonly nodeEnv?: Readonly<Record<string, string | undefined>>;
   /** Where the system tells of its processes; where it does not, attempts end with their node. */
   readonly procFolder?: string;
+  /** False: jobs are held to their limits process by process. */
+  readonly mayMakeCgroups?: boolean;
   /** What healed by itself or must be looked at by a person, as a sentence. */
   readonly onProblem?: (sentence: string) => void;
 }
@@ -107,6 +112,7 @@ class AllExecutors implements Executors {
   private readonly removals = new Set<Promise<void>>();
   private readonly taskTypes: readonly TaskType[];
   private readonly sightings: Sightings;
+  private cgroupTree: Promise<CgroupTree | undefined> | undefined;
   private phase: Phase = 'new';
   private report: (report: AttemptReport) => void = () => {};
   private life: Life | undefined;
@@ -175,7 +181,12 @@ class AllExecutors implements Executors {
       runningFolder: running,
       life,
       mayAdopt: isSupervised,
-      settle: (attempt) => this.outputs.settle(attempt),
+      settle: async (group) => {
+        const holder = this.holderOfEarlier(group);
+        await holder.killRest();
+        await holder.release();
+        await this.outputs.settle(group);
+      },
       onProblem: this.onProblem,
     });
     if (adopted.length === 0) this.supervisor.rest();
@@ -190,7 +201,9 @@ class AllExecutors implements Executors {
     const { job, fence, startedAt } = group;
     const parts = this.partsOf();
     const attempt = new Attempt(group, parts);
-    const running = adoptProcessGroup(group, { listing, onLeaseFailure: parts.onLeaseFailure });
+    const { onLeaseFailure } = parts;
+    const holder = this.holderOfEarlier(group);
+    const running = adoptProcessGroup(group, { listing, onLeaseFailure, holder });
     const folder = workPath(parts.workFolder, group);
     const ownFolder = existsSync(folder) ? folder : undefined;
     attempt.adopt({ running, startedAt, listing, ownFolder });
@@ -200,6 +213,12 @@ class AllExecutors implements Executors {
     const leaseLeftMs =
       leaseEndsAt === undefined ? undefined : Math.max(0, untilBootMs(leaseEndsAt));
     return { job, fence, startedAt, leaseLeftMs };
+  }
+
+  /** A cgroup of an earlier life lies in a folder that goes with this one. */
+  private holderOfEarlier({ limits }: ListedGroup): Holder {
+    if (limits && limits.cgroupFolders.length > 0) void this.cgroups();
+    return holderOf(limits);
   }
 
   run(order: AttemptOrder): void {
@@ -237,6 +256,7 @@ class AllExecutors implements Executors {
       starter,
       outputs,
       workFolder: foldersIn(folder).work,
+      means: { path: nodeEnv.PATH, cgroups: () => this.cgroups() },
       now,
       meshEnv,
       nodeEnv,
@@ -250,6 +270,14 @@ class AllExecutors implements Executors {
         );
       },
     };
+  }
+
+  /** Looked for with the first job that needs one. */
+  private cgroups(): Promise<CgroupTree | undefined> {
+    const { folder, mayMakeCgroups = true } = this.options;
+    if (!mayMakeCgroups) return Promise.resolve(undefined);
+    this.cgroupTree ??= CgroupTree.find(folder);
+    return this.cgroupTree;
   }
 
   private follow(ref: AttemptRef, attempt: Attempt, over: Promise<void>): void {
@@ -321,6 +349,7 @@ class AllExecutors implements Executors {
       return;
     }
     await this.supervisor?.stop();
+    await (await this.cgroupTree)?.remove();
     await this.life?.end();
   }
 

@@ -60,6 +60,16 @@ export function spawnFailure(thrown: unknown, spec: JobSpec): NotRun {
 export const NOT_LISTED =
   'The process could not be put on the list of running groups, and so was not started: the disk of the node is full, or its data folder is gone.';
 
+/** @param what as the lines say that a job begins with */
+export function unableReason(what: string): string {
+  const next = 'Ask for less, or for another node';
+  if (what === 'stdin') return `What is to be its standard input could not be opened. ${next}.`;
+  if (what === 'cgroup') {
+    return `The node could not put the job under its limits: its cgroup took no process. ${next}.`;
+  }
+  return `The node could not hold the job to its limit ${what}: its system does not take it. ${next}.`;
+}
+
 export const NO_FOLDER =
   'The node could not start the process: its working folder is gone, or the node may not enter it.';
 

@@ -1,7 +1,7 @@
 /** What a task type is to the executors: whether this machine has it, and how it is started. */
 import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
-import type { AttemptEnd, Progress, Receipt } from '../core/job.ts';
+import type { AttemptEnd, Progress, Receipt, Usage } from '../core/job.ts';
 import type { RunOptions } from '../run/run-options.ts';
 import type { NotRun } from './failures.ts';
 
@@ -69,6 +69,8 @@ export interface Running {
   readonly canBeLeft: boolean;
   /** When its main process ended; `now` unless that was noted. After `ended`. */
   finishedAt(now: WallMs): WallMs;
+  /** What it took, as far as it is known. After `ended`. */
+  usage?(): Usage | undefined;
   /** Asks it to end, forces it after `graceMs`. May be called again with less grace. */
   end(graceMs: number): void;
   /** Until when it may run although its node says nothing any more. */

@@ -242,11 +242,12 @@ function receiptOf(final: FinalState | undefined): Pick<JobJson, 'usage' | 'resu
 function usageOf(outcome: AttemptOutcome): UsageJson | null {
   const { startedAt, finishedAt, stdout, stderr, receipt } = outcome;
   if (startedAt === undefined) return null;
-  const { cpuMs, peakMemoryBytes } = receipt?.usage ?? {};
+  const { cpuMs, peakMemoryBytes, limitsBy } = receipt?.usage ?? {};
   return {
     wall_seconds: Math.max(0, finishedAt - startedAt) / 1000,
     cpu_seconds: secondsOf(cpuMs),
     peak_memory_bytes: peakMemoryBytes ?? null,
+    limits_by: limitsBy ?? null,
     output_bytes: stdout.totalBytes + stderr.totalBytes,
   };
 }

@@ -1,6 +1,7 @@
 /** What attempts leave beside their streams, and how far they are. */
 import {
   type KeptFile,
+  type LimitsBy,
   MAX_FILES,
   MAX_PROGRESS_CHARS,
   MAX_RESULT_BYTES,
@@ -9,7 +10,7 @@ import {
   type Usage,
 } from '../core/job.ts';
 import * as field from './fields.ts';
-import type { mesh } from './schema.ts';
+import { mesh } from './schema.ts';
 
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_PATH_CHARS = 4096;
@@ -17,6 +18,7 @@ const MAX_PATH_CHARS = 4096;
 export const toReceipt = (receipt: Receipt): mesh.Receipt.$Properties => ({
   cpuMs: receipt.usage?.cpuMs === undefined ? null : field.wholeMs(receipt.usage.cpuMs),
   peakMemoryBytes: receipt.usage?.peakMemoryBytes ?? null,
+  limitsBy: toLimitsBy(receipt.usage?.limitsBy),
   progress: receipt.progress ? toProgress(receipt.progress) : null,
   result: receipt.result === undefined ? null : field.sayable(receipt.result),
   files: (receipt.files ?? []).map(({ path, bytes, sha256 }) => ({
@@ -37,12 +39,33 @@ export function parseReceipt(wire: mesh.Receipt.$Properties): Receipt {
   };
 }
 
-function parseUsage({ cpuMs, peakMemoryBytes }: mesh.Receipt.$Properties): { usage?: Usage } {
+function parseUsage({ cpuMs, peakMemoryBytes, limitsBy }: mesh.Receipt.$Properties): {
+  usage?: Usage;
+} {
   const usage = {
     ...field.optionalCount('cpuMs', cpuMs),
     ...field.optionalCount('peakMemoryBytes', peakMemoryBytes),
+    ...parseLimitsBy(limitsBy),
   };
   return Object.keys(usage).length > 0 ? { usage } : {};
+}
+
+function toLimitsBy(limitsBy: LimitsBy | undefined): mesh.LimitsBy {
+  switch (limitsBy) {
+    case 'cgroup':
+      return mesh.LimitsBy.LIMITS_BY_CGROUP;
+    case 'rlimit':
+      return mesh.LimitsBy.LIMITS_BY_RLIMIT;
+    case undefined:
+      return mesh.LimitsBy.LIMITS_BY_UNSET;
+  }
+}
+
+/** One that a later version adds is not known here. */
+function parseLimitsBy(wire: mesh.LimitsBy | null | undefined): { limitsBy?: LimitsBy } {
+  if (wire === mesh.LimitsBy.LIMITS_BY_CGROUP) return { limitsBy: 'cgroup' };
+  if (wire === mesh.LimitsBy.LIMITS_BY_RLIMIT) return { limitsBy: 'rlimit' };
+  return {};
 }
 
 export const toProgress = ({ percent, message }: Progress): mesh.Progress.$Properties => ({

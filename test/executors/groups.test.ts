@@ -23,6 +23,7 @@ import {
   type FileLease,
   LEASE_BYTES,
   leaseText,
+  limitsLine,
   parseGroupFile,
 } from '../../src/executors/groups/group-file.ts';
 import { LeaseWriter } from '../../src/executors/groups/lease-writer.ts';
@@ -91,7 +92,7 @@ function spawnGroup(listing: Listing, options: ListedOptions): ChildProcess {
   const program = ['/bin/sh', '-c', command];
   const spawned = { detached: true, env: { ...process.env, ...options.env } };
   if (!way.isSupervised) {
-    const args = ['-c', PLAIN_SCRIPT, 'mesh-job', ...plainArguments(entry), ...program];
+    const args = ['-c', PLAIN_SCRIPT, 'mesh-job', ...plainArguments(entry, ''), ...program];
     const output = openSync(outputOf(listing), 'a');
     const child = spawn('/bin/sh', args, { ...spawned, stdio: ['ignore', output, 'inherit'] });
     closeSync(output);
@@ -100,7 +101,8 @@ function spawnGroup(listing: Listing, options: ListedOptions): ChildProcess {
   const child = spawn('/bin/sh', ['-s'], { ...spawned, stdio: ['pipe', 'ignore', 'inherit'] });
   const files = { stdout: outputOf(listing), stderr: '/dev/null' };
   const programs = { setsid: '/usr/bin/setsid', env: '/usr/bin/env' };
-  const job = { entry, ...programs, ...files, program, workingFolder: '/', variables: {} };
+  const about = { begin: '', workingFolder: '/', variables: {}, spentMs: 0 };
+  const job = { entry, ...programs, ...files, program, ...about };
   child.stdin?.end(`${RUNNER_PREAMBLE}${runnerText(job)}exit "$__mesh_code"\n`);
   return child;
 }
@@ -154,7 +156,7 @@ for (const way of [SUPERVISED, PLAIN]) {
       assert.equal(startedAt, '1700000000000');
       const [, , group, session] = statOf(groupId);
       assert.deepEqual([group, session], [String(groupId), String(groupId)]);
-      assert(await life.isListed(listing));
+      assert(await life.listed(listing));
     });
 
     test('is ended by a supervisor whose node is dead when its lease is over', async (t) => {
@@ -178,7 +180,7 @@ for (const way of [SUPERVISED, PLAIN]) {
       const listing = life.newListing(REF);
       const late = spawnGroup(listing, { way, command: 'exit 0' });
       assert.deepEqual(await once(late, 'exit'), [NOT_LISTED_CODE, null]);
-      assert.equal(await life.isListed(listing), false);
+      assert.equal(await life.listed(listing), undefined);
       const group = parseGroupFile(readFileSync(listing.path, 'utf8'));
       assert.equal(group?.isRefused, way.isSupervised);
     });
@@ -238,6 +240,8 @@ describe('the file of a group', () => {
     lease: { tag: 'until', at: 123_456 },
     isRefused: false,
     isCut: false,
+    unable: undefined,
+    limits: undefined,
     exit: undefined,
   };
 
@@ -273,15 +277,41 @@ describe('the file of a group', () => {
   test('tells a signal by what the shell said, and an end only by a whole line', () => {
     const at = 12_345;
     const exit = (text: string) => parseGroupFile(whole + text)?.exit;
-    assert.deepEqual(exit('exit 0 123.45\n'), { code: 0, isSignalled: false, at });
-    assert.deepEqual(exit('exit 137 123.45\n'), { code: 137, isSignalled: false, at });
-    assert.deepEqual(exit('Killed\nexit 137 123.45\n'), { code: 137, isSignalled: true, at });
-    assert.deepEqual(exit('cut\nexit 143 123.45\n'), { code: 143, isSignalled: false, at });
+    const unsignalled = { isSignalled: false, at, cpuMs: undefined };
+    assert.deepEqual(exit('exit 0 123.45\n'), { code: 0, ...unsignalled });
+    assert.deepEqual(exit('exit 137 123.45\n'), { code: 137, ...unsignalled });
+    assert.deepEqual(exit('Killed\nexit 137 123.45\n'), {
+      ...unsignalled,
+      code: 137,
+      isSignalled: true,
+    });
+    assert.deepEqual(exit('cut\nexit 143 123.45\n'), { code: 143, ...unsignalled });
     for (const text of ['exit 0 123.45', 'exit 0\n', 'exit x 1.00\n', 'Killed\n']) {
       assert.equal(exit(text), undefined, text);
     }
     assert.equal(parseGroupFile(`${whole}cut\nTerminated\nexit 143 1.00\n`)?.isCut, true);
     assert.equal(parseGroupFile(`${whole}refused\nexit 253 1.00\n`)?.isRefused, true);
+  });
+
+  test('tells what the job took beyond the earlier jobs of its runner', () => {
+    const took = (text: string) => parseGroupFile(whole + text)?.exit?.cpuMs;
+    const times = '0m0.00s 0m0.01s\n1m2.500000s 0m0,250s\n';
+    assert.equal(took(`${times}exit 0 1.00 62000\n`), 750);
+    assert.equal(took(`${times}exit 0 1.00 70000\n`), 0);
+    assert.equal(took('exit 0 1.00 0\n'), undefined);
+    assert.equal(parseGroupFile(`${whole}${times}exit 137 1.00 0\n`)?.exit?.isSignalled, false);
+  });
+
+  test('tells the limits it is held to, and what could not be done', () => {
+    const folders = ['/sys/fs/cgroup/a/b', '/sys/fs/cgroup/c'];
+    const limits = { cpuSeconds: 60, cgroupFolders: folders };
+    const text = `${whole}${limitsLine(limits)}\nunable open_files\nexit 251 1.00\n`;
+    const group = parseGroupFile(text);
+    assert.deepEqual(group?.limits, limits);
+    assert.equal(group?.unable, 'open_files');
+    assert.equal(group?.exit?.isSignalled, false);
+    const none = { cpuSeconds: 0, cgroupFolders: [] };
+    assert.deepEqual(parseGroupFile(`${whole}${limitsLine(none)}\n`)?.limits, none);
   });
 
   test('gets a new lease over the old one, once it is there', async (t) => {

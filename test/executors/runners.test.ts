@@ -129,7 +129,7 @@ describe('a runner', DEADLINE, () => {
     const entry = { folder, name: '1.group', procFolder: '/proc', lease, job: 'a', fence: 'b' };
     const programs = { setsid: '/usr/bin/setsid', env: '/usr/bin/env', program: ['/bin/true'] };
     const files = { stdout: join(folder, 'out'), stderr: join(folder, 'err') };
-    const job = { entry: { ...entry, startedAt: 1 }, ...programs, ...files };
+    const job = { entry: { ...entry, startedAt: 1 }, ...programs, ...files, begin: '' };
     const handed = await runners.run({ ...job, workingFolder: join(folder, 'gone') }, {});
     const { end } = await watchRunner(handed, path).ended;
     assert(end.tag === 'failed');

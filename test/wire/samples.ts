@@ -136,7 +136,8 @@ const PROGRESS: Progress = { percent: 37.5, message: 'fräsen' };
 
 const RECEIPTS: readonly Receipt[] = [
   {},
-  { usage: { cpuMs: 0, peakMemoryBytes: 4096 } },
+  { usage: { cpuMs: 0, peakMemoryBytes: 4096, limitsBy: 'cgroup' } },
+  { usage: { limitsBy: 'rlimit' } },
   { usage: { cpuMs: 12 }, progress: PROGRESS, result: '{"a":[1]}' },
   { files: [{ path: 'result/ä b.csv', bytes: 5_000_000_000, sha256: '0a'.repeat(32) }] },
 ];

@@ -11,7 +11,6 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../base/errors.ts';
-import type { AttemptRef } from '../../core/messages.ts';
 import { fenceText } from '../../core/record.ts';
 import { asBootTime, type BootTime, bootTime, untilBootMs } from './boot-clock.ts';
 import type { ListedGroup } from './group-file.ts';
@@ -42,7 +41,7 @@ export interface EarlierLivesParts {
   /** Else all are ended. */
   readonly mayAdopt: boolean;
   /** Of an attempt none of whose processes is alive any more. A rejection is a problem, told on. */
-  readonly settle: (attempt: AttemptRef) => Promise<void>;
+  readonly settle: (group: ListedGroup) => Promise<void>;
   readonly onProblem: (sentence: string) => void;
 }
 

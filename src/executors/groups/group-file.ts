@@ -10,9 +10,14 @@
  *     1700000000000
  *     end                          without this line the group saw that, and ran nothing
  *     refused                      it was listed too late, and ran nothing
+ *     limits 60 /sys/fs/cgroup/…   seconds of processor time it may use (0: any), and its cgroup
+ *     unable open_files            that could not be done for it, and so its program did not start
  *     cut                          the supervisor has ended it: its lease was over
  *     Killed                       (any text) what a shell says of a child that a signal has ended
- *     exit 137 123400.17           exit code of the main process, and seconds since boot
+ *     0m0.01s 0m0.00s              `times` of its runner; the second line is about all its jobs
+ *     0m1.25s 0m0.50s
+ *     exit 137 123400.17 1250      exit code of the main process, seconds since boot, and
+ *                                  milliseconds of processor time of the runner's earlier jobs
  *
  * The node writes nothing of that but the lease, so the node may die at any moment. The lease is
  * `U` until that time, `D` so long after the node's death, `N` never, `P` with the node's death
@@ -51,8 +56,18 @@ export interface ListedGroup extends AttemptRef {
   readonly lease: FileLease;
   readonly isRefused: boolean;
   readonly isCut: boolean;
+  /** What could not be done for it before its start. */
+  readonly unable: string | undefined;
+  readonly limits: ListedLimits | undefined;
   /** Of the main process; undefined: nobody has noted its end. */
   readonly exit: Exit | undefined;
+}
+
+export interface ListedLimits {
+  /** 0: as much as it likes. */
+  readonly cpuSeconds: number;
+  /** Of its cgroup, one for each hierarchy; none: each of its processes is held by itself. */
+  readonly cgroupFolders: readonly string[];
 }
 
 export interface Exit {
@@ -61,6 +76,8 @@ export interface Exit {
   /** A death by SIGINT or SIGPIPE is not told apart from an exit with 130 or 141. */
   readonly isSignalled: boolean;
   readonly at: BootTime;
+  /** Processor time of all its processes that somebody has waited for. */
+  readonly cpuMs: number | undefined;
 }
 
 const NUMBER_WIDTH = 11;
@@ -127,19 +144,57 @@ export function parseGroupFile(text: string): ListedGroup | undefined {
   return { groupId, startTime, job: asJobId(job), fence, startedAt, lease, ...parseLater(later) };
 }
 
-function parseLater(lines: readonly string[]): Pick<ListedGroup, 'isRefused' | 'isCut' | 'exit'> {
+/** Milliseconds of user and system time; undefined: it is no line of `times`. */
+export function parseTimes(line: string): number | undefined {
+  const match = /^(\d+)m(\d+)[.,](\d+)s (\d+)m(\d+)[.,](\d+)s$/.exec(line);
+  if (!match) return undefined;
+  const seconds = (at: number): number =>
+    Number(match[at]) * 60 + Number(`${match[at + 1]}.${match[at + 2]}`);
+  return Math.round((seconds(1) + seconds(4)) * 1000);
+}
+
+export const limitsLine = ({ cpuSeconds, cgroupFolders }: ListedLimits): string =>
+  ['limits', cpuSeconds, ...cgroupFolders].join(' ');
+
+function parseLimits(line: string): ListedLimits | undefined {
+  const match = /^limits (\d{1,15})((?: \/[^ ]+)*)$/.exec(line);
+  if (!match) return undefined;
+  const cgroupFolders = (match[2] ?? '').split(' ').filter((folder) => folder !== '');
+  return { cpuSeconds: Number(match[1]), cgroupFolders };
+}
+
+type Later = Pick<ListedGroup, 'isRefused' | 'isCut' | 'unable' | 'limits' | 'exit'>;
+
+/** What groups, runners and supervisors say of themselves; the rest is what a shell says of a child. */
+const isKnown = (line: string): boolean =>
+  line === '' ||
+  line === 'cut' ||
+  line.startsWith('limits ') ||
+  line.startsWith('unable ') ||
+  parseTimes(line) !== undefined;
+
+function parseLater(lines: readonly string[]): Later {
   // The text behind the last line feed: a line that is being written is none yet.
   const whole = lines.slice(0, -1);
-  const match = /^exit (\d{1,3}) (\d+)\.(\d\d)$/.exec(whole.at(-1) ?? '');
-  const said = whole.slice(0, -1).some((line) => line !== '' && line !== 'cut');
+  const match = /^exit (\d{1,3}) (\d+)\.(\d\d)(?: (\d+))?$/.exec(whole.at(-1) ?? '');
+  const said = whole.slice(0, -1).some((line) => !isKnown(line));
   const exit = match && {
     code: Number(match[1]),
     isSignalled: said && Number(match[1]) > 128,
     at: asBootTime(Number(`${match[2]}${match[3]}`)),
+    cpuMs: cpuMsOf(whole.at(-2) ?? '', match[4]),
   };
   return {
     isRefused: whole.includes('refused'),
     isCut: whole.includes('cut'),
+    unable: whole.find((line) => line.startsWith('unable '))?.slice('unable '.length),
+    limits: whole.map(parseLimits).find((limits) => limits !== undefined),
     exit: exit ?? undefined,
   };
+}
+
+function cpuMsOf(times: string, before: string | undefined): number | undefined {
+  const all = parseTimes(times);
+  if (all === undefined || before === undefined) return undefined;
+  return Math.max(0, all - Number(before));
 }

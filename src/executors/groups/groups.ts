@@ -17,7 +17,7 @@ import { spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WallMs } from '../../base/instant.ts';
 import type { SupervisedLease } from '../../core/effects.ts';
-import type { AttemptEnd } from '../../core/job.ts';
+import type { AttemptEnd, Usage } from '../../core/job.ts';
 import type { OpenFile, Running } from '../task-type.ts';
 import { afterBoot, type BootTime, bootTime, wallOf } from './boot-clock.ts';
 import { type FileLease, type ListedGroup, leaseText, toFileLease } from './group-file.ts';
@@ -40,8 +40,31 @@ export interface GroupOrder {
   readonly listing: Listing;
   readonly lease: SupervisedLease;
   readonly startedAt: WallMs;
-  readonly isListed: () => Promise<boolean>;
+  /** What it has listed; undefined: nothing, and so it ran nothing. */
+  readonly readListed: () => Promise<ListedGroup | undefined>;
   readonly onLeaseFailure: (failure: unknown) => void;
+  /** Lines of shell for the process that becomes the program. */
+  readonly begin: string;
+  readonly holder: Holder;
+}
+
+/** Who knows more of a group's processes than its number: whoever holds it to its limits. */
+export interface Holder {
+  /** To those that have left the session, too. */
+  signalStray(sessionId: number, signal: NodeJS.Signals): Promise<void>;
+  /** As far as it knows, nothing is left. */
+  isEmpty(): Promise<boolean>;
+  /** Ends whatever is left. Settles when nothing is, or it takes too long. */
+  killRest(): Promise<void>;
+  /** It is over. @param cpuMs as its runner counted it */
+  judge(end: AttemptEnd, cpuMs: number | undefined): Promise<Judged>;
+  /** It is over, or never began: nothing is kept for it any more. */
+  release(): Promise<void>;
+}
+
+export interface Judged {
+  readonly end: AttemptEnd;
+  readonly usage: Usage | undefined;
 }
 
 /** By what groups are started. */
@@ -55,6 +78,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** What a killed process may take to die: it does so when its system call returns. */
 const GONE_DEADLINE_MS = 1000;
 const NOT_LISTED_PAUSE_MS = 5;
+const LAST_LOOK_MS = 250;
+const STRAY_PAUSE_MS = 50;
 
 /** Rejects with what spawn throws or reports: E2BIG, EAGAIN, EMFILE, …; a TypeError for a zero byte. */
 export function startProcessGroup(order: GroupOrder, starter: Starter): Promise<ProcessGroup> {
@@ -71,13 +96,14 @@ async function startSupervised(
   order: GroupOrder,
   { runners, procFolder, setsid, env }: Extract<Starter, { tag: 'supervised' }>,
 ): Promise<ProcessGroup> {
-  const { program, folder, stdout, stderr, listing, onLeaseFailure } = order;
+  const { program, begin, folder, stdout, stderr, listing, onLeaseFailure, holder } = order;
   const job = await runners.run(
     {
       entry: entryOf(order, toFileLease(order.lease), procFolder),
       setsid,
       env,
       program,
+      begin,
       workingFolder: folder,
       stdout: stdout.path,
       stderr: stderr.path,
@@ -85,12 +111,12 @@ async function startSupervised(
     order.env,
   );
   const lease = new LeaseWriter(listing.path, onLeaseFailure);
-  return new ProcessGroup(watchRunner(job, listing.path), lease);
+  return new ProcessGroup(watchRunner(job, listing.path), { lease, holder });
 }
 
 async function startPlain(order: GroupOrder, { procFolder }: Plain): Promise<ProcessGroup> {
-  const { program, folder, env, stdout, stderr, isListed } = order;
-  const args = plainArguments(entryOf(order, { tag: 'withNode' }, procFolder));
+  const { program, begin, folder, env, stdout, stderr, readListed, holder } = order;
+  const args = plainArguments(entryOf(order, { tag: 'withNode' }, procFolder), begin);
   const child = spawn('/bin/sh', ['-c', PLAIN_SCRIPT, 'mesh-job', ...args, ...program], {
     detached: true,
     cwd: folder,
@@ -99,19 +125,28 @@ async function startPlain(order: GroupOrder, { procFolder }: Plain): Promise<Pro
   });
   const { pid } = child;
   if (pid === undefined) return new Promise((_, reject) => child.once('error', reject));
-  return new ProcessGroup(watchChild(child, pid, isListed), undefined);
+  return new ProcessGroup(watchChild(child, pid, readListed), { holder });
 }
 
 /** One that an earlier life started, and whose file is this life's now. */
 export function adoptProcessGroup(
   group: ListedGroup,
-  parts: Pick<GroupOrder, 'listing' | 'onLeaseFailure'>,
+  parts: Pick<GroupOrder, 'listing' | 'onLeaseFailure' | 'holder'>,
 ): ProcessGroup {
   const { path } = parts.listing;
   const main = watchAdopted(group, () => readGroupFile(path));
   // What it left behind was looked after as it was found: its number may be another's by now.
   const lease = new LeaseWriter(path, parts.onLeaseFailure);
-  return new ProcessGroup(main, lease, { isOver: group.exit !== undefined });
+  const { holder } = parts;
+  return new ProcessGroup(main, { lease, holder, isOver: group.exit !== undefined });
+}
+
+interface GroupParts {
+  readonly holder: Holder;
+  /** Undefined: it ends with its node. */
+  readonly lease?: LeaseWriter;
+  /** It had ended before. */
+  readonly isOver?: boolean;
 }
 
 export class ProcessGroup implements Running {
@@ -119,6 +154,8 @@ export class ProcessGroup implements Running {
   readonly ended: Promise<AttemptEnd>;
   private readonly main: MainProcess;
   private readonly lease: LeaseWriter | undefined;
+  private readonly holder: Holder;
+  private used: Usage | undefined;
   private endedAt: BootTime | undefined;
   /** performance.now() at which SIGKILL is due; undefined: nobody asked it to end. */
   private killDueAt: number | undefined;
@@ -127,26 +164,30 @@ export class ProcessGroup implements Running {
   private isGone: boolean;
   private isLeft = false;
 
-  constructor(
-    main: MainProcess,
-    lease: LeaseWriter | undefined,
-    { isOver }: { isOver: boolean } = { isOver: false },
-  ) {
+  constructor(main: MainProcess, { lease, holder, isOver = false }: GroupParts) {
     this.main = main;
     this.lease = lease;
+    this.holder = holder;
     this.isGone = isOver;
     this.ended = this.follow();
   }
 
   private async follow(): Promise<AttemptEnd> {
-    const { end, at } = await this.main.ended;
+    const { end, at, cpuMs } = await this.main.ended;
     this.isMainOver = true;
     this.endedAt = at;
-    if (!this.isGone) await this.clear();
+    if (this.isGone) await this.holder.killRest();
+    else await this.clear();
     // Its end is in its file for the next life.
     if (this.isLeft) return new Promise(() => {});
     await this.lease?.close();
-    return end;
+    const judged = await this.holder.judge(end, cpuMs);
+    this.used = judged.usage;
+    return judged.end;
+  }
+
+  usage(): Usage | undefined {
+    return this.used;
   }
 
   finishedAt(now: WallMs): WallMs {
@@ -201,7 +242,12 @@ export class ProcessGroup implements Running {
     const groupId = this.main.groupId();
     if (groupId === undefined || this.isGone || this.isLeft) return;
     const target = { hasLeader: !this.isMainOver };
-    await Promise.all(signals.map((signal) => signalSession(groupId, signal, target)));
+    await Promise.all(
+      signals.map(async (signal) => {
+        await signalSession(groupId, signal, target);
+        await this.holder.signalStray(groupId, signal);
+      }),
+    );
   }
 
   /**
@@ -214,10 +260,14 @@ export class ProcessGroup implements Running {
     const groupId = this.main.groupId();
     // A call of `end` may have shortened it meanwhile.
     while (groupId !== undefined && this.graceLeftMs() > 0) {
-      if (await untilSessionIsGone(groupId, Math.min(this.graceLeftMs(), 250))) break;
+      const pauseMs = Math.min(this.graceLeftMs(), LAST_LOOK_MS);
+      if (!(await untilSessionIsGone(groupId, pauseMs))) continue;
+      if (await this.holder.isEmpty()) break;
+      await delay(Math.min(this.graceLeftMs(), STRAY_PAUSE_MS));
     }
     clearTimeout(this.killTimer);
     if (groupId !== undefined) await this.killRest(groupId);
+    await this.holder.killRest();
     this.isGone = true;
   }
 

@@ -35,6 +35,8 @@ export interface Listing {
   readonly path: string;
   /** Where its file is kept after its end; the supervisor does not look at it there. */
   readonly endedPath: string;
+  /** What it reads as its standard input, if its job says so. */
+  readonly stdinPath: string;
   readonly job: string;
   readonly fence: string;
 }
@@ -60,7 +62,8 @@ export class Life {
     const name = `${this.serial}${GROUP_SUFFIX}`;
     const path = join(this.folder, name);
     const endedPath = join(this.folder, `${this.serial}${ENDED_SUFFIX}`);
-    return { folder: this.folder, name, path, endedPath, job, fence: fenceText(fence) };
+    const stdinPath = join(this.folder, `${this.serial}.stdin`);
+    return { folder: this.folder, name, path, endedPath, stdinPath, job, fence: fenceText(fence) };
   }
 
   /** Takes the file of a group of an earlier life. */
@@ -70,10 +73,10 @@ export class Life {
     return listing;
   }
 
-  /** False: the group found no room for its file, or the folder is gone. */
-  async isListed({ path }: Listing): Promise<boolean> {
+  /** Undefined: the group found no room for its file, or the folder is gone. */
+  async listed({ path }: Listing): Promise<ListedGroup | undefined> {
     const isOpen = await stat(join(this.folder, OPEN_FILE)).catch(() => undefined);
-    return isOpen !== undefined && (await readGroupFile(path)) !== undefined;
+    return isOpen && readGroupFile(path);
   }
 
   async remove({ path }: Listing): Promise<void> {

@@ -8,12 +8,12 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AttemptEnd } from '../../core/job.ts';
-import { NO_FOLDER, NOT_LISTED } from '../failures.ts';
+import { NO_FOLDER, NOT_LISTED, unableReason } from '../failures.ts';
 import type { BootTime } from './boot-clock.ts';
 import { type ListedGroup, parseGroupFile } from './group-file.ts';
 import { isSameProcess } from './process-table.ts';
 import type { HandedJob } from './runners.ts';
-import { NO_FOLDER_CODE, NOT_LISTED_CODE } from './start-scripts.ts';
+import { NO_FOLDER_CODE, NOT_LISTED_CODE, UNABLE_CODE } from './start-scripts.ts';
 
 export interface MainProcess {
   /** Settles when it has ended; rejects never. Never settles after `leave`. */
@@ -28,25 +28,28 @@ export interface MainEnd {
   readonly end: AttemptEnd;
   /** Undefined: just now. */
   readonly at?: BootTime | undefined;
+  /** Undefined: not known. */
+  readonly cpuMs?: number | undefined;
 }
 
 const LEASE_OVER = 'its lease ran out, and the supervisor ended it';
 const NOT_WATCHED =
   'how it ended is not known: the process that waited for it was ended by somebody, or the disk was full';
 
-/** The node's own child. */
+/** The node's own child. @param readListed undefined: it has not listed itself */
 export function watchChild(
   child: ChildProcess,
   groupId: number,
-  isListed: () => Promise<boolean>,
+  readListed: () => Promise<ListedGroup | undefined>,
 ): MainProcess {
   child.on('error', () => {});
   const ended = new Promise<MainEnd>((resolve) => {
     child.once('exit', (code, signal) => {
       if (signal) resolve({ end: { tag: 'signalled', signal } });
-      else if (code !== NOT_LISTED_CODE) resolve({ end: { tag: 'exited', code: code ?? 0 } });
-      // A job may exit with that code, too; the list decides.
-      else void isListed().then((was) => resolve({ end: was ? exited(NOT_LISTED_CODE) : NOTHING }));
+      else if (code !== NOT_LISTED_CODE && code !== UNABLE_CODE)
+        resolve({ end: exited(code ?? 0) });
+      // A job may exit with these codes, too; the list decides.
+      else void readListed().then((group) => resolve({ end: endOfListed(group, code) }));
     });
   });
   return { ended, groupId: () => groupId, leave: () => leaveChild(child) };
@@ -73,7 +76,7 @@ export function watchRunner(job: HandedJob, path: string): MainProcess {
     known ??= group?.groupId;
     if (code === NO_FOLDER_CODE && !group) return { end: { tag: 'failed', reason: NO_FOLDER } };
     if (!group || group.isRefused) return { end: NOTHING };
-    if (group.exit || group.isCut) return { end: endOf(group) };
+    if (group.exit || group.isCut) return { end: endOf(group), cpuMs: group.exit?.cpuMs };
     // The disk took the group's name and not its end; the runner has the same code.
     return { end: code === undefined ? { tag: 'lost', reason: NOT_WATCHED } : exited(code) };
   });
@@ -108,7 +111,7 @@ async function follow(
     // Asked before the file: who is gone by then has its end in it, or never will.
     const isThere = await isSameProcess(groupId, startTime);
     const group = await readGroup();
-    if (group?.exit) return { end: endOf(group), at: group.exit.at };
+    if (group?.exit) return { end: endOf(group), at: group.exit.at, cpuMs: group.exit.cpuMs };
     if (isThere) goneSince = undefined;
     else goneSince ??= performance.now();
     if (goneSince !== undefined && performance.now() - goneSince > NOTE_DEADLINE_MS) {
@@ -123,8 +126,14 @@ async function follow(
 const exited = (code: number): AttemptEnd => ({ tag: 'exited', code });
 const NOTHING: AttemptEnd = { tag: 'returned', reason: NOT_LISTED };
 
-function endOf({ exit, isCut, isRefused }: ListedGroup): AttemptEnd {
+function endOfListed(group: ListedGroup | undefined, code: number): AttemptEnd {
+  if (group?.unable !== undefined) return { tag: 'failed', reason: unableReason(group.unable) };
+  return group || code !== NOT_LISTED_CODE ? exited(code) : NOTHING;
+}
+
+function endOf({ exit, isCut, isRefused, unable }: ListedGroup): AttemptEnd {
   if (isRefused) return NOTHING;
+  if (unable !== undefined) return { tag: 'failed', reason: unableReason(unable) };
   if (isCut) return { tag: 'lost', reason: LEASE_OVER };
   if (!exit) return { tag: 'lost', reason: NOT_WATCHED };
   const signal = exit.isSignalled ? nameOfSignal(exit.code - 128) : undefined;

@@ -8,6 +8,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { parseTimes } from './group-file.ts';
 import { RUNNER_PREAMBLE, type RunnerJob, runnerText } from './start-scripts.ts';
 
 /** Kept for the next job. */
@@ -37,11 +38,15 @@ export class Runners {
   }
 
   /** Rejects with what spawn throws or reports: E2BIG, EAGAIN, EMFILE, …; a TypeError for a zero byte. */
-  async run(job: Omit<RunnerJob, 'variables'>, env: Record<string, string>): Promise<HandedJob> {
+  async run(
+    job: Omit<RunnerJob, 'variables' | 'spentMs'>,
+    env: Record<string, string>,
+  ): Promise<HandedJob> {
     const own = Object.entries(env).filter(([name, value]) => this.env[name] !== value);
     checkStrings([...job.program, ...own.map(([name, value]) => `${name}=${value}`)]);
     const runner = this.idle.pop() ?? (await this.launch());
-    const ended = runner.run(runnerText({ ...job, variables: Object.fromEntries(own) }));
+    const variables = Object.fromEntries(own);
+    const ended = runner.run(runnerText({ ...job, variables, spentMs: runner.spentMs }));
     return {
       ended: ended.finally(() => this.release(runner)),
       leave: () => {
@@ -101,6 +106,8 @@ class Runner {
   /** Settles when its process has ended. */
   readonly gone: Promise<void>;
   isGone = false;
+  /** Processor time of all its jobs so far. */
+  spentMs = 0;
   private readonly child: ChildProcess;
   private readonly stdin: Writable;
   private readonly stdout: Readable;
@@ -117,7 +124,7 @@ class Runner {
     // Its end is told by `exit`; an error of the pipe says nothing more.
     stdin.on('error', () => {});
     stdout.on('error', () => {});
-    createInterface(stdout).on('line', (line) => this.settle(Number(line)));
+    createInterface(stdout).on('line', (line) => this.onLine(line));
     this.gone = new Promise((resolve) => {
       child.once('exit', () => {
         this.isGone = true;
@@ -136,6 +143,13 @@ class Runner {
       if (this.isGone) this.settle(undefined);
       else this.stdin.write(text);
     });
+  }
+
+  private onLine(line: string): void {
+    const spentMs = parseTimes(line);
+    // Of two such lines the first is about the runner itself, and less.
+    if (spentMs === undefined) this.settle(Number(line));
+    else this.spentMs = spentMs;
   }
 
   private settle(code: number | undefined): void {

@@ -16,6 +16,8 @@ import { OPEN_FILE } from './life.ts';
 export const NOT_LISTED_CODE = 253;
 /** That it could not enter its folder, and so did not list itself. */
 export const NO_FOLDER_CODE = 252;
+/** That something of `begin` could not be done: the file says what, and the program did not start. */
+export const UNABLE_CODE = 251;
 
 /** Finds the start time of a process; __mesh holds the result. */
 export const START_TIME_FUNCTIONS = `
@@ -33,11 +35,37 @@ __mesh_list() {
 }
 `;
 
-/** Arguments: folder of the life, file, those of `__mesh_list`, then the program it becomes. */
-export const PLAIN_SCRIPT = `${START_TIME_FUNCTIONS}${LIST}
+/**
+ * For the lines that a job begins with. A limit that the system does not take may be above what
+ * the node itself is held to: then the job is held to that.
+ */
+const BEGIN = `
+__mesh_unable() { echo "unable $1" >&2; exit ${UNABLE_CODE}; }
+__mesh_is_below() {
+  case $1 in ''|*[!0-9]*) return 1;; esac
+  [ "$1" -le "$2" ]
+}
+__mesh_limit() {
+  ulimit "$1" "$2" 2>/dev/null || __mesh_is_below "$(ulimit -H "$1" 2>/dev/null)" "$2" ||
+    __mesh_unable "$3"
+}
+__mesh_limit_processes() {
+  # The letter is dash's; bash has -u for it, and refuses -p.
+  ulimit -p "$1" 2>/dev/null || ulimit -u "$1" 2>/dev/null ||
+    __mesh_is_below "$(ulimit -H -p 2>/dev/null)" "$1" || __mesh_unable processes
+}
+__mesh_join_group() { echo 0 >"$1/cgroup.procs" || __mesh_unable cgroup; }
+`;
+
+/**
+ * Arguments: folder of the life, file, those of `__mesh_list`, the lines it begins with, then the
+ * program it becomes.
+ */
+export const PLAIN_SCRIPT = `${START_TIME_FUNCTIONS}${LIST}${BEGIN}
 { __mesh_list "$3" "$4" "$5" "$6" "$7" >>"$1/$2" && [ -e "$1/${OPEN_FILE}" ]
 } 2>/dev/null || exit ${NOT_LISTED_CODE}
-shift 7
+if [ -n "$8" ]; then { eval "$8"; } 2>>"$1/$2"; fi
+shift 8
 exec "$@"
 `;
 
@@ -45,12 +73,13 @@ exec "$@"
  * The first words to a runner. It is deaf to signals by a trap that does something, because only
  * such a trap ends with the subshell of a job.
  */
-export const RUNNER_PREAMBLE = `${START_TIME_FUNCTIONS}${LIST}
+export const RUNNER_PREAMBLE = `${START_TIME_FUNCTIONS}${LIST}${BEGIN}
 trap : HUP INT QUIT TERM
 __mesh_end() {
   __mesh_code=$1
   read -r __mesh __mesh_id <"$2/uptime"
-  printf 'exit %s %s\\n' "$__mesh_code" "$__mesh" >&2
+  times >&2
+  printf 'exit %s %s %s\\n' "$__mesh_code" "$__mesh" "$3" >&2
 }
 `;
 
@@ -75,10 +104,11 @@ const listArguments = (entry: Entry): string[] => [
   String(entry.startedAt),
 ];
 
-export const plainArguments = (entry: Entry): string[] => [
+export const plainArguments = (entry: Entry, begin: string): string[] => [
   entry.folder,
   entry.name,
   ...listArguments(entry),
+  begin,
 ];
 
 export interface RunnerJob {
@@ -88,22 +118,26 @@ export interface RunnerJob {
   readonly env: string;
   /** File and arguments. */
   readonly program: readonly string[];
+  /** Lines of shell for the process that becomes the program; what they say goes into its file. */
+  readonly begin: string;
   readonly workingFolder: string;
   /** Paths of files that are there. */
   readonly stdout: string;
   readonly stderr: string;
   /** Beside those of the runner. */
   readonly variables: Readonly<Record<string, string>>;
+  /** Processor time of all earlier jobs of the runner. */
+  readonly spentMs: number;
 }
 
 /**
- * A job as a runner reads it; the answer is a line with the exit code. Whatever the runner itself
+ * A job as a runner reads it; the answer is what `times` says and a line with the exit code. Whatever the runner itself
  * says of its child goes into the group's file.
  */
 export function runnerText(job: RunnerJob): string {
-  const { entry, setsid, env, program, workingFolder, stdout, stderr, variables } = job;
+  const { entry, setsid, env, program, begin, workingFolder, stdout, stderr } = job;
   const { folder, name, procFolder } = entry;
-  const named = Object.entries(variables).map(([key, value]) => ({ key, value }));
+  const named = Object.entries(job.variables).map(([key, value]) => ({ key, value }));
   const exported = named.filter(({ key }) => isPlainName(key));
   const given = named.filter(({ key }) => !isPlainName(key));
   const command = [
@@ -117,15 +151,16 @@ cd -- ${quoted(workingFolder)} 2>/dev/null || exit ${NO_FOLDER_CODE}
 unset OLDPWD
 __mesh_list ${listArguments(entry).map(quoted).join(' ')} >&2 || exit ${NOT_LISTED_CODE}
 [ -e ${quoted(`${folder}/${OPEN_FILE}`)} ] || { echo refused >&2; exit ${NOT_LISTED_CODE}; }
-${exported.map(({ key, value }) => `export ${key}=${quoted(value)}\n`).join('')}exec ${command.map(quoted).join(' ')} 2>&3 3>&-
+${begin}${exported.map(({ key, value }) => `export ${key}=${quoted(value)}\n`).join('')}exec ${command.map(quoted).join(' ')} 2>&3 3>&-
 ) </dev/null >>${quoted(stdout)} 3>>${quoted(stderr)}
-__mesh_end $? ${quoted(procFolder)}
+__mesh_end $? ${quoted(procFolder)} ${job.spentMs}
 } 2>>${quoted(`${folder}/${name}`)}
+times
 echo "$__mesh_code"
 `;
 }
 
-const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+export const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** A shell would not take such a name, or do something with its value; the program env just sets it. */
 const SPECIAL =

@@ -1,6 +1,5 @@
 /** Whether this machine can have attempts supervised: what groups.ts says under "That takes". */
-import { access, constants } from 'node:fs/promises';
-import { join } from 'node:path';
+import { findProgram } from '../programs.ts';
 import { hasBootClock } from './boot-clock.ts';
 import { hostIdentity } from './process-table.ts';
 
@@ -26,24 +25,6 @@ export async function findSupervision(
 ): Promise<Supervision> {
   const plain: Plain = { tag: 'plain', procFolder };
   if (!hasBootClock(procFolder) || (await hostIdentity()) === '') return plain;
-  const folders = ['/usr/bin', '/bin', ...(path ?? '').split(':')].filter((folder) =>
-    folder.startsWith('/'),
-  );
-  const [setsid, env] = await Promise.all([
-    findProgram('setsid', folders),
-    findProgram('env', folders),
-  ]);
+  const [setsid, env] = await Promise.all([findProgram('setsid', path), findProgram('env', path)]);
   return setsid && env ? { tag: 'supervised', procFolder, setsid, env } : plain;
-}
-
-async function findProgram(name: string, folders: readonly string[]): Promise<string | undefined> {
-  for (const folder of folders) {
-    const path = join(folder, name);
-    const isThere = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return path;
-  }
-  return undefined;
 }
