@@ -178,7 +178,7 @@ function makeExecutors(
   node: NodeId,
   rest: Required<Pick<ExecutorOptions, 'policy' | 'onOffers' | 'onProblem'>>,
 ): Executors {
-  const taskTypes = makeTaskTypes(config);
+  const taskTypes = makeTaskTypes({ ...config, node, onProblem: rest.onProblem });
   return createExecutors({
     folder: config.dataDir,
     taskTypes,

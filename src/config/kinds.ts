@@ -37,6 +37,20 @@ export const path: Kind<string> = {
   parse: (raw) => (raw === '' || raw.includes('\0') ? undefined : raw),
 };
 
+/** Absolute ones, in the order given; `ending` is what each may have behind it. */
+export function paths(rule: { ending: string }): Kind<readonly string[]> {
+  return {
+    placeholder: '<path,…>',
+    allowed: `a comma-separated list of absolute paths, each with ${rule.ending} behind it or not`,
+    parse: (raw) => {
+      const items = splitList(raw);
+      return items.every((item) => item.startsWith('/') && !item.includes('\0'))
+        ? items
+        : undefined;
+    },
+  };
+}
+
 export const port: Kind<number> = {
   ...integer({ min: 0, max: 65_535 }),
   placeholder: '<port>',

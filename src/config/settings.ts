@@ -14,6 +14,7 @@ import {
   onOff,
   pairs,
   path,
+  paths,
   port,
   size,
   text,
@@ -53,6 +54,12 @@ const HOST = /^[A-Za-z0-9_.:%-]{1,253}$/;
 const PEER = /^(\[[0-9a-f:.%]+\]|[a-z0-9_.-]{1,253})(:\d{1,5})?$/;
 
 const setting = <Value>(entry: Setting<Value>): Setting<Value> => entry;
+
+/** As DOCKER_HOST has it. Whether it is one that can be used shows when it is. */
+const socketPath: Kind<string> = {
+  ...path,
+  parse: (raw) => path.parse(raw.replace(/^unix:\/\//, '')),
+};
 
 /** A kind whose value may also be left out. */
 const optional = <Value>(kind: Kind<Value>): Kind<Value | undefined> => kind;
@@ -211,6 +218,23 @@ export const SETTINGS = {
     kind: flagOnly,
     fallback: 'off',
     meaning: 'Lets http jobs ask loopback, private and link-local addresses from here.',
+  }),
+  dockerSocket: setting({
+    name: 'docker-socket',
+    from: EVERYWHERE,
+    env: ['MESH_DOCKER_SOCKET', 'DOCKER_HOST'],
+    kind: optional(socketPath),
+    fallback: () => undefined,
+    fallbackText: "Docker's or Podman's own, whichever is there",
+    meaning: 'Unix socket of the container engine for docker jobs.',
+  }),
+  dockerMounts: setting({
+    name: 'docker-mounts',
+    from: EVERYWHERE,
+    env: ['MESH_DOCKER_MOUNTS'],
+    kind: paths({ ending: ':ro' }),
+    fallback: '',
+    meaning: 'Folders that docker jobs may mount, with all below them; with :ro for reading only.',
   }),
   labels: setting({
     name: 'labels',

@@ -88,6 +88,9 @@ export class Attempt {
   private stdinPath: string | undefined;
   /** Of an order that has not started yet. */
   private lease: SupervisedLease | undefined;
+  /** performance.now() at which that was told. */
+  private leaseToldAt = 0;
+  private readonly ending = new AbortController();
   private receipt: Receipt = {};
   private readonly progress: ProgressTeller;
   private isEndAsked = false;
@@ -111,7 +114,7 @@ export class Attempt {
 
   /** Rejects never: what goes wrong is the end of the attempt. */
   async run(order: AttemptOrder, taskType: TaskType, run: RunOptions): Promise<void> {
-    this.lease = order.lease;
+    this.prolong(order.lease);
     await this.finish(await this.execute(order, taskType, run));
   }
 
@@ -162,12 +165,20 @@ export class Attempt {
 
   end(graceMs: number): void {
     this.isEndAsked = true;
+    this.ending.abort();
     this.running?.end(graceMs);
   }
 
   prolong(lease: SupervisedLease): void {
-    if (this.running) this.running.prolong(lease);
-    else this.lease = lease;
+    this.leaseToldAt = performance.now();
+    this.lease = lease;
+    this.running?.prolong(lease);
+  }
+
+  private leaseOf(order: AttemptOrder): SupervisedLease {
+    const { lease = order.lease } = this;
+    if (lease.tag !== 'leased') return lease;
+    return { ...lease, leftMs: lease.leftMs - (performance.now() - this.leaseToldAt) };
   }
 
   /** Ends it at once. Its end is reported only if it had come of itself before. */
@@ -236,6 +247,8 @@ export class Attempt {
       run,
       place,
       env,
+      ending: this.ending.signal,
+      lease: () => this.leaseOf(order),
       startGroup: (program) => this.startGroup({ order, run, place, env }, program),
       tell: (progress) => this.progress.tell(progress),
       note: (part) => {
@@ -279,7 +292,7 @@ export class Attempt {
         stderr,
         env: { ...env, ...withoutNamed(manners.variables, order.grant.spec.env) },
         listing,
-        lease: this.lease ?? order.lease,
+        lease: this.leaseOf(order),
         startedAt,
         readListed: () => life.listed(listing),
         onLeaseFailure,

@@ -8,6 +8,7 @@
  * forced is taken for over, so that a cancelled job ends and a node can stop; that something of it
  * may go on is told with its end.
  */
+import type { SupervisedLease } from '../core/effects.ts';
 import type { AttemptEnd } from '../core/job.ts';
 import type { Running } from './task-type.ts';
 
@@ -83,7 +84,7 @@ export class Hosted implements Running {
   }
 
   /** Ended by its node, which looks at the lease itself; one that stands still runs nothing. */
-  prolong(): void {}
+  prolong(_lease: SupervisedLease): void {}
 
   finishedAt<Time>(now: Time): Time {
     return now;

@@ -41,6 +41,10 @@ export interface Launch {
    * attempt's output files, folder and environment its own. @param program file and arguments
    */
   startGroup(program: readonly string[]): Promise<Launched>;
+  /** Aborted when it is to end although it has not started; what has is told by `Running.end`. */
+  readonly ending: AbortSignal;
+  /** As long as nothing is running: until when it may be. Later it is told by `Running.prolong`. */
+  lease(): SupervisedLease;
   /** How far it is; may be called as often as one likes. */
   tell(progress: Progress): void;
   /** Part of what is reported with its end; a later part replaces an earlier one of the same name. */

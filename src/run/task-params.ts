@@ -4,10 +4,12 @@
  * type that is not in the table has parameters that only its handler knows.
  */
 import type * as z from 'zod';
+import { dockerParams } from './docker-params.ts';
 import { httpParams } from './http-params.ts';
 import { pythonParams } from './python-params.ts';
 
 const PARAMS: Readonly<Record<string, z.ZodType>> = {
+  docker: dockerParams,
   http: httpParams,
   python: pythonParams,
 };

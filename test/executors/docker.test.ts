@@ -1,0 +1,218 @@
+/** Task type `docker` against a real engine. */
+import assert from 'node:assert/strict';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, type TestContext, test } from 'node:test';
+import type { Offers } from '../../src/core/facts.ts';
+import type { JobSpec } from '../../src/core/job.ts';
+import { makeDocker } from '../../src/executors/docker/docker.ts';
+import { firstLine, NODE, order, startBench, temporaryFolder, textOf, until } from './attempts.ts';
+import { type ContainerEngine, IMAGE, skipWithoutEngine, startEngine } from './container-engine.ts';
+
+const specOf = (params: object): Partial<JobSpec> => ({
+  taskType: 'docker',
+  params: JSON.stringify(params),
+});
+
+const runOf = (command: string, more: object = {}): Partial<JobSpec> =>
+  specOf({ image: IMAGE, network: 'none', command, ...more });
+
+describe('a docker job', skipWithoutEngine(), () => {
+  let engine: ContainerEngine;
+  before(async () => {
+    engine = await startEngine();
+  });
+  after(() => engine?.stop());
+
+  async function startDocker(t: TestContext, mounts: readonly string[] = []) {
+    const offers: Offers[] = [];
+    const problems: string[] = [];
+    const docker = makeDocker({
+      node: NODE,
+      socket: engine.socket,
+      mounts,
+      onProblem: (sentence) => problems.push(sentence),
+    });
+    const bench = await startBench(t, {
+      taskTypes: [docker],
+      wantedTypes: ['docker'],
+      onOffers: (offer) => offers.push(offer),
+      meshEnv: { MESH_NODE_ID: NODE },
+    });
+    return { ...bench, offers, problems, docker };
+  }
+
+  test('has its output apart, its exit code, and leaves no container', async (t) => {
+    const { run, offers, problems } = await startDocker(t);
+    assert.deepEqual(offers[0]?.taskTypes, ['docker']);
+    assert.match(offers[0]?.capabilities.docker ?? '', /^\d+\.\d+/);
+    const { end, stdout, stderr, receipt } = await run('', runOf('echo one; echo two >&2; exit 3'));
+    assert.deepEqual(end, { tag: 'exited', code: 3 });
+    assert.equal(textOf(stdout), 'one\n');
+    assert.equal(textOf(stderr), 'two\n');
+    const result = JSON.parse(receipt?.result ?? '');
+    assert.equal(result.exit_code, 3);
+    assert.match(result.image_id, /^sha256:/);
+    assert.deepEqual(await engine.containers(), []);
+    assert.deepEqual(problems, []);
+  });
+
+  test('loses nothing of much output', async (t) => {
+    const { run } = await startDocker(t);
+    const { stdout, end } = await run('', runOf('head -c 60000 /dev/zero'));
+    assert.deepEqual(end, { tag: 'exited', code: 0 });
+    assert.equal(stdout.totalBytes, 60_000);
+  });
+
+  test('has its own environment, what the mesh says, and nothing of the node', async (t) => {
+    const { run } = await startDocker(t);
+    const spec = runOf('env', { env: { A: '1' } });
+    const { stdout, order } = await run('', { ...spec, env: { B: '2' } });
+    const lines = textOf(stdout).split('\n');
+    assert(lines.includes('A=1') && lines.includes('B=2'));
+    assert(lines.includes(`MESH_JOB_ID=${order.job}`));
+    assert(lines.includes(`MESH_NODE_ID=${NODE}`));
+    assert(!lines.some((line) => line.startsWith('USER=')));
+  });
+
+  test('carries labels that say whose it is, and ends when it is told to', async (t) => {
+    const { executor, reports } = await startDocker(t);
+    const attempt = order('', runOf("trap 'echo bye; exit 0' TERM; echo up; sleep 1000 & wait"));
+    executor.run(attempt);
+    assert.equal(await firstLine(executor, attempt), 'up');
+    const [id] = await engine.containers();
+    const about = (await engine.ask(`/containers/${id}/json`)) as {
+      Config: { Labels: Record<string, string> };
+    };
+    assert.equal(about.Config.Labels['worker-mesh.node'], NODE);
+    assert.equal(about.Config.Labels['worker-mesh.job'], attempt.job);
+    executor.end(attempt.job, attempt.fence, 60_000);
+    const { end, stdout } = await reports.ended(attempt);
+    assert.deepEqual(end, { tag: 'exited', code: 0 });
+    assert.equal(textOf(stdout), 'up\nbye\n');
+    assert.deepEqual(await engine.containers(), []);
+  });
+
+  test('that does not heed is killed after its grace', async (t) => {
+    const { executor, reports } = await startDocker(t);
+    const attempt = order('', runOf("trap '' TERM; echo up; while :; do sleep 1; done"));
+    executor.run(attempt);
+    await firstLine(executor, attempt);
+    executor.end(attempt.job, attempt.fence, 300);
+    const { end } = await reports.ended(attempt);
+    assert.deepEqual(end, { tag: 'signalled', signal: 'SIGKILL' });
+    assert.deepEqual(await engine.containers(), []);
+  });
+
+  test('over its memory says so', async (t) => {
+    const { run } = await startDocker(t);
+    const eat = 'x=x; while :; do x=$x$x$x$x; done';
+    const { end, receipt } = await run('', runOf(eat, { memory: '8m', cpus: 0.5 }));
+    assert(end.tag === 'failed');
+    assert.match(end.reason, /used more memory than it may have.*params\.memory/);
+    assert.equal(JSON.parse(receipt?.result ?? '').oom_killed, true);
+  });
+
+  test('mounts what its operator allows, and nothing else, also through links', async (t) => {
+    const shared = temporaryFolder(t);
+    for (const name of ['open', 'read']) mkdirSync(join(shared, name));
+    writeFileSync(join(shared, 'read/file'), 'content');
+    writeFileSync(join(shared, 'secret'), 'secret');
+    symlinkSync(join(shared, 'secret'), join(shared, 'open/link'));
+    const { run } = await startDocker(t, [join(shared, 'open'), `${join(shared, 'read')}:ro`]);
+    const mount = (source: string, read_only: boolean) =>
+      run(
+        '',
+        runOf('cat /m/file; echo new >/m/new', {
+          mounts: [{ source: join(shared, source), target: '/m', read_only }],
+        }),
+      );
+    assert.deepEqual((await mount('open', false)).end, { tag: 'exited', code: 0 });
+    const read = await mount('read', true);
+    assert.equal(textOf(read.stdout), 'content');
+    assert.deepEqual(read.end, { tag: 'exited', code: 1 });
+    for (const [source, why] of [
+      ['read', /not allowed on this node for writing \(read_only: true is\).*--docker-mounts/],
+      ['secret', /not allowed on this node: .*--docker-mounts/],
+      ['open/link', /not allowed on this node: /],
+      ['open/../secret', /not allowed on this node: /],
+      ['nothing', /it is not on this node/],
+    ] as const) {
+      const { end } = await mount(source, false);
+      assert(end.tag === 'failed', source);
+      assert.match(end.reason, why);
+    }
+    assert.deepEqual(await engine.containers(), []);
+  });
+
+  test('says what the engine says when it cannot be run', async (t) => {
+    const { run } = await startDocker(t);
+    const missing = await run('', specOf({ image: 'nobody/nothing', pull: 'never' }));
+    assert(missing.end.tag === 'failed');
+    assert.match(missing.end.reason, /image nobody\/nothing is not on this node/);
+    const noProgram = await run('', runOf('', { command: ['/no/such'] }));
+    assert(noProgram.end.tag === 'failed');
+    assert.match(noProgram.end.reason, /\/no\/such.*no such file/);
+    assert.deepEqual(await engine.containers(), []);
+  });
+
+  test('starts, stops and reads containers that are there, but not those of jobs', async (t) => {
+    const { run, executor, reports } = await startDocker(t);
+    const attempt = order('', runOf('echo up; exec sleep 1000'));
+    executor.run(attempt);
+    await firstLine(executor, attempt);
+    const [id = ''] = await engine.containers();
+    const stopped = await run('', specOf({ operation: 'stop', id }));
+    assert(stopped.end.tag === 'failed');
+    assert.match(stopped.end.reason, new RegExp(`that of job ${attempt.job}: cancel the job`));
+    executor.end(attempt.job, attempt.fence, 0);
+    await reports.ended(attempt);
+    const missing = await run('', specOf({ operation: 'logs', id: 'nothing' }));
+    assert(missing.end.tag === 'failed');
+    assert.match(missing.end.reason, /no container nothing on this node/);
+  });
+
+  test('is ended and removed with its node, and not reported', async (t) => {
+    const { executor, reports } = await startDocker(t);
+    const attempt = order('', runOf('echo up; exec sleep 1000'));
+    executor.run(attempt);
+    await firstLine(executor, attempt);
+    await executor.stop('leave');
+    assert.deepEqual(await engine.containers(), []);
+    assert(!reports.all.some(({ kind }) => kind === 'ended'));
+  });
+
+  test('left by an earlier life is removed by the next start', async (t) => {
+    const { executor } = await startDocker(t);
+    const attempt = order('', runOf('echo up; exec sleep 1000'));
+    executor.run(attempt);
+    await firstLine(executor, attempt);
+    assert.equal((await engine.containers()).length, 1);
+    await startDocker(t);
+    assert.deepEqual(await engine.containers(), []);
+  });
+
+  test('without a new lease is killed when its lease is over', async (t) => {
+    const { executor, reports } = await startDocker(t);
+    const attempt = order('', runOf('echo up; exec sleep 1000'));
+    executor.run({ ...attempt, lease: { tag: 'leased', leftMs: 2000 } });
+    const { end } = await reports.ended(attempt);
+    assert.deepEqual(end, { tag: 'exited', code: 137 });
+    await until('it is removed', async () => (await engine.containers()).length === 0);
+  });
+});
+
+describe('without an engine', () => {
+  test('docker is not offered, and why is said', async (t) => {
+    const offers: Offers[] = [];
+    const socket = join(temporaryFolder(t), 'none.sock');
+    const docker = makeDocker({ node: NODE, socket, mounts: [], onProblem: () => {} });
+    const { problems } = await startBench(t, {
+      taskTypes: [docker],
+      wantedTypes: ['docker'],
+      onOffers: (offer) => offers.push(offer),
+    });
+    assert.deepEqual(offers[0]?.taskTypes, []);
+    assert.match(problems[0] ?? '', /docker cannot be run here: there is no .*--docker-socket/);
+  });
+});
