@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { RESTART_DEADLINE_SECONDS } from './api/api.ts';
 import { type ApiTokens, deriveApiTokens } from './api/api-tokens.ts';
 import { MeshError } from './base/errors.ts';
-import type { BootId, NodeId } from './base/ids.ts';
+import type { BootId, JobId, NodeId } from './base/ids.ts';
 import { asWall } from './base/instant.ts';
 import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
 import type { Config } from './config.ts';
@@ -54,6 +54,8 @@ import type { Policy } from './policy/policy.ts';
 import { openStore } from './store/store.ts';
 
 const PRUNE_INTERVAL_MS = 60 * 60_000;
+/** How often it is looked whether outputs take too much space. */
+const SPACE_INTERVAL_MS = 30_000;
 /** A second signal ends the process after so long, whatever still wants to be released. */
 const LAST_RESORT_MS = 1000;
 
@@ -82,9 +84,15 @@ export interface RunningNode {
 /** @throws MeshError what is wrong with the key, the data folder or a port, as a sentence */
 export async function startNode(config: Config, log: Log): Promise<RunningNode> {
   const { node, http, executors, access } = assemble(config, log);
-  const prune = setInterval(() => void pruneOutputs(executors, config, log), PRUNE_INTERVAL_MS);
+  const prune = (): void => void pruneOutputs(executors.outputs, node, { config, log });
+  const timers = [
+    setInterval(prune, PRUNE_INTERVAL_MS),
+    setInterval(() => {
+      if (executors.outputs.totalBytes > config.outputSpaceBytes) prune();
+    }, SPACE_INTERVAL_MS),
+  ];
   const close = async (running?: 'end' | 'leave'): Promise<void> => {
-    clearInterval(prune);
+    for (const timer of timers) clearInterval(timer);
     removeRunningNode(config.configDir, node.facts.node);
     await http.stop();
     await node.close(running);
@@ -98,7 +106,7 @@ export async function startNode(config: Config, log: Log): Promise<RunningNode> 
     writeRunningNode(config.configDir, { node: id, name, pid: process.pid, api: url, ...access });
     // Tests and the demo read the port from this line.
     log.info({ id, api: url, linkPort, data: config.dataDir, pid: process.pid }, 'node is up');
-    void pruneOutputs(executors, config, log);
+    prune();
     return { node, close };
   } catch (failure) {
     // A start that fails, for a port that is taken, ends nothing that an earlier life left running.
@@ -339,11 +347,33 @@ function startAgain(log: Log): void {
 }
 
 /** A call of prune looks at a bounded number of jobs, so that it never holds up the loop. */
-async function pruneOutputs({ outputs }: Executors, config: Config, log: Log): Promise<void> {
-  const request = { olderThanMs: config.outputRetentionMs, now: asWall(Date.now()) };
+async function pruneOutputs(
+  outputs: Executors['outputs'],
+  node: MeshNode,
+  { config, log }: { config: Config; log: Log },
+): Promise<void> {
+  const request = {
+    olderThanMs: config.outputRetentionMs,
+    maxTotalBytes: config.outputSpaceBytes,
+    forgotten: {
+      olderThanMs: config.jobRetentionMs,
+      isForgotten: (job: JobId) => isJobForgotten(node, job),
+    },
+    now: asWall(Date.now()),
+  };
   try {
     while (!(await outputs.prune(request)).isComplete);
   } catch (failure) {
     log.warn({ err: failure }, 'old outputs could not be deleted');
+  }
+}
+
+/** Not while some node could not be asked: it may know the job. */
+async function isJobForgotten(node: MeshNode, job: JobId): Promise<boolean> {
+  try {
+    await node.getJob(job);
+    return false;
+  } catch (failure) {
+    return failure instanceof MeshError && failure.code === 'JOB_NOT_FOUND';
   }
 }

@@ -70,6 +70,11 @@ export const ERROR_CODES = {
     retryable: false,
     meaning: 'The Host header does not name this node.',
   },
+  NO_SUCH_RANGE: {
+    status: 416,
+    retryable: false,
+    meaning: 'The output has no byte in the range that was asked for.',
+  },
   QUEUE_FULL: {
     status: 429,
     retryable: true,

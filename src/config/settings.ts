@@ -318,7 +318,15 @@ export const SETTINGS = {
     env: ['MESH_OUTPUT_RETENTION'],
     kind: duration({ min: '1m', max: '3650d' }),
     fallback: '7d',
-    meaning: 'How long outputs are kept after the end of an attempt.',
+    meaning: 'How long outputs are kept after the end of an attempt, as long as its job is known.',
+  }),
+  outputSpaceBytes: setting({
+    name: 'output-space',
+    from: EVERYWHERE,
+    env: ['MESH_OUTPUT_SPACE'],
+    kind: size({ min: '1MiB', max: '1048576GiB' }),
+    fallback: '10GiB',
+    meaning: 'Kept of all outputs together; the oldest go first, and never those that are printed.',
   }),
   jobRetentionMs: setting({
     name: 'job-retention',

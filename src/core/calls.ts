@@ -37,8 +37,12 @@ export type Answer =
   | { readonly kind: 'list'; readonly records: readonly LiveRecord[] }
   | { readonly kind: 'conflicts'; readonly conflicts: readonly Conflict[] }
   | { readonly kind: 'reply'; readonly reply: Reply }
-  /** Undefined: nothing is kept for this attempt here. */
-  | { readonly kind: 'output'; readonly chunk: OutputChunk | undefined };
+  /** Undefined: nothing is kept for this attempt here; `removal` says why, where that is known. */
+  | {
+      readonly kind: 'output';
+      readonly chunk: OutputChunk | undefined;
+      readonly removal?: OutputRemoval | undefined;
+    };
 
 export interface RecordQuery {
   /** 1 to 1,000. */
@@ -86,4 +90,9 @@ export interface OutputChunk {
   /** Nothing will ever follow these bytes. */
   readonly isEnd: boolean;
   readonly isTruncated: boolean;
+  /** Length of the stream as it is kept now; undefined: a node of an older version answered. */
+  readonly keptBytes?: number | undefined;
 }
+
+/** Retention removes outputs that are old, and the oldest when all of them take too much space. */
+export type OutputRemoval = 'age' | 'space';

@@ -32,6 +32,10 @@ export const outputPath = (folder: string, attempt: AttemptRef, stream: OutputSt
 /** Exists when the stream was cut; holds the limit it was cut at. */
 export const cutPath = (path: string): string => `${path}.cut`;
 
+/** In the folder of the job; says why nothing is kept of the attempt any more. */
+export const removedPath = (folder: string, { fence }: AttemptRef): string =>
+  join(folder, `${fenceText(fence)}.removed`);
+
 export const workPath = (folder: string, { job, fence }: AttemptRef): string =>
   join(folder, `${job}.${fenceText(fence)}`);
 

@@ -44,9 +44,9 @@ export class Answers {
   }
 
   /** Job output is foreign bytes: never a type that a browser would show or run. */
-  bytes(body: ReadableStream<Uint8Array> | null, more: AnswerHeaders): Response {
+  bytes(body: ReadableStream<Uint8Array> | null, more: AnswerHeaders, status = 200): Response {
     const headers = { ...this.base, 'Content-Type': 'application/octet-stream', ...more };
-    return new Response(body, { status: 200, headers });
+    return new Response(body, { status, headers });
   }
 
   /** Before a request is one of the application's. */

@@ -2,7 +2,10 @@
  * A job's output as a stream of bytes, read piece by piece as the client takes it: nothing is
  * gathered here, however long it is. A followed output ends when its attempt is over, also when
  * that attempt was given up and another node runs the next one; which attempt the bytes are of is
- * in a header, and a client goes on where it stopped by naming attempt and offset.
+ * in a header, and a client goes on where it stopped by naming attempt and offset, or as HTTP has it
+ * (RFC 9110, 14): by a Range, with the ETag of the attempt in If-Range. What was printed at an offset
+ * stays there, so bytes of an output that still grows may be put together as well; only its length
+ * is not known, and a Content-Range says `*`.
  */
 import { HEADERS } from '../api/api.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
@@ -10,6 +13,7 @@ import { asNodeId, isNodeId, type JobId } from '../base/ids.ts';
 import type { OutputStream } from '../core/calls.ts';
 import { type Fence, fenceText, isSameFence } from '../core/record.ts';
 import type { MeshService, OutputPart } from '../node/service.ts';
+import { toJobJson } from './job-view.ts';
 import { badQuery, type Query } from './json-request.ts';
 
 const PIECE_BYTES = 128 * 1024;
@@ -26,30 +30,47 @@ export interface OutputRequest {
   readonly isFollowed: boolean;
   /** Undefined: the newest. */
   readonly fence: Fence | undefined;
+  /** Where to stop, if not at the end. */
+  readonly endOffset?: number | undefined;
 }
 
 export interface OutputAnswer {
+  readonly status: 200 | 206;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: ReadableStream<Uint8Array>;
 }
 
-/** @throws MeshError BAD_REQUEST */
-export function parseOutputRequest(job: JobId, query: Query): OutputRequest {
+/** @throws MeshError BAD_REQUEST; of a numbered attempt as those of getJob */
+export async function parseOutputRequest(
+  service: MeshService,
+  job: JobId,
+  query: Query,
+): Promise<OutputRequest> {
   const attempt = query.text('attempt');
   return {
     job,
     stream: query.choice('stream', ['stdout', 'stderr']),
     offset: query.integer('offset', { min: 0, max: Number.MAX_SAFE_INTEGER, fallback: 0 }),
     isFollowed: query.choice('follow', ['false', 'true']) === 'true',
-    fence: attempt === undefined ? undefined : parseFence(attempt),
+    fence: attempt === undefined ? undefined : await fenceOf(service, job, attempt),
   };
+}
+
+/** @param attempt its fence, or its number among the attempts at this job */
+async function fenceOf(service: MeshService, job: JobId, attempt: string): Promise<Fence> {
+  if (!/^\d{1,9}$/.test(attempt)) return parseFence(attempt);
+  const { attempts } = toJobJson(await service.getJob(job), 0);
+  const found = attempts.findLast((each) => each.attempt === Number(attempt));
+  if (found) return parseFence(found.fence);
+  const known = attempts.map((each) => each.attempt).join(', ') || 'none yet';
+  return badQuery(`there is no attempt ${attempt} at this job; there is ${known}`);
 }
 
 function parseFence(text: string): Fence {
   const [, counter, node, attempt] =
     /^(\d{1,15})\.(node-[0-9a-f]{32})\.(\d{1,9})$/.exec(text) ?? [];
   if (counter === undefined || node === undefined || !isNodeId(node)) {
-    badQuery(`attempt must be what an earlier answer had as ${HEADERS.attempt}`);
+    badQuery(`attempt must be a number, or what an earlier answer had as ${HEADERS.attempt}`);
   }
   return { epoch: { counter: Number(counter), node: asNodeId(node) }, attempt: Number(attempt) };
 }
@@ -67,14 +88,69 @@ export async function openOutput(
 ): Promise<OutputAnswer> {
   const reading = new Reading(service, request, ends.signal);
   const first = await reading.next(FIRST_WAIT_MS);
+  // A length can be promised once nothing more is printed.
+  const length = first.totalBytes === undefined ? undefined : keptBytesOf(first) - first.offset;
   return {
-    headers: headersOf(first),
+    status: 200,
+    headers: {
+      ...headersOf(first, request.stream),
+      ...(length !== undefined && length >= 0 && { 'Content-Length': String(length) }),
+    },
     body: reading.toStream(first, ends.onCut),
   };
 }
 
-function headersOf(part: OutputPart): Record<string, string> {
+/**
+ * The bytes of a Range, once it is known which they are.
+ * @throws MeshError like openOutput; OUTPUT_GONE also where only bytes behind its first one are left
+ */
+export async function openRange(
+  service: MeshService,
+  request: OutputRequest,
+  range: { first: number; last: number; ends: Parameters<typeof openOutput>[2] },
+): Promise<OutputAnswer> {
+  const { first, last, ends } = range;
+  const wanted = { ...request, isFollowed: false, offset: first, endOffset: last + 1 };
+  const reading = new Reading(service, wanted, ends.signal);
+  const part = await reading.next(FIRST_WAIT_MS);
+  if (part.offset > first) {
+    throw new MeshError(
+      'OUTPUT_GONE',
+      `Of the bytes before ${part.offset} none can be had: the node that has them cannot be asked.`,
+    );
+  }
+  const length = part.totalBytes === undefined ? '*' : String(keptBytesOf(part));
   return {
+    status: 206,
+    headers: {
+      ...headersOf(part, request.stream),
+      'Content-Range': `bytes ${first}-${last}/${length}`,
+      'Content-Length': String(last + 1 - first),
+    },
+    body: reading.toStream(part, ends.onCut),
+  };
+}
+
+/** How much is there now, and of which attempt; nothing is read. @throws MeshError like openOutput */
+export async function probeOutput(
+  service: MeshService,
+  { job, stream, fence }: OutputRequest,
+): Promise<{ keptBytes: number; fence: Fence | undefined; etag: string | undefined }> {
+  const range = { offset: 0, maxBytes: 0, ...(fence && { fence }) };
+  const part = await service.readOutput(job, stream, range);
+  return { keptBytes: keptBytesOf(part), fence: part.fence, etag: etagOf(part, stream) };
+}
+
+const keptBytesOf = ({ keptBytes, totalBytes }: OutputPart): number => keptBytes ?? totalBytes ?? 0;
+
+const etagOf = ({ fence }: OutputPart, stream: OutputStream): string | undefined =>
+  fence && `"${fenceText(fence)}.${stream}"`;
+
+function headersOf(part: OutputPart, stream: OutputStream): Record<string, string> {
+  const etag = etagOf(part, stream);
+  return {
+    'Accept-Ranges': 'bytes',
+    ...(etag && { ETag: etag }),
     [HEADERS.offset]: String(part.offset),
     [HEADERS.truncated]: String(part.isTruncated),
     ...(part.fence && { [HEADERS.attempt]: fenceText(part.fence) }),
@@ -101,10 +177,10 @@ class Reading {
   }
 
   async next(waitMs: number): Promise<OutputPart> {
-    const { job, stream, isFollowed } = this.request;
+    const { job, stream, isFollowed, endOffset = Number.POSITIVE_INFINITY } = this.request;
     const part = await this.service.readOutput(job, stream, {
       offset: this.offset,
-      maxBytes: PIECE_BYTES,
+      maxBytes: Math.min(PIECE_BYTES, endOffset - this.offset),
       ...(isFollowed && { waitMs }),
       ...(this.fence && { fence: this.fence }),
       signal: this.signal,
@@ -117,7 +193,8 @@ class Reading {
     this.isBegun = true;
     this.fence ??= part.fence;
     this.offset = part.offset + part.bytes.length;
-    this.isOver = part.isEnd || (part.bytes.length === 0 && (await this.isAllThereIs()));
+    const isAll = part.isEnd || this.offset >= endOffset;
+    this.isOver = isAll || (part.bytes.length === 0 && (await this.isAllThereIs()));
     return part;
   }
 

@@ -3,7 +3,15 @@ import { HEADERS, MAX_WAIT_SECONDS, PATHS } from '../api/api.ts';
 import type { CancelledJson } from '../api/job-json.ts';
 import { INVALID_BODY } from '../api/problem.ts';
 import { MeshError } from '../base/errors.ts';
-import { OUTPUT_PARAMETERS, openOutput, parseOutputRequest } from './job-output.ts';
+import { type ByteRange, parseRange, rangeWithin } from './byte-range.ts';
+import {
+  OUTPUT_PARAMETERS,
+  type OutputRequest,
+  openOutput,
+  openRange,
+  parseOutputRequest,
+  probeOutput,
+} from './job-output.ts';
 import { toExplanation, toJobJson } from './job-view.ts';
 import { parseJobId, Query, readJson } from './json-request.ts';
 import { listJobs } from './list-jobs.ts';
@@ -85,14 +93,34 @@ function refuseFields(body: unknown): void {
   if (!isEmpty) throw new MeshError('BAD_REQUEST', `${INVALID_BODY}: a cancel has no fields.`);
 }
 
-async function getOutput(asked: Asked, { service, answers, held }: RouteParts): Promise<Response> {
+async function getOutput(asked: Asked, parts: RouteParts): Promise<Response> {
+  const { service, answers, held } = parts;
   const { incoming, outgoing } = asked;
-  const request = parseOutputRequest(parseJobId(asked.id), new Query(asked.url, OUTPUT_PARAMETERS));
+  const query = new Query(asked.url, OUTPUT_PARAMETERS);
+  const request = await parseOutputRequest(service, parseJobId(asked.id), query);
   const isHead = incoming.method === 'HEAD';
-  const output = await openOutput(
-    service,
-    { ...request, isFollowed: request.isFollowed && !isHead },
-    { signal: held.hold(outgoing), onCut: () => outgoing.destroy() },
-  );
-  return answers.bytes(isHead ? null : output.body, output.headers);
+  const ends = { signal: held.hold(outgoing), onCut: () => outgoing.destroy() };
+  const range = request.isFollowed ? undefined : parseRange(incoming.headers.range);
+  const found = range && (await findRange(asked, parts, { request, range }));
+  if (found instanceof Response) return found;
+  const output = found
+    ? await openRange(service, found.request, { ...found, ends })
+    : await openOutput(service, { ...request, isFollowed: request.isFollowed && !isHead }, ends);
+  return answers.bytes(isHead ? null : output.body, output.headers, output.status);
+}
+
+/** Undefined: the whole is to be sent, since the attempt is not the one that the client has seen. */
+async function findRange(
+  { incoming }: Asked,
+  { service, answers }: RouteParts,
+  { request, range }: { request: OutputRequest; range: ByteRange },
+): Promise<Response | { request: OutputRequest; first: number; last: number } | undefined> {
+  const { keptBytes, fence, etag } = await probeOutput(service, request);
+  const ifRange = incoming.headers['if-range'];
+  if (ifRange !== undefined && ifRange !== etag) return undefined;
+  const bytes = rangeWithin(range, keptBytes);
+  if (bytes) return { request: { ...request, fence }, ...bytes };
+  const reason = `The output has ${keptBytes} bytes, and none in the range ${incoming.headers.range}.`;
+  const headers = { 'Content-Range': `bytes */${keptBytes}`, ...(etag && { ETag: etag }) };
+  return answers.problem(new MeshError('NO_SUCH_RANGE', reason), headers);
 }

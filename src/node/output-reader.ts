@@ -5,7 +5,7 @@
  */
 import { MeshError } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
-import type { LiveRecord, OutputChunk, OutputStream } from '../core/calls.ts';
+import type { LiveRecord, OutputChunk, OutputRemoval, OutputStream } from '../core/calls.ts';
 import type { MeshEvent } from '../core/effects.ts';
 import type { AttemptOutcome } from '../core/job.ts';
 import { type Fence, isSameFence } from '../core/record.ts';
@@ -39,7 +39,7 @@ interface Source {
 /** What the disk of the node that ran an attempt says. */
 type DiskAnswer =
   | { readonly tag: 'chunk'; readonly chunk: OutputChunk }
-  | { readonly tag: 'nothing' }
+  | { readonly tag: 'nothing'; readonly removal: OutputRemoval | undefined }
   | { readonly tag: 'silent' };
 
 /** A change of a job owned elsewhere is not told here; it is looked for this often. */
@@ -71,9 +71,10 @@ export class OutputReader {
     const tail = fromTail(source, stream, range);
     if (tail) return { ...tail, fence, totalBytes: source.outcome?.[stream].totalBytes };
     if (isOver) {
+      const why = answer.tag === 'nothing' ? removalText(answer.removal) : 'it cannot be asked';
       throw new MeshError(
         'OUTPUT_GONE',
-        `The output of ${job} is no longer kept by ${source.executor}, which ran it.`,
+        `The output of ${job} is no longer kept by ${source.executor}, which ran it: ${why}.`,
       );
     }
     if (answer.tag === 'silent' && !range.waitMs) {
@@ -97,13 +98,16 @@ export class OutputReader {
     const stop = signal && { signal };
     if (executor === this.parts.self) {
       const options = { offset, maxBytes, waitMs, ...stop };
-      return toAnswer(await this.parts.outputs.read({ job, fence }, stream, options));
+      const { outputs } = this.parts;
+      const chunk = await outputs.read({ job, fence }, stream, options);
+      return toAnswer(chunk, chunk ? undefined : await outputs.whyRemoved({ job, fence }));
     }
     try {
       const call = { kind: 'readOutput', job, fence, stream, offset, maxBytes, waitMs } as const;
       const options = { deadlineMs: waitMs + CALL_MARGIN_MS, ...stop };
       const answer = await this.parts.links.call(executor, call, options);
-      return answer.kind === 'output' ? toAnswer(answer.chunk) : { tag: 'silent' };
+      if (answer.kind !== 'output') return { tag: 'silent' };
+      return toAnswer(answer.chunk, answer.removal);
     } catch {
       // Its disk cannot be asked now; what travelled with the outcome may do.
       return { tag: 'silent' };
@@ -128,8 +132,21 @@ export class OutputReader {
   }
 }
 
-const toAnswer = (chunk: OutputChunk | undefined): DiskAnswer =>
-  chunk ? { tag: 'chunk', chunk } : { tag: 'nothing' };
+const toAnswer = (
+  chunk: OutputChunk | undefined,
+  removal: OutputRemoval | undefined,
+): DiskAnswer => (chunk ? { tag: 'chunk', chunk } : { tag: 'nothing', removal });
+
+function removalText(removal: OutputRemoval | undefined): string {
+  switch (removal) {
+    case 'age':
+      return 'it was older than that node keeps outputs (setting output-retention)';
+    case 'space':
+      return 'newer outputs needed the space (setting output-space)';
+    case undefined:
+      return 'its disk has nothing of it';
+  }
+}
 
 const nothingAt = (offset: number) => ({
   bytes: new Uint8Array(0),
@@ -174,5 +191,6 @@ function fromTail(
     isEnd: offset + bytes.length >= tail.totalBytes,
     isTruncated: tail.isTruncated || start > range.offset,
     isTail: true,
+    keptBytes: tail.totalBytes,
   };
 }

@@ -6,7 +6,14 @@
  */
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { Now, WallMs } from '../base/instant.ts';
-import type { Answer, Call, OutputChunk, OutputStream, RecordQuery } from '../core/calls.ts';
+import type {
+  Answer,
+  Call,
+  OutputChunk,
+  OutputRemoval,
+  OutputStream,
+  RecordQuery,
+} from '../core/calls.ts';
 import type { DiskAge, KnownDisk } from '../core/disk-ages.ts';
 import type { AttemptOrder, Conflict, SupervisedLease, Write } from '../core/effects.ts';
 import type { NodeFacts } from '../core/facts.ts';
@@ -189,4 +196,6 @@ export interface Outputs {
     stream: OutputStream,
     range: { offset: number; maxBytes: number; waitMs?: number; signal?: AbortSignal },
   ): Promise<OutputChunk | undefined>;
+  /** Why nothing is kept for this attempt; undefined: it never was, or nobody knows any more. */
+  whyRemoved(attempt: { job: JobId; fence: Fence }): Promise<OutputRemoval | undefined>;
 }

@@ -50,7 +50,9 @@ export class Queries {
       case 'readOutput': {
         const { stream, offset, maxBytes, waitMs } = call;
         const range = { offset, maxBytes, waitMs, signal };
-        return { kind: 'output', chunk: await this.parts.outputs.read(call, stream, range) };
+        const chunk = await this.parts.outputs.read(call, stream, range);
+        const removal = chunk ? undefined : await this.parts.outputs.whyRemoved(call);
+        return { kind: 'output', chunk, removal };
       }
     }
   }

@@ -1,6 +1,6 @@
 /** Answers to questions. One may be larger than a frame, so it is encoded by itself. */
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
-import type { Answer, LiveRecord, OutputChunk } from '../core/calls.ts';
+import type { Answer, LiveRecord, OutputChunk, OutputRemoval } from '../core/calls.ts';
 import type { Reply } from '../core/effects.ts';
 import { fromStatus, toStatus } from './calls.ts';
 import { fromConflict, toConflict } from './conflicts.ts';
@@ -46,7 +46,7 @@ function toAnswer(answer: Answer | AnswerError): mesh.Answer.$Properties {
     case 'reply':
       return { reply: toReply(answer.reply) };
     case 'output':
-      return { output: { chunk: answer.chunk ?? null } };
+      return { output: { chunk: toChunk(answer.chunk), removal: toRemoval(answer.removal) } };
   }
 }
 
@@ -76,7 +76,11 @@ function fromAnswer(wire: mesh.Answer.$Properties): Answer | AnswerError {
       return { kind: 'reply', reply: fromReply(field.required(wire.reply)) };
     case 'output': {
       const chunk = wire.output?.chunk;
-      return { kind: 'output', chunk: chunk ? fromChunk(chunk) : undefined };
+      return {
+        kind: 'output',
+        chunk: chunk ? fromChunk(chunk) : undefined,
+        ...fromRemoval(wire.output?.removal),
+      };
     }
     default:
       throw new field.Malformed('an unknown answer');
@@ -118,12 +122,26 @@ function fromLive(wire: mesh.LiveRecord.$Properties): LiveRecord {
   };
 }
 
+const toChunk = (chunk: OutputChunk | undefined): mesh.OutputChunk.$Properties | null =>
+  chunk ? { ...chunk, keptBytes: chunk.keptBytes ?? null } : null;
+
 const fromChunk = (wire: mesh.OutputChunk.$Properties): OutputChunk => ({
   bytes: field.bytes(wire.bytes, MAX_CHUNK_BYTES),
   offset: field.count(wire.offset),
   isEnd: wire.isEnd === true,
   isTruncated: wire.isTruncated === true,
+  ...field.optionalCount('keptBytes', wire.keptBytes),
 });
+
+const REMOVALS = ['age', 'space'] as const;
+
+const toRemoval = (removal: OutputRemoval | undefined): mesh.OutputRemoval =>
+  removal === undefined ? 0 : REMOVALS.indexOf(removal) + 1;
+
+function fromRemoval(wire: Maybe<mesh.OutputRemoval>): { removal?: OutputRemoval } {
+  const removal = REMOVALS[(wire ?? 0) - 1];
+  return removal ? { removal } : {};
+}
 
 function toReply(reply: Reply): mesh.Reply.$Properties {
   switch (reply.kind) {

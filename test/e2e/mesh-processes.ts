@@ -2,7 +2,7 @@
  * Real nodes in real processes, for tests: each mesh has its own key, discovery port and folder,
  * so meshes of parallel tests never meet. What is asked of a node is asked over its REST API.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, type PromiseWithChild, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import {
@@ -304,7 +304,7 @@ export class NodeProcess {
   }
 
   /** The command line, put to this node. */
-  mesh(args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+  mesh(args: readonly string[]): PromiseWithChild<{ stdout: string; stderr: string }> {
     return run(process.execPath, [BUNDLE, '--api', this.url, ...args], {
       env: { ...cleanEnv(), MESH_CONFIG_DIR: this.configDir },
       timeout: 60_000,

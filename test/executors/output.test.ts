@@ -198,6 +198,63 @@ describe('retention', () => {
     );
   });
 
+  test('deletes the oldest when all take too much space, and says why they are gone', async (t) => {
+    const { run, executor, reports, folder } = await startBench(t);
+    const ordered: AttemptRef[] = [];
+    for (let i = 0; i < 4; i++) {
+      const { order: each } = await run('head -c 10000 /dev/zero');
+      const at = new Date(Date.now() - (4 - i) * 60_000);
+      for (const name of readdirSync(join(folder, 'output', each.job)))
+        utimesSync(join(folder, 'output', each.job, name), at, at);
+      ordered.push(each);
+    }
+    const running = order('head -c 30000 /dev/zero; exec sleep 1000');
+    executor.run(running);
+    await reports.running(running);
+    const now = asWall(Date.now());
+    await until('it has printed', () => statSync(outputFile(folder, running)).size === 30_000);
+    const request = { olderThanMs: HOUR_MS, now, maxTotalBytes: 50_000 };
+    assert.deepEqual(await executor.outputs.prune(request), { deletedCount: 2, isComplete: true });
+    const why = await Promise.all(ordered.map((each) => executor.outputs.whyRemoved(each)));
+    assert.deepEqual(why, ['space', 'space', undefined, undefined]);
+    const range = { offset: 0, maxBytes: 100 };
+    assert.equal(await executor.outputs.read(ordered[0] ?? running, 'stdout', range), undefined);
+    assert.equal(executor.outputs.totalBytes, 50_000);
+    const tight = { ...request, maxTotalBytes: 1 };
+    assert.equal((await executor.outputs.prune(tight)).deletedCount, 2);
+    assert.equal((await executor.outputs.prune(tight)).isComplete, true, 'one that runs stays');
+  });
+
+  test('deletes all of a job that nobody knows any more', async (t) => {
+    const { run, executor, folder } = await startBench(t);
+    const { order: known } = await run('echo known');
+    const { order: unknown } = await run('echo unknown');
+    const later = asWall(Date.now() + 2 * HOUR_MS);
+    const asked: string[] = [];
+    const forgotten = {
+      olderThanMs: HOUR_MS,
+      isForgotten: async (job: string) => {
+        asked.push(job);
+        return job === unknown.job;
+      },
+    };
+    const young = { olderThanMs: 9 * HOUR_MS, now: asWall(Date.now()), forgotten };
+    assert.equal((await executor.outputs.prune(young)).deletedCount, 0);
+    assert.deepEqual(asked, []);
+    await executor.outputs.prune({ ...young, now: later });
+    assert.deepEqual(asked.sort(), [known.job, unknown.job].sort());
+    assert.deepEqual(readdirSync(join(folder, 'output')), [known.job]);
+    // Its job is known: what was deleted for its age is told of until that is forgotten, too.
+    await executor.outputs.prune({ ...young, olderThanMs: HOUR_MS, now: later });
+    assert.equal(await executor.outputs.whyRemoved(known), 'age');
+    await executor.outputs.prune({
+      ...young,
+      now: later,
+      forgotten: { olderThanMs: HOUR_MS, isForgotten: async () => true },
+    });
+    assert.deepEqual(readdirSync(join(folder, 'output')), []);
+  });
+
   test('looks at a bounded number of jobs and goes on where it stopped', async (t) => {
     const { run, executor, folder } = await startBench(t);
     for (let i = 0; i < 7; i++) await run('true');

@@ -446,6 +446,7 @@ export class StandInService implements MeshService {
       isTail: this.tailFrom > 0,
       fence: range.fence ?? fence,
       totalBytes: isFinal ? output[stream].length : undefined,
+      keptBytes: output[stream].length,
     };
   }
 

@@ -166,6 +166,7 @@ export class BenchNode {
 
   private outputs(): Outputs {
     return {
+      whyRemoved: async () => undefined,
       read: async ({ job, fence }, stream, { offset, maxBytes, waitMs = 0 }) => {
         const key = attemptKey(job, fence);
         const text = (): string | undefined => this.printed.get(key)?.[stream];
@@ -178,7 +179,7 @@ export class BenchNode {
         if (kept === undefined) return undefined;
         const bytes = Buffer.from(kept.slice(offset, offset + maxBytes));
         const isEnd = !this.running.has(key) && offset + bytes.length >= kept.length;
-        return { bytes, offset, isEnd, isTruncated: false };
+        return { bytes, offset, isEnd, isTruncated: false, keptBytes: kept.length };
       },
     };
   }

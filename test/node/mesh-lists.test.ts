@@ -135,7 +135,7 @@ describe('a list of running jobs', () => {
       driver: { ask: () => assert.fail() },
       store,
       links,
-      outputs: { read: async () => undefined },
+      outputs: { read: async () => undefined, whyRemoved: async () => undefined },
       finder,
     });
     const listed = async (limit: number, status: JobStatus): Promise<string[]> =>

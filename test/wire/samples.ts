@@ -348,9 +348,16 @@ export const ANSWERS: readonly Answer[] = [
   { kind: 'conflicts', conflicts: CONFLICTS },
   ...REPLIES.map((reply) => ({ kind: 'reply', reply }) as const),
   { kind: 'output', chunk: undefined },
+  { kind: 'output', chunk: undefined, removal: 'space' },
   {
     kind: 'output',
-    chunk: { bytes: Uint8Array.of(1, 2, 3), offset: 9, isEnd: true, isTruncated: true },
+    chunk: {
+      bytes: Uint8Array.of(1, 2, 3),
+      offset: 9,
+      isEnd: true,
+      isTruncated: true,
+      keptBytes: 12,
+    },
   },
 ];
 

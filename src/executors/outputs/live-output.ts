@@ -10,8 +10,8 @@ export interface LiveOutputParts {
   readonly stdoutPath: string;
   readonly stderrPath: string;
   readonly limitBytes: number;
-  /** The files have their final form. */
-  readonly onClosed: () => void;
+  /** The files have their final form, or go on without this node. */
+  readonly onClosed: (bytes: number) => void;
 }
 
 export interface Tails {
@@ -98,7 +98,7 @@ export class LiveOutput {
       closeFile(this.files.stdout),
       closeFile(this.files.stderr),
     ]);
-    this.letGo();
+    this.letGo(stdout.totalBytes + stderr.totalBytes);
     return { stdout, stderr };
   }
 
@@ -107,11 +107,11 @@ export class LiveOutput {
     this.isClosing = true;
     const files = Object.values(this.files);
     await Promise.all(files.map((file) => file.leave().catch(() => {})));
-    this.letGo();
+    this.letGo(0);
   }
 
-  private letGo(): void {
-    this.parts.onClosed();
+  private letGo(bytes: number): void {
+    this.parts.onClosed(bytes);
     for (const settle of this.waiting) settle();
   }
 }

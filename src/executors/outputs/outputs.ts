@@ -12,15 +12,14 @@
 
 import { type FileHandle, open } from 'node:fs/promises';
 import type { JobId } from '../../base/ids.ts';
-import type { WallMs } from '../../base/instant.ts';
-import type { OutputChunk, OutputStream } from '../../core/calls.ts';
+import type { OutputChunk, OutputRemoval, OutputStream } from '../../core/calls.ts';
 import type { AttemptRef } from '../../core/messages.ts';
 import { attemptKey, type Fence } from '../../core/record.ts';
 import type { Outputs } from '../../node/ports.ts';
 import { isNameable, outputFolder, outputPath } from '../layout.ts';
 import { LiveOutput } from './live-output.ts';
 import { type Growth, readCut, settleOutputFile } from './output-file.ts';
-import { Retention } from './retention.ts';
+import { type PruneRequest, type PruneResult, Retention, readRemoval } from './retention.ts';
 
 /** Of a single read, whatever was asked for. */
 export const MAX_READ_BYTES = 256 * 1024;
@@ -53,6 +52,8 @@ export class KeptOutputs implements Outputs {
   private readonly live = new Map<string, LiveOutput>();
   private readonly retention: Retention;
   private timer: NodeJS.Timeout | undefined;
+  /** Of attempts that ended since the last walk. */
+  private endedBytes = 0;
 
   constructor(options: KeptOutputsOptions) {
     this.options = options;
@@ -83,15 +84,23 @@ export class KeptOutputs implements Outputs {
   }
 
   /**
-   * Deletes outputs whose last byte is older than `olderThanMs`. Looks at `maxCount` jobs at most
-   * and goes on where the last call stopped; call again while it `isComplete` is false.
+   * Deletes outputs whose last byte is older than `olderThanMs`, those of jobs that are forgotten,
+   * and the oldest while all take more than they may. Looks at `maxCount` jobs at most and goes on where the last call stopped; call again while it `isComplete` is false.
    */
-  prune(request: {
-    readonly olderThanMs: number;
-    readonly now: WallMs;
-    readonly maxCount?: number;
-  }): Promise<{ deletedCount: number; isComplete: boolean }> {
-    return this.retention.prune(request);
+  async prune(request: PruneRequest): Promise<PruneResult> {
+    const result = await this.retention.prune(request);
+    if (result.isComplete) this.endedBytes = 0;
+    return result;
+  }
+
+  /** As far as it is known without a walk: what is printed by attempts that run is not in it. */
+  get totalBytes(): number {
+    return this.retention.totalBytes + this.endedBytes;
+  }
+
+  async whyRemoved(attempt: AttemptRef): Promise<OutputRemoval | undefined> {
+    if (!isNameable(attempt)) return undefined;
+    return readRemoval(outputFolder(this.options.folder, attempt), attempt);
   }
 
   // -------------------------------------------------------------- for the executors
@@ -105,7 +114,10 @@ export class KeptOutputs implements Outputs {
       stdoutPath: outputPath(folder, attempt, 'stdout'),
       stderrPath: outputPath(folder, attempt, 'stderr'),
       limitBytes,
-      onClosed: () => this.live.delete(key),
+      onClosed: (bytes) => {
+        this.live.delete(key);
+        this.endedBytes += bytes;
+      },
     });
     this.live.set(key, output);
     this.timer ??= setTimeout(() => void this.holdToLimit(), NEXT_LOOK_MS.grows);
@@ -138,9 +150,10 @@ async function readLive(
   path: string,
   range: Range,
   limitBytes: number,
-): Promise<Pick<OutputChunk, 'bytes' | 'offset'>> {
+): Promise<Pick<OutputChunk, 'bytes' | 'offset' | 'keptBytes'>> {
   const part = await readPart(path, { ...range, endBytes: limitBytes });
-  return { bytes: part?.bytes ?? NOTHING, offset: range.offset };
+  const keptBytes = part?.totalBytes ?? 0;
+  return { bytes: part?.bytes ?? NOTHING, offset: range.offset, keptBytes };
 }
 
 /** Of an attempt that is over. Undefined: it was never here, or retention has deleted it. */
@@ -149,7 +162,8 @@ async function readKept(path: string, range: Range): Promise<OutputChunk | undef
   if (!part) return undefined;
   const isTruncated = (await readCut(path)) !== undefined;
   const isEnd = range.offset + part.bytes.length >= part.totalBytes;
-  return { bytes: part.bytes, offset: range.offset, isEnd, isTruncated };
+  const { bytes, totalBytes: keptBytes } = part;
+  return { bytes, offset: range.offset, isEnd, isTruncated, keptBytes };
 }
 
 interface Range {
