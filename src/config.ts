@@ -166,7 +166,8 @@ function withAbsolutePaths(config: Config, home: string): Config {
   const { python } = config;
   // A bare name is looked for in the PATH.
   const program = python.includes('/') ? absolute(python, home) : python;
-  return { ...config, ...Object.fromEntries(changed), python: program };
+  const tasks = config.tasks.map((path) => absolute(path, home));
+  return { ...config, ...Object.fromEntries(changed), python: program, tasks };
 }
 
 /** Shells expand `~` on a command line, nobody does in a file. */

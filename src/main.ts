@@ -23,6 +23,7 @@ import type { Leaving } from './core/inputs.ts';
 import { createDiscovery } from './discovery/discovery.ts';
 import { makeTaskTypes } from './executors/catalogue.ts';
 import { createExecutors, type ExecutorOptions, type Executors } from './executors/executors.ts';
+import { Handlers } from './executors/handlers/handlers.ts';
 import { createHttpServer, type HttpServer } from './http/http.ts';
 import { isLoopbackHost } from './http/loopback.ts';
 import { createLinks } from './links/links.ts';
@@ -152,6 +153,7 @@ function assemble(config: Config, log: Log): Assembly {
     policy,
     onOffers: (offers) => node.offer(offers),
     onProblem: (sentence) => log.warn(sentence),
+    onNotice: (sentence) => log.info(sentence),
   });
   const node: MeshNode = new MeshNode({
     boot,
@@ -184,12 +186,24 @@ function assemble(config: Config, log: Log): Assembly {
 function makeExecutors(
   config: Config,
   node: NodeId,
-  rest: Required<Pick<ExecutorOptions, 'policy' | 'onOffers' | 'onProblem'>>,
+  rest: Required<Pick<ExecutorOptions, 'policy' | 'onOffers' | 'onProblem'>> & {
+    onNotice: (sentence: string) => void;
+  },
 ): Executors {
   const taskTypes = makeTaskTypes({ ...config, node, onProblem: rest.onProblem });
+  const handlers = new Handlers({
+    files: config.tasks,
+    isWatching: config.tasksWatch,
+    heapBytes: config.handlerMemoryBytes,
+    reserved: taskTypes.map(({ name }) => name),
+    nodeEnv: process.env,
+    onProblem: rest.onProblem,
+    onNotice: rest.onNotice,
+  });
   return createExecutors({
     folder: config.dataDir,
     taskTypes,
+    sources: [handlers],
     wantedTypes: wantedTypes(config, taskTypes),
     capabilities: config.capabilities,
     outputLimitBytes: config.outputLimitBytes,

@@ -10,6 +10,11 @@ export const ERROR_CODES = {
     retryable: false,
     meaning: 'The request is not of the documented form.',
   },
+  BAD_PARAMS: {
+    status: 400,
+    retryable: false,
+    meaning: 'The parameters are not as the task type demands.',
+  },
   BAD_JSON: { status: 400, retryable: false, meaning: 'The body is not JSON.' },
   UNAUTHORIZED: {
     status: 401,

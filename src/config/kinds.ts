@@ -9,6 +9,8 @@ export interface Kind<Value> {
   readonly placeholder: string;
   /** Completes the sentence "It must be …". */
   readonly allowed: string;
+  /** A flag that is given again adds to what it had. */
+  readonly isList?: true;
   /** Undefined: the text is not allowed. */
   parse(text: string): Value | undefined;
 }
@@ -50,6 +52,14 @@ export function paths(rule: { ending: string }): Kind<readonly string[]> {
     },
   };
 }
+
+/** In the order given; a flag may also be repeated. */
+export const files: Kind<readonly string[]> = {
+  placeholder: '<path,…>',
+  allowed: 'a comma-separated list of paths',
+  isList: true,
+  parse: (raw) => (raw.includes('\0') ? undefined : splitList(raw)),
+};
 
 export const port: Kind<number> = {
   ...integer({ min: 0, max: 65_535 }),

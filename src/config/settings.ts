@@ -7,6 +7,7 @@
  */
 import {
   duration,
+  files,
   flagOnly,
   integer,
   type Kind,
@@ -367,6 +368,31 @@ export const SETTINGS = {
     kind: size({ min: '1KiB', max: '256MiB' }),
     fallback: '16MiB',
     meaning: 'Largest body of a request with an array of jobs.',
+  }),
+  tasks: setting({
+    name: 'tasks',
+    from: EVERYWHERE,
+    env: ['MESH_TASKS'],
+    kind: files,
+    fallback: '',
+    fallbackText: 'none',
+    meaning: 'TypeScript or JavaScript modules of own handlers; each task they export is served.',
+  }),
+  tasksWatch: setting({
+    name: 'tasks-watch',
+    from: EVERYWHERE,
+    env: ['MESH_TASKS_WATCH'],
+    kind: flagOnly,
+    fallback: 'off',
+    meaning: 'Load the modules of handlers again as soon as a source file beside them changes.',
+  }),
+  handlerMemoryBytes: setting({
+    name: 'handler-memory',
+    from: EVERYWHERE,
+    env: ['MESH_HANDLER_MEMORY'],
+    kind: size({ min: '16MiB', max: '1024GiB' }),
+    fallback: '512MiB',
+    meaning: "V8's heap in each process of handlers; one with half as much again in all is ended.",
   }),
   logLevel: setting({
     name: 'log-level',

@@ -19,6 +19,12 @@ export type Call =
   | { readonly kind: 'cancel'; readonly job: JobId }
   /** This node's own list, newest first, at most 1,000. */
   | { readonly kind: 'conflicts' }
+  /** Of a node that serves the type. `params`: JSON texts, 1 to 1,000, 1 MiB together. */
+  | {
+      readonly kind: 'checkParams';
+      readonly taskType: string;
+      readonly params: readonly string[];
+    }
   | {
       readonly kind: 'readOutput';
       readonly job: JobId;
@@ -37,6 +43,8 @@ export type Answer =
   | { readonly kind: 'list'; readonly records: readonly LiveRecord[] }
   | { readonly kind: 'conflicts'; readonly conflicts: readonly Conflict[] }
   | { readonly kind: 'reply'; readonly reply: Reply }
+  /** In order; undefined: nothing is wrong, as far as the node knows. */
+  | { readonly kind: 'checkedParams'; readonly problems: readonly (string | undefined)[] }
   /** Undefined: nothing is kept for this attempt here; `removal` says why, where that is known. */
   | {
       readonly kind: 'output';

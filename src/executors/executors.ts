@@ -39,7 +39,7 @@ import type { AttemptReport, Survivor } from '../core/inputs.ts';
 import { NO_OUTPUT } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
-import type { Executor } from '../node/ports.ts';
+import type { Executor, ParamsChecked } from '../node/ports.ts';
 import type { Policy } from '../policy/policy.ts';
 import { parseRunText, type RunOptions } from '../run/run-options.ts';
 import { Attempt, type AttemptParts } from './attempt.ts';
@@ -58,6 +58,7 @@ import { holderOf } from './limits/holders.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
 import { shell } from './shell.ts';
 import { Sightings } from './sightings.ts';
+import type { TaskSource } from './task-source.ts';
 import type { TaskType } from './task-type.ts';
 import { removeTree } from './working-folder.ts';
 
@@ -68,6 +69,8 @@ export interface ExecutorOptions {
   readonly taskTypes?: readonly TaskType[];
   /** What may run here. */
   readonly policy?: Policy;
+  /** Task types that come and go, in addition; served whatever is wanted by name. */
+  readonly sources?: readonly TaskSource[];
   /** By name; undefined: all that are present. */
   readonly wantedTypes?: readonly string[] | undefined;
   /** What the operator says this node has. */
@@ -111,6 +114,7 @@ class AllExecutors implements Executors {
   /** Folders and files being removed. */
   private readonly removals = new Set<Promise<void>>();
   private readonly taskTypes: readonly TaskType[];
+  private readonly sources: readonly TaskSource[];
   private readonly sightings: Sightings;
   private cgroupTree: Promise<CgroupTree | undefined> | undefined;
   private phase: Phase = 'new';
@@ -122,12 +126,14 @@ class AllExecutors implements Executors {
   private stopping: Promise<void> | undefined;
 
   constructor(options: ExecutorOptions) {
-    const { taskTypes = [shell], wantedTypes, capabilities = {} } = options;
+    const { taskTypes = [shell], sources = [], wantedTypes, capabilities = {} } = options;
     this.options = options;
     this.onProblem = options.onProblem ?? (() => {});
     this.taskTypes = taskTypes;
+    this.sources = sources;
     const { onProblem } = this;
-    const about = { types: taskTypes, wanted: wantedTypes, capabilities, onProblem };
+    const added = (): readonly TaskType[] => this.addedTypes();
+    const about = { types: taskTypes, added, wanted: wantedTypes, capabilities, onProblem };
     this.sightings = new Sightings(about);
     const { output } = foldersIn(options.folder);
     this.outputs = new KeptOutputs({ folder: output, limitBytes: options.outputLimitBytes });
@@ -143,12 +149,13 @@ class AllExecutors implements Executors {
     if (this.phase !== 'new') return [];
     this.phase = 'starting';
     let adopted: readonly Adopted[];
-    const looked = this.sightings.start(this.options.onOffers ?? (() => {}));
+    const looked = this.lookAround();
     try {
       adopted = await this.prepare();
     } catch (thrown) {
       await looked;
       this.sightings.stop();
+      await Promise.all(this.sources.map((source) => source.close()));
       // What was adopted by then goes on: the next start finds it.
       await this.close('leave');
       throw asStartFailure(thrown, this.options.folder);
@@ -158,6 +165,27 @@ class AllExecutors implements Executors {
     const survivors = adopted.map((found) => this.resume(found));
     if (this.phase === 'starting') this.phase = 'running';
     return survivors;
+  }
+
+  private async lookAround(): Promise<void> {
+    const onChange = (): void => void this.sightings.lookAgain();
+    await Promise.all(this.sources.map((source) => source.start(onChange)));
+    await this.sightings.start(this.options.onOffers ?? (() => {}));
+  }
+
+  private addedTypes(): readonly TaskType[] {
+    return this.sources.flatMap((source) => source.types());
+  }
+
+  checkParams(taskType: string, params: readonly string[]): ParamsChecked {
+    // Those that every program has are checked where the request is read.
+    if (this.taskTypes.some(({ name }) => name === taskType)) return { tag: 'free' };
+    for (const source of this.sources) {
+      const problems = source.check?.(taskType, params);
+      if (problems) return { tag: 'checking', problems };
+    }
+    const isServed = this.addedTypes().some(({ name }) => name === taskType);
+    return { tag: isServed ? 'free' : 'unknown' };
   }
 
   /** The supervisor is there before anything is adopted. */
@@ -225,7 +253,8 @@ class AllExecutors implements Executors {
     const key = attemptKey(order.job, order.fence);
     if (this.phase !== 'running' || this.attempts.has(key)) return;
     const { spec } = order.grant;
-    const found = this.taskTypes.find(({ name }) => name === spec.taskType);
+    const known = [...this.taskTypes, ...this.addedTypes()];
+    const found = known.find(({ name }) => name === spec.taskType);
     const run = parseRunText(spec.run);
     if (!found || !isNameable(order) || typeof run === 'string') {
       this.refuse(order, found ? unusable(run) : this.unknownType(spec.taskType));
@@ -243,7 +272,7 @@ class AllExecutors implements Executors {
   }
 
   private unknownType(name: string): string {
-    const known = this.taskTypes.map((type) => type.name).sort();
+    const known = [...this.taskTypes, ...this.addedTypes()].map((type) => type.name).sort();
     return `This node does not serve the task type ${name}; it knows ${known.join(', ')}.`;
   }
 
@@ -337,6 +366,7 @@ class AllExecutors implements Executors {
       await new Promise((resolve) => setImmediate(resolve));
     const isLeft = attempts.some((attempt) => attempt.isLeftRunning) || this.endsKept.size > 0;
     await Promise.all(this.taskTypes.map((type) => type.close?.()));
+    await Promise.all(this.sources.map((source) => source.close()));
     await this.close(isLeft ? 'leave' : 'end');
     await Promise.all(this.removals);
     await this.outputs.close();

@@ -10,6 +10,8 @@ const LOOK_INTERVAL_MS = 60_000;
 
 export interface SightingParts {
   readonly types: readonly TaskType[];
+  /** Those that are there for now, whatever is wanted. */
+  readonly added?: () => readonly TaskType[];
   /** By name; undefined: all that are there. */
   readonly wanted: readonly string[] | undefined;
   /** What the operator says this node has. */
@@ -22,7 +24,8 @@ export class Sightings {
   private readonly seen = new Map<string, Sighting>();
   private readonly types: readonly TaskType[];
   private timer: NodeJS.Timeout | undefined;
-  private onChange: (offers: Offers) => void = () => {};
+  /** Undefined: not started, or stopped. */
+  private onChange: ((offers: Offers) => void) | undefined;
   private told = '';
 
   constructor(parts: SightingParts) {
@@ -40,17 +43,23 @@ export class Sightings {
 
   stop(): void {
     clearInterval(this.timer);
-    this.onChange = () => {};
+    this.onChange = undefined;
   }
 
   /** Something told that a type has come, gone or changed. */
   async lookAgain(): Promise<void> {
-    await Promise.all(this.types.map(async (type) => this.note(type.name, await sightingOf(type))));
+    if (!this.onChange) return;
+    const types = this.all();
+    await Promise.all(types.map(async (type) => this.note(type.name, await sightingOf(type))));
     const offers = this.offers();
     const text = JSON.stringify(offers);
     if (text === this.told) return;
     this.told = text;
-    this.onChange(offers);
+    this.onChange?.(offers);
+  }
+
+  private all(): readonly TaskType[] {
+    return [...this.types, ...(this.parts.added?.() ?? [])];
   }
 
   private note(name: string, sighting: Sighting): void {
@@ -69,7 +78,7 @@ export class Sightings {
   }
 
   private offers(): Offers {
-    const present = this.types.flatMap(({ name }) => {
+    const present = this.all().flatMap(({ name }) => {
       const sighting = this.seen.get(name);
       return sighting?.tag === 'present' ? [{ name, ...sighting }] : [];
     });

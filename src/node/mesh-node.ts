@@ -17,6 +17,7 @@ import { Driver, realTimers } from './driver.ts';
 import { Finder } from './finder.ts';
 import { HandIn } from './hand-in.ts';
 import { type OutputRange, OutputReader } from './output-reader.ts';
+import { ParamsCheck } from './params-check.ts';
 import { statusOf, toPeerView } from './peer-view.ts';
 import type {
   Clock,
@@ -126,12 +127,13 @@ export class MeshNode implements MeshService {
     const self = parts.facts.node;
     const awaited = (): readonly NodeId[] => this.awaited;
     const finder = new Finder({ self, core, store, links, awaited });
-    const queries = new Queries({ self, core, driver, store, links, outputs, finder });
+    const queries = new Queries({ self, core, driver, store, links, outputs, executor, finder });
     this.finder = finder;
     this.queries = queries;
     this.commands = new Commands({ self, core, driver, links, finder, queries });
     const storeFailure = (): string | undefined => this.storeFailure();
-    this.submitter = new Submitter({ self, core, queries, links, finder, storeFailure });
+    const params = new ParamsCheck({ core, links, executor });
+    this.submitter = new Submitter({ self, core, queries, links, finder, params, storeFailure });
     const subscribe = this.subscribe.bind(this);
     this.reader = new OutputReader({ self, finder, links, outputs, subscribe });
     const onProblem = (sentence: string): void =>

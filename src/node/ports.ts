@@ -159,6 +159,14 @@ export interface DiscoveryReport {
 
 // ---------------------------------------------------------------- executors
 
+export type ParamsChecked =
+  /** What is wrong with each, in order; undefined: nothing, or it cannot be found out now. Never rejects. */
+  | { readonly tag: 'checking'; readonly problems: Promise<readonly (string | undefined)[]> }
+  /** The type takes any. */
+  | { readonly tag: 'free' }
+  /** The type is not known here. */
+  | { readonly tag: 'unknown' };
+
 /** Runs attempts of one or more task types. */
 export interface Executor {
   /**
@@ -178,6 +186,8 @@ export interface Executor {
    * reports it again, so that an outcome does not die with its node. Unknown attempts are ignored.
    */
   release(job: JobId, fence: Fence): void;
+  /** @param params JSON texts */
+  checkParams?(taskType: string, params: readonly string[]): ParamsChecked;
   /**
    * No reports come after it has settled. `leave`: running attempts go on under the supervisor
    * until their lease ends, for the next start to adopt; else all are ended at once.

@@ -9,7 +9,7 @@ import type { Conflict, Reply } from '../core/effects.ts';
 import type { Driver } from './driver.ts';
 import type { Finder } from './finder.ts';
 import { mergeRows, type NodeRows } from './mesh-list.ts';
-import type { Links, Outputs, Store } from './ports.ts';
+import type { Executor, Links, Outputs, Store } from './ports.ts';
 import type { ConflictPage, FoundConflict, JobPage, MissingNode } from './service.ts';
 
 const LIST_DEADLINE_MS = 1500;
@@ -24,6 +24,7 @@ export interface QueryParts {
   readonly store: Pick<Store, 'listRecords' | 'listConflicts'>;
   readonly links: Pick<Links, 'call'>;
   readonly outputs: Outputs;
+  readonly executor: Pick<Executor, 'checkParams'>;
   readonly finder: Finder;
 }
 
@@ -44,6 +45,12 @@ export class Queries {
         return { kind: 'list', records: this.listHere(call.query) };
       case 'conflicts':
         return { kind: 'conflicts', conflicts: this.parts.store.listConflicts(MAX_CONFLICTS) };
+      case 'checkParams': {
+        const { taskType, params } = call;
+        const checked = this.parts.executor.checkParams?.(taskType, params);
+        const problems = checked?.tag === 'checking' ? await checked.problems : [];
+        return { kind: 'checkedParams', problems: params.map((_, i) => problems[i]) };
+      }
       case 'submit':
       case 'cancel':
         return { kind: 'reply', reply: await this.command(call) };

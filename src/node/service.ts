@@ -108,6 +108,7 @@ export type SubmitResult =
   | {
       readonly kind: 'refused';
       readonly code:
+        | 'BAD_PARAMS'
         | 'KEY_CONFLICT'
         | 'QUEUE_FULL'
         | 'DRAINING'

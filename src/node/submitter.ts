@@ -14,6 +14,7 @@ import type { Submission } from '../core/inputs.ts';
 import type { JobSpec } from '../core/job.ts';
 import { withDeadline } from './deadline.ts';
 import type { Finder } from './finder.ts';
+import type { ParamsCheck } from './params-check.ts';
 import type { Links } from './ports.ts';
 import type { Queries } from './queries.ts';
 import type { SubmitRequest, SubmitResult } from './service.ts';
@@ -25,6 +26,7 @@ export interface SubmitterParts {
   readonly queries: Pick<Queries, 'command'>;
   readonly links: Pick<Links, 'call'>;
   readonly finder: Finder;
+  readonly params: Pick<ParamsCheck, 'problemsOf'>;
   /** Why the disk takes no writes; undefined: it does. */
   readonly storeFailure: () => string | undefined;
 }
@@ -52,8 +54,16 @@ export class Submitter {
   }
 
   /** One result each, in order. */
-  submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]> {
-    return Promise.all(requests.map((request) => this.submitOne(toSubmission(request))));
+  async submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]> {
+    const checked = this.parts.params.problemsOf(requests.map(({ spec }) => spec));
+    const problems = checked ? await checked : [];
+    return Promise.all(
+      requests.map((request, i) => {
+        const problem = problems[i];
+        if (problem !== undefined) return refused('BAD_PARAMS', problem);
+        return this.submitOne(toSubmission(request));
+      }),
+    );
   }
 
   /** A job that an earlier identity took: its id and what it was hashed from stay the same. */

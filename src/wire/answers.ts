@@ -45,6 +45,10 @@ function toAnswer(answer: Answer | AnswerError): mesh.Answer.$Properties {
       return { conflicts: { conflicts: answer.conflicts.map(toConflict) } };
     case 'reply':
       return { reply: toReply(answer.reply) };
+    case 'checkedParams':
+      return {
+        checkedParams: { problems: answer.problems.map((text) => field.sentence(text ?? '')) },
+      };
     case 'output':
       return { output: { chunk: toChunk(answer.chunk), removal: toRemoval(answer.removal) } };
   }
@@ -74,6 +78,12 @@ function fromAnswer(wire: mesh.Answer.$Properties): Answer | AnswerError {
       };
     case 'reply':
       return { kind: 'reply', reply: fromReply(field.required(wire.reply)) };
+    case 'checkedParams': {
+      const problems = field.list(wire.checkedParams?.problems, MAX_LIST_ENTRIES, (text) =>
+        field.text(text, MAX_SENTENCE_CHARS),
+      );
+      return { kind: 'checkedParams', problems: problems.map((text) => text || undefined) };
+    }
     case 'output': {
       const chunk = wire.output?.chunk;
       return {

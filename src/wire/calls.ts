@@ -4,7 +4,13 @@ import type { Submission } from '../core/inputs.ts';
 import type { JobStatus } from '../core/job.ts';
 import { isFinal } from '../core/outcome.ts';
 import * as field from './fields.ts';
-import { MAX_CHUNK_BYTES, MAX_LISTED_RECORDS, MAX_STATUSES } from './limits.ts';
+import {
+  MAX_CHUNK_BYTES,
+  MAX_LIST_ENTRIES,
+  MAX_LISTED_RECORDS,
+  MAX_STATUSES,
+  MAX_TEXT_CHARS,
+} from './limits.ts';
 import { parseFence, toFence } from './records.ts';
 import { mesh } from './schema.ts';
 import { parseSpec, toSpec } from './specs.ts';
@@ -24,6 +30,8 @@ export function toCall(call: Call): mesh.Question.$Properties {
       return { cancel: { jobId: call.job } };
     case 'conflicts':
       return { conflicts: {} };
+    case 'checkParams':
+      return { checkParams: { taskType: call.taskType, params: [...call.params] } };
     case 'readOutput':
       return {
         readOutput: {
@@ -51,6 +59,14 @@ export function fromCall(wire: mesh.Question.$Properties): Call {
       return { kind: 'cancel', job: field.jobId(wire.cancel?.jobId) };
     case 'conflicts':
       return { kind: 'conflicts' };
+    case 'checkParams': {
+      const { taskType, params } = field.required(wire.checkParams);
+      return {
+        kind: 'checkParams',
+        taskType: field.name(taskType),
+        params: field.list(params, MAX_LIST_ENTRIES, (text) => field.text(text, MAX_TEXT_CHARS)),
+      };
+    }
     case 'readOutput': {
       const { jobId, fence, stream, offset, maxBytes, waitMs } = field.required(wire.readOutput);
       return {

@@ -130,6 +130,7 @@ describe('a list of running jobs', () => {
     const links = { call: () => assert.fail('nobody is asked') };
     const finder = new Finder({ self: SELF, core, store, links, awaited: () => [] });
     const queries = new Queries({
+      executor: {},
       self: SELF,
       core,
       driver: { ask: () => assert.fail() },

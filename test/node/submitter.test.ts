@@ -174,6 +174,7 @@ describe('a submit whose job another node decides about now', { concurrency: tru
       awaited: () => [],
     });
     return new Submitter({
+      params: { problemsOf: () => undefined },
       self: SELF,
       core,
       queries: {

@@ -304,6 +304,7 @@ export const CALLS: readonly Call[] = [
     maxBytes: 65_536,
     waitMs: 1000,
   },
+  { kind: 'checkParams', taskType: 'thumbnails', params: ['{"size":3}', '[]'] },
 ];
 
 const CONFLICTS: readonly Conflict[] = [
@@ -359,6 +360,7 @@ export const ANSWERS: readonly Answer[] = [
       keptBytes: 12,
     },
   },
+  { kind: 'checkedParams', problems: ['size: must be at least 1', undefined] },
 ];
 
 export const HEARTBEAT: Heartbeat = {

@@ -20,11 +20,17 @@ its jobs and ends, and what runs goes on if it is started again within seconds.
 Settings (flag, else environment, else mesh.yaml, else default):
 `;
 
+const addToList = (value: string, before: string | undefined): string =>
+  before === undefined ? value : `${before},${value}`;
+
 export function addUp(tree: CommandTree): void {
   const command = tree.local('up', 'Run a node in this terminal until Ctrl-C').usage('[settings]');
   for (const setting of Object.values(SETTINGS)) {
     const flag = flagOf(setting);
-    if (flag !== undefined) command.addOption(new Option(flag, setting.meaning).hideHelp());
+    if (flag === undefined) continue;
+    const option = new Option(flag, setting.meaning).hideHelp();
+    if (setting.kind.isList) option.argParser(addToList);
+    command.addOption(option);
   }
   command
     .addHelpText('after', () => EXAMPLES + settingsHelp())

@@ -1,0 +1,174 @@
+/** A process of the pool, seen from the node: starts, is told what to do, and is ended. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Duplex, Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import {
+  type Command,
+  GUARD_DESCRIPTOR,
+  leaseLine,
+  MEMORY_LINE,
+  type ProcessArguments,
+  type Report,
+} from './protocol.ts';
+
+export interface ProcessOptions {
+  readonly file: string;
+  /** Of V8's heap, in bytes; all memory of the process may be half as much again. */
+  readonly heapBytes: number;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export type Loaded =
+  | { readonly tag: 'loaded'; readonly tasks: readonly string[] }
+  | { readonly tag: 'broken'; readonly reason: string };
+
+/** A module that takes longer is called broken. */
+const LOAD_DEADLINE_MS = 20_000;
+/** What a killed process's pipes may take to close: what it printed last is read first. */
+const CLOSE_DEADLINE_MS = 500;
+const TOTAL_MEMORY_FACTOR = 1.5;
+
+export class HandlerProcess {
+  readonly loaded: Promise<Loaded>;
+  /** Settles with why, as a sentence, once the process is gone and what it printed is read. */
+  readonly ended: Promise<string>;
+  isOver = false;
+  private readonly child: ChildProcess;
+  private readonly guard: Duplex;
+  private listener: (report: Report) => void = () => {};
+  private print: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => void = () => {};
+  private cause: string | undefined;
+
+  constructor({ file, heapBytes, env }: ProcessOptions) {
+    const memoryBytes = heapBytes * TOTAL_MEMORY_FACTOR;
+    const about: ProcessArguments = { file, memoryBytes };
+    const heapMiB = Math.max(16, Math.floor(heapBytes / 1024 ** 2));
+    const program = programFile();
+    this.child = fork(program, [JSON.stringify(about)], {
+      // A group of its own: what its handlers start is in it and ends with it.
+      detached: true,
+      env,
+      execArgv: [`--max-old-space-size=${heapMiB}`, ...loaderOf(program)],
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc', 'pipe'],
+      serialization: 'json',
+    });
+    this.guard = this.child.stdio[GUARD_DESCRIPTOR] as Duplex;
+    this.guard.on('error', () => {});
+    this.guard.on('data', (bytes: Buffer) => this.onGuard(bytes, memoryBytes));
+    for (const stream of ['stdout', 'stderr'] as const)
+      (this.child[stream] as Readable).on('data', (bytes) => this.print(stream, bytes));
+    this.child.on('message', (report) => this.onReport(report as Report));
+    this.ended = this.untilEnd();
+    this.loaded = this.untilLoaded();
+  }
+
+  private onGuard(bytes: Buffer, memoryBytes: number): void {
+    if (!bytes.toString().startsWith(MEMORY_LINE)) return;
+    const mib = Math.round(memoryBytes / 1024 ** 2);
+    this.cause ??= `The handler was ended: its process had more than ${mib} MiB of memory (setting handler-memory)`;
+  }
+
+  private onReport(report: Report): void {
+    if (report.kind === 'crashed') this.cause ??= report.reason;
+    this.listener(report);
+  }
+
+  private untilEnd(): Promise<string> {
+    return new Promise((resolve) => {
+      const end = (why: string): void => {
+        this.isOver = true;
+        resolve(why);
+      };
+      this.child.once('error', (failure) =>
+        end(`The process could not be started: ${failure.message}`),
+      );
+      this.child.once('exit', (code, signal) => {
+        this.isOver = true;
+        // What it started may hold its pipes open, and ends with it.
+        this.killGroup();
+        const why = this.cause ?? exitSentence(code, signal);
+        const late = setTimeout(() => end(why), CLOSE_DEADLINE_MS);
+        this.child.once('close', () => {
+          clearTimeout(late);
+          end(why);
+        });
+      });
+    });
+  }
+
+  private untilLoaded(): Promise<Loaded> {
+    return new Promise((resolve) => {
+      const broken = (reason: string): void => resolve({ tag: 'broken', reason });
+      const late = setTimeout(() => {
+        broken(`it was not loaded after ${LOAD_DEADLINE_MS / 1000} s`);
+        this.kill();
+      }, LOAD_DEADLINE_MS);
+      void this.ended.then(broken);
+      void this.ended.then(() => clearTimeout(late));
+      this.listener = (report) => {
+        clearTimeout(late);
+        if (report.kind === 'loaded') resolve({ tag: 'loaded', tasks: report.tasks });
+        if (report.kind !== 'broken') return;
+        broken(report.reason);
+        this.kill();
+      };
+    });
+  }
+
+  /** Of one attempt or check: what is reported and printed from now on. */
+  attend(
+    listener: (report: Report) => void,
+    print: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => void = () => {},
+  ): void {
+    this.listener = listener;
+    this.print = print;
+  }
+
+  send(command: Command): void {
+    if (!this.isOver && this.child.connected) this.child.send(command, () => {});
+  }
+
+  /** Until then it may go on without hearing of this node; undefined: as long as the node lives. */
+  prolong(leftMs: number | undefined): void {
+    if (!this.isOver) this.guard.write(leaseLine(leftMs));
+  }
+
+  /** With all that it has started. */
+  kill(): void {
+    if (!this.isOver) this.killGroup();
+  }
+
+  private killGroup(): void {
+    const { pid } = this.child;
+    if (pid === undefined) return;
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // Nobody is left in it.
+    }
+  }
+}
+
+function exitSentence(code: number | null, signal: NodeJS.Signals | null): string {
+  if (signal === 'SIGABRT') {
+    return 'The handler ended its process: V8 gave up (SIGABRT), most often because its memory was used up (setting handler-memory)';
+  }
+  if (signal !== null) return `The process of the handler was ended by ${signal}`;
+  if (code === 134) {
+    return 'The handler ended its process: V8 gave up, most often because its memory was used up (setting handler-memory)';
+  }
+  return `The handler ended its process (exit code ${code}) before it returned: return a result, or throw`;
+}
+
+/** From the sources it is read by the same loader as they are; beside the bundle lies a bundle of its own. */
+function programFile(): string {
+  const places = ['./process.ts', './handler-process.mjs', '../handler-process.mjs'];
+  const found = places
+    .map((place) => fileURLToPath(new URL(place, import.meta.url)))
+    .find((path) => existsSync(path));
+  return found ?? fileURLToPath(new URL('../handler-process.mjs', import.meta.url));
+}
+
+const loaderOf = (program: string): string[] =>
+  program.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [];

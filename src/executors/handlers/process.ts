@@ -1,0 +1,278 @@
+/**
+ * A process of the pool: loads one module of handlers and runs one attempt at a time. It leads a
+ * process group of its own, so that it and all that its handlers have started end together.
+ *
+ * It ends itself when its node is gone, when the lease of its attempt is over, and when it has
+ * more memory than it may. A handler can keep the main thread busy for ever, so a second thread,
+ * the guard, sees to that.
+ */
+import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { registerHooks } from 'node:module';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { format } from 'node:util';
+import { isMainThread, Worker } from 'node:worker_threads';
+import { checkParams, isTask, type Task, type TaskContext } from '../../tasks/define-task.ts';
+import { runGuard } from './guard.ts';
+import type { Command, ProcessArguments, Report, RunCommand } from './protocol.ts';
+
+const MAX_RESULT_BYTES = 64 * 1024;
+
+let current: { readonly abort: AbortController } | undefined;
+
+const tell = (report: Report): void => {
+  process.send?.(report);
+};
+
+// ---------------------------------------------------------------- loading
+
+/**
+ * What Node cannot read as it is goes through tsx: enums and other syntax that is more than types,
+ * and imports without an ending.
+ */
+const NEEDS_TSX: readonly string[] = [
+  'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX',
+  'ERR_UNKNOWN_FILE_EXTENSION',
+  'ERR_MODULE_NOT_FOUND',
+  'ERR_UNSUPPORTED_DIR_IMPORT',
+];
+
+async function importModule(file: string): Promise<Record<string, unknown>> {
+  const url = pathToFileURL(file).href;
+  try {
+    return (await import(url)) as Record<string, unknown>;
+  } catch (thrown) {
+    const { code = '' } = thrown as { code?: string };
+    if (!/\.[mc]?tsx?$/.test(file) || !NEEDS_TSX.includes(code)) throw thrown;
+    const { tsImport } = await import('tsx/esm/api');
+    return (await tsImport(url, import.meta.url)) as Record<string, unknown>;
+  }
+}
+
+/** A module that lies anywhere may import this package and zod, as if they were installed there. */
+function resolveOwnPackages(): void {
+  registerHooks({
+    resolve(specifier, context, next) {
+      try {
+        return next(specifier, context);
+      } catch (thrown) {
+        // Not by another parent: a `require` keeps its own.
+        if (specifier === 'worker-mesh') return { url: ownEntry(), shortCircuit: true };
+        if (!/^zod(\/|$)/.test(specifier)) throw thrown;
+        return { url: import.meta.resolve(specifier), shortCircuit: true };
+      }
+    },
+  });
+}
+
+function ownEntry(): string {
+  const fromSources = new URL('../../index.ts', import.meta.url);
+  const inBundle = new URL('./index.mjs', import.meta.url);
+  return (existsSync(inBundle) ? inBundle : fromSources).href;
+}
+
+/** @throws Error that says what is wrong with the module */
+async function loadTasks(file: string): Promise<Map<string, Task>> {
+  const exported = await importModule(file);
+  const values = Object.values(exported).flatMap((value): unknown[] =>
+    Array.isArray(value)
+      ? value
+      : isTask(value) || !isPlain(value)
+        ? [value]
+        : Object.values(value),
+  );
+  const tasks = new Map<string, Task>();
+  for (const task of new Set(values.filter(isTask))) {
+    if (tasks.has(task.name)) throw new Error(`two of its tasks are called ${task.name}`);
+    tasks.set(task.name, task);
+  }
+  if (tasks.size > 0) return tasks;
+  throw new Error(
+    'it exports no task: make one with defineTask({ name, run }) from worker-mesh and export it',
+  );
+}
+
+/** What a module in CommonJS exports, seen as a default export. */
+const isPlain = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+
+// ---------------------------------------------------------------- running
+
+async function check(
+  tasks: Map<string, Task>,
+  name: string,
+  params: string,
+): Promise<string | undefined> {
+  const task = tasks.get(name);
+  if (!task) return undefined;
+  const checked = await checkParams(task, JSON.parse(params));
+  return 'problem' in checked ? checked.problem : undefined;
+}
+
+async function run(tasks: Map<string, Task>, command: RunCommand): Promise<void> {
+  const restore = enter(command);
+  const abort = new AbortController();
+  current = { abort };
+  let report: Report;
+  try {
+    report = await perform(tasks, command, abort.signal);
+  } catch (thrown) {
+    process.stderr.write(`${stackOf(thrown)}\n`);
+    report = { kind: 'failed', reason: phraseOf(thrown), isClean: isClean() };
+  } finally {
+    current = undefined;
+    restore();
+  }
+  tell(report);
+}
+
+async function perform(
+  tasks: Map<string, Task>,
+  command: RunCommand,
+  signal: AbortSignal,
+): Promise<Report> {
+  const task = tasks.get(command.task);
+  if (!task) throw new Error(`its module has no task ${command.task} any more`);
+  const checked = await checkParams(task, JSON.parse(command.params));
+  if ('problem' in checked) return { kind: 'failed', reason: checked.problem, isClean: true };
+  const result = await task.run(contextOf(command, signal), checked.value);
+  return { kind: 'done', result: resultText(result), isClean: isClean() };
+}
+
+/** @throws TypeError for what has no JSON form, or too long a one */
+function resultText(result: unknown): string | undefined {
+  const text = result === undefined ? undefined : jsonOf(result);
+  if (text === undefined || Buffer.byteLength(text) <= MAX_RESULT_BYTES) return text;
+  throw new TypeError(
+    `Its result has ${Buffer.byteLength(text)} bytes of JSON, and may have ${MAX_RESULT_BYTES} (64 KiB): write what is larger to a file.`,
+  );
+}
+
+function jsonOf(result: unknown): string | undefined {
+  try {
+    return JSON.stringify(result);
+  } catch (thrown) {
+    throw new TypeError(`Its result has no JSON form: ${phraseOf(thrown)}`);
+  }
+}
+
+function contextOf(command: RunCommand, signal: AbortSignal): TaskContext {
+  const { job, attempt, fence, folder } = command;
+  const path = (name: string): string => join(folder, name);
+  return {
+    job,
+    attempt,
+    fence,
+    folder,
+    signal,
+    files: {
+      path,
+      read: (name) => readFile(path(name)),
+      write: async (name, content) => {
+        await mkdir(dirname(path(name)), { recursive: true });
+        await writeFile(path(name), content);
+      },
+    },
+    progress: (percent, message = '') =>
+      tell({ kind: 'progress', percent: Number(percent), message: String(message) }),
+    log: (...values) => void process.stdout.write(`${format(...values)}\n`),
+  };
+}
+
+/** The process becomes the attempt's: its folder, environment and output. @returns the way back */
+function enter({ folder, env, stdout, stderr }: RunCommand): () => void {
+  const before = { folder: process.cwd(), env: { ...process.env } };
+  const streams = [redirect(process.stdout, stdout), redirect(process.stderr, stderr)];
+  setEnvironment(env);
+  process.chdir(folder);
+  return () => {
+    for (const end of streams) end();
+    setEnvironment(before.env);
+    process.chdir(before.folder);
+  };
+}
+
+function setEnvironment(env: Readonly<Record<string, string | undefined>>): void {
+  for (const name of Object.keys(process.env)) if (!(name in env)) delete process.env[name];
+  Object.assign(process.env, env);
+}
+
+/** What is printed is in the file when the call returns, whatever ends the process next. */
+function redirect(stream: NodeJS.WriteStream, path: string): () => void {
+  const descriptor = openSync(path, 'a');
+  const { write } = stream;
+  stream.write = ((chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
+    const [encoding] = rest;
+    const text = typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8';
+    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, text) : chunk;
+    const done = rest.find((each) => typeof each === 'function') as
+      | ((error?: Error) => void)
+      | undefined;
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
+      if (done) setImmediate(done);
+    } catch (thrown) {
+      // A full disk costs the output, not the job, as it does for a program of its own.
+      if (done) setImmediate(done, thrown as Error);
+    }
+    return true;
+  }) as typeof stream.write;
+  return () => {
+    stream.write = write;
+    closeSync(descriptor);
+  };
+}
+
+/** A process that its handler started and left behind ends with this one, so this one ends too. */
+const isClean = (): boolean => !process.getActiveResourcesInfo().includes('ProcessWrap');
+
+// ---------------------------------------------------------------- faults
+
+const phraseOf = (thrown: unknown): string =>
+  (thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown)).slice(0, 2000);
+
+const stackOf = (thrown: unknown): string =>
+  thrown instanceof Error ? (thrown.stack ?? phraseOf(thrown)) : String(thrown);
+
+function endOnFaults(): void {
+  process.on('uncaughtException', (thrown, origin) => {
+    const what =
+      origin === 'unhandledRejection'
+        ? 'a rejection that nobody caught'
+        : 'an error that nobody caught';
+    process.stderr.write(`${stackOf(thrown)}\n`);
+    const reason = `The handler ended its process by ${what}: ${phraseOf(thrown)}`;
+    process.send?.({ kind: 'crashed', reason } satisfies Report, () => process.exit(70));
+  });
+}
+
+// ---------------------------------------------------------------- start
+
+async function main(): Promise<void> {
+  const { file, memoryBytes } = JSON.parse(process.argv[2] ?? '{}') as ProcessArguments;
+  process.on('disconnect', () => process.exit(0));
+  const guard = new Worker(new URL(import.meta.url), { workerData: { memoryBytes } });
+  guard.unref();
+  endOnFaults();
+  resolveOwnPackages();
+  let tasks: Map<string, Task>;
+  try {
+    tasks = await loadTasks(file);
+  } catch (thrown) {
+    tell({ kind: 'broken', reason: phraseOf(thrown) });
+    return;
+  }
+  process.on('message', (command: Command) => {
+    if (command.kind === 'abort') current?.abort.abort(new Error(command.reason));
+    else if (command.kind === 'run') void run(tasks, command);
+    else {
+      const { id, task, params } = command;
+      void check(tasks, task, params).then((problem) => tell({ kind: 'checked', id, problem }));
+    }
+  });
+  tell({ kind: 'loaded', tasks: [...tasks.keys()] });
+}
+
+if (isMainThread) void main();
+else runGuard();

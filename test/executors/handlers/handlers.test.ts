@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { Offers } from '../../../src/core/facts.ts';
+import { Handlers } from '../../../src/executors/handlers/handlers.ts';
+import { type Bench, firstLine, order, startBench, textOf, until } from '../attempts.ts';
+import { isAlive } from '../processes.ts';
+
+const SAMPLES = fileURLToPath(new URL('sample-tasks.ts', import.meta.url));
+const DEADLINE = { timeout: 60_000 };
+
+interface HandlerBench extends Bench {
+  readonly offers: Offers[];
+  readonly handlers: Handlers;
+  call(
+    taskType: string,
+    params?: unknown,
+  ): Promise<Awaited<ReturnType<Bench['run']>> & { result: unknown }>;
+}
+
+async function start(t: TestContext, files = [SAMPLES]): Promise<HandlerBench> {
+  const offers: Offers[] = [];
+  const problems: string[] = [];
+  const handlers = new Handlers({
+    files,
+    isWatching: false,
+    heapBytes: 128 * 1024 ** 2,
+    reserved: ['shell'],
+    nodeEnv: { PATH: process.env.PATH, MESH_KEY: 'secret' },
+    onProblem: (sentence) => problems.push(sentence),
+    onNotice: () => {},
+  });
+  const onOffers = (offer: Offers): void => void offers.push(offer);
+  const bench = await startBench(t, { sources: [handlers], onOffers });
+  // A start does not wait long for modules.
+  await until('it is served', () => offers.at(-1)?.taskTypes.includes('add') === true);
+  const call = async (taskType: string, params: unknown = {}) => {
+    const ended = await bench.run('', { taskType, params: JSON.stringify(params) });
+    const text = ended.receipt?.result;
+    return { ...ended, result: text === undefined ? undefined : JSON.parse(text) };
+  };
+  return { ...bench, offers, problems, handlers, call };
+}
+
+describe('a handler', () => {
+  test(
+    'is offered with a version, and returns a result, progress and output',
+    DEADLINE,
+    async (t) => {
+      const { offers, call, reports } = await start(t);
+      assert.ok(offers.at(-1)?.taskTypes.includes('add'));
+      assert.match(offers.at(-1)?.typeVersions.add ?? '', /^[0-9a-f]{8}$/);
+      const ended = await call('add', { a: 2 });
+      assert.deepEqual(ended.end, { tag: 'exited', code: 0 });
+      const { pid, ...rest } = ended.result as Record<string, unknown>;
+      assert.equal(typeof pid, 'number');
+      const { job } = ended;
+      assert.deepEqual(rest, { sum: 3, job, attempt: 1, fence: (rest as { fence: string }).fence });
+      assert.equal(textOf(ended.stdout), 'adding { a: 2, b: 1 }\n');
+      assert.equal(textOf(ended.stderr), 'on stderr\n');
+      assert.deepEqual(ended.receipt?.progress, { percent: 50, message: 'half' });
+      assert.ok(reports.of(ended.order).some(({ kind }) => kind === 'running'));
+    },
+  );
+
+  test('meets a warm process, in its own folder and environment', DEADLINE, async (t) => {
+    const { call } = await start(t);
+    const first = (await call('add', { a: 1 })).result as { pid: number };
+    const second = (await call('add', { a: 1 })).result as { pid: number };
+    assert.equal(first.pid, second.pid);
+    const { result } = await call('surroundings');
+    const { folder, cwd, env, read } = result as Record<string, string> & {
+      env: NodeJS.ProcessEnv;
+    };
+    assert.equal(cwd, folder);
+    assert.equal(read, 'text');
+    await until('its folder is removed', () => !existsSync(String(folder)));
+    assert.ok(env?.MESH_JOB_ID);
+    assert.equal(env?.MESH_KEY, undefined);
+  });
+
+  test('that throws, or returns what is no result, fails with the reason', DEADLINE, async (t) => {
+    const { call } = await start(t);
+    const reasonOf = async (name: string, params?: unknown): Promise<string> => {
+      const { end } = await call(name, params);
+      assert.equal(end.tag, 'failed');
+      return end.tag === 'failed' ? end.reason : '';
+    };
+    assert.equal(await reasonOf('throws'), 'RangeError: out of reach');
+    assert.match(await reasonOf('huge'), /65538 bytes of JSON, and may have 65536/);
+    assert.match(await reasonOf('circle'), /no JSON form/);
+    assert.match(await reasonOf('add', { a: 'x' }), /params of the task type add: a: /);
+    assert.equal((await call('nothing')).receipt?.result, undefined);
+  });
+
+  test(
+    'that ends its process fails with how it did, and the next one runs',
+    DEADLINE,
+    async (t) => {
+      const { call } = await start(t);
+      for (const [name, reason] of [
+        ['exits', /exit code 0.*before it returned/],
+        ['rejects', /a rejection that nobody caught: Error: nobody waits for me/],
+        ['segfaults', /ended by SIGSEGV/],
+        ['heap', /memory/],
+        ['buffers', /more than 192 MiB of memory/],
+      ] as const) {
+        const { end } = await call(name);
+        assert.equal(end.tag, 'failed', name);
+        assert.match(end.tag === 'failed' ? end.reason : '', reason);
+      }
+      assert.deepEqual((await call('nothing')).end, { tag: 'exited', code: 0 });
+    },
+  );
+
+  test('that loops for ever is killed when its grace time is over', DEADLINE, async (t) => {
+    const { executor, reports } = await start(t);
+    const looping = order('', { taskType: 'loops' });
+    executor.run(looping);
+    const pid = Number(await firstLine(executor, looping));
+    executor.end(looping.job, looping.fence, 200);
+    await reports.ended(looping);
+    await until('its process is gone', () => !isAlive(pid));
+  });
+
+  test('is told by its signal that it is to end, and may tidy up', DEADLINE, async (t) => {
+    const { executor, reports } = await start(t);
+    const attempt = order('', { taskType: 'tidies' });
+    executor.run(attempt);
+    await firstLine(executor, attempt);
+    executor.end(attempt.job, attempt.fence, 20_000);
+    assert.equal(textOf((await reports.ended(attempt)).stdout), 'begun\ntidied\n');
+  });
+
+  test('is killed in its process when its lease is over, though it loops', DEADLINE, async (t) => {
+    const { executor, reports } = await start(t);
+    const looping = order('', { taskType: 'loops' });
+    executor.run({ ...looping, lease: { tag: 'leased', leftMs: 60_000 } });
+    const pid = Number(await firstLine(executor, looping));
+    executor.prolong(looping.job, looping.fence, { tag: 'leased', leftMs: 300 });
+    const { end } = await reports.ended(looping);
+    assert.equal(end.tag, 'failed');
+    assert.equal(isAlive(pid), false);
+  });
+
+  test('leaves none of the processes that it started', DEADLINE, async (t) => {
+    const { call } = await start(t);
+    const { stdout, end } = await call('children');
+    assert.deepEqual(end, { tag: 'exited', code: 0 });
+    const [, pid] = /(\d+)\n/.exec(textOf(stdout)) ?? [];
+    assert.match(textOf(stdout), /from a child/);
+    assert.equal(isAlive(Number(pid)), false);
+  });
+
+  test('tells its newest progress with its end', DEADLINE, async (t) => {
+    const { call } = await start(t);
+    const { receipt } = await call('pages');
+    assert.deepEqual(receipt, {
+      progress: { percent: 100, message: 'page 100' },
+      result: '"done"',
+    });
+  });
+});
+
+describe('parameters', () => {
+  test('are checked by the schema of the module', DEADLINE, async (t) => {
+    const { executor } = await start(t);
+    const texts = ['{"a":1}', '{"a":"x"}', '[]'];
+    const checked = executor.checkParams?.('add', texts);
+    assert.ok(checked?.tag === 'checking');
+    const problems = await checked.problems;
+    assert.equal(problems[0], undefined);
+    assert.match(problems[1] ?? '', /^params of the task type add: a: /);
+    assert.match(problems[2] ?? '', /^params of the task type add: /);
+    assert.equal(executor.checkParams?.('elsewhere', ['{}']).tag, 'unknown');
+    assert.equal(executor.checkParams?.('shell', ['{}']).tag, 'free');
+  });
+});
