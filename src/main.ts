@@ -17,6 +17,7 @@ import { type ApiTokens, deriveApiTokens } from './api/api-tokens.ts';
 import { MeshError } from './base/errors.ts';
 import type { BootId, JobId, NodeId } from './base/ids.ts';
 import { asWall } from './base/instant.ts';
+import { KeptBlobs } from './blobs/blobs.ts';
 import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
 import type { Config } from './config.ts';
 import type { Leaving } from './core/inputs.ts';
@@ -84,10 +85,11 @@ export interface RunningNode {
 
 /** @throws MeshError what is wrong with the key, the data folder or a port, as a sentence */
 export async function startNode(config: Config, log: Log): Promise<RunningNode> {
-  const { node, http, executors, access } = assemble(config, log);
+  const { node, http, executors, blobs, access } = assemble(config, log);
   const prune = (): void => void pruneOutputs(executors.outputs, node, { config, log });
   const timers = [
     setInterval(prune, PRUNE_INTERVAL_MS),
+    setInterval(() => void pruneFiles(blobs, config, log), PRUNE_INTERVAL_MS),
     setInterval(() => {
       if (executors.outputs.totalBytes > config.outputSpaceBytes) prune();
     }, SPACE_INTERVAL_MS),
@@ -99,6 +101,7 @@ export async function startNode(config: Config, log: Log): Promise<RunningNode> 
     await node.close(running);
   };
   try {
+    await blobs.start();
     await node.open();
     const { url } = await http.start();
     await node.join(reachableUrl(url, config));
@@ -120,6 +123,7 @@ interface Assembly {
   readonly node: MeshNode;
   readonly http: HttpServer;
   readonly executors: Executors;
+  readonly blobs: KeptBlobs;
   /** What the own command line needs where it is not known by its user. */
   readonly access: { readonly token?: string; readonly ca?: string };
 }
@@ -155,6 +159,7 @@ function assemble(config: Config, log: Log): Assembly {
     onProblem: (sentence) => log.warn(sentence),
     onNotice: (sentence) => log.info(sentence),
   });
+  const blobs = makeBlobs(config, () => node);
   const node: MeshNode = new MeshNode({
     boot,
     facts: factsOf(config, identity.node),
@@ -163,6 +168,7 @@ function assemble(config: Config, log: Log): Assembly {
     discovery: makeDiscovery(identity.node, () => node, { config, key, boot }),
     executor: executors,
     outputs: executors.outputs,
+    blobs,
     clock: createSystemClock(),
     peerTimeoutMs: config.peerTimeoutMs,
     killGraceMs: config.killGraceMs,
@@ -180,7 +186,7 @@ function assemble(config: Config, log: Log): Assembly {
   const http = makeHttpServer(node, { config, policy, tokens, ca, log });
   const isKnownByUser = isLoopbackHost(config.apiHost) && process.platform === 'linux';
   const access = isKnownByUser ? {} : { token: tokens.admin, ca: ca.caPem };
-  return { node, http, executors, access };
+  return { node, http, executors, blobs, access };
 }
 
 function makeExecutors(
@@ -217,6 +223,15 @@ function makeExecutors(
 function onForgotten(node: MeshNode, by: NodeId, config: Config): void {
   noteForgotten(config.dataDir, node.facts.node, by);
   node.retire();
+}
+
+function makeBlobs(config: Config, node: () => MeshNode): KeptBlobs {
+  return new KeptBlobs({
+    folder: join(config.dataDir, 'blobs'),
+    limitBytes: config.fileLimitBytes,
+    now: () => Date.now(),
+    namedByJobs: (among) => node().filesNamedByJobs(among),
+  });
 }
 
 function makeDiscovery(
@@ -389,5 +404,13 @@ async function isJobForgotten(node: MeshNode, job: JobId): Promise<boolean> {
     return false;
   } catch (failure) {
     return failure instanceof MeshError && failure.code === 'JOB_NOT_FOUND';
+  }
+}
+
+async function pruneFiles(blobs: KeptBlobs, config: Config, log: Log): Promise<void> {
+  try {
+    await blobs.expire(config.fileRetentionMs);
+  } catch (failure) {
+    log.warn({ err: failure }, 'old files could not be deleted');
   }
 }

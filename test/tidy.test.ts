@@ -28,6 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   discovery: ['base', 'core', 'wire', 'node'],
   links: ['base', 'core', 'wire', 'node'],
   store: ['base', 'core', 'wire', 'node'],
+  blobs: ['base', 'core', 'node'],
   run: ['base'],
   policy: ['base', 'run'],
   tasks: [],

@@ -25,6 +25,11 @@ export const PATHS = {
   explain: `${API_PREFIX}/jobs/:id/explain`,
   cancel: `${API_PREFIX}/jobs/:id/cancel`,
   events: `${API_PREFIX}/events`,
+  /** Files that a job has left, and one of them by its path. */
+  files: `${API_PREFIX}/jobs/:id/files`,
+  file: `${API_PREFIX}/jobs/:id/files/:rest{.+}`,
+  /** A file by the SHA-256 of its bytes. */
+  blob: `${API_PREFIX}/blobs/:id`,
   conflicts: `${API_PREFIX}/conflicts`,
   drain: `${API_PREFIX}/drain`,
   doctor: `${API_PREFIX}/doctor`,
@@ -35,7 +40,7 @@ export const HEADERS = {
   node: 'X-Node-ID',
   /** Of an output: the attempt these bytes are of, as its fence in text form. */
   attempt: 'X-Mesh-Attempt',
-  /** Of an output: where its first byte lies in the stream. */
+  /** Of an output: where its first byte lies in the stream. Of an upload: how many bytes are here. */
   offset: 'X-Mesh-Offset',
   /** Of an output: `true` when the job printed more than is kept. */
   truncated: 'X-Mesh-Truncated',

@@ -122,6 +122,23 @@ export interface KeptFileJson {
   readonly sha256: string;
 }
 
+export interface JobFilesJson {
+  readonly job_id: string;
+  readonly status: JobStatusName;
+  /** Empty until the job has ended. */
+  readonly files: readonly KeptFileJson[];
+  readonly count: number;
+}
+
+/** The answer to an upload. */
+export interface UploadedJson {
+  readonly sha256: string;
+  /** That are on the node's disk. */
+  readonly bytes: number;
+  /** All of them are, and they are that file. */
+  readonly complete: boolean;
+}
+
 export interface AttemptJson {
   readonly attempt: number;
   /** Epoch and attempt, the value of X-Mesh-Attempt. */

@@ -44,6 +44,31 @@ export const ERROR_CODES = {
     retryable: false,
     meaning: 'The output was deleted by retention or its disk is gone.',
   },
+  BLOB_NOT_FOUND: {
+    status: 404,
+    retryable: false,
+    meaning: 'No node that could be asked has this file.',
+  },
+  BLOB_MISMATCH: {
+    status: 422,
+    retryable: false,
+    meaning: 'What was sent has another length or hash than its name says.',
+  },
+  WRONG_OFFSET: {
+    status: 409,
+    retryable: false,
+    meaning: 'The upload does not begin where the bytes that are here end.',
+  },
+  BAD_RANGE: {
+    status: 416,
+    retryable: false,
+    meaning: 'The file has no bytes in the range that was asked for.',
+  },
+  STORAGE_FULL: {
+    status: 507,
+    retryable: true,
+    meaning: 'This node keeps as many bytes of files as it may.',
+  },
   METHOD_NOT_ALLOWED: {
     status: 405,
     retryable: false,

@@ -25,10 +25,13 @@ export interface BootId {
 }
 
 const NODE_ID = /^node-[0-9a-f]{32}$/;
+const SHA256 = /^[0-9a-f]{64}$/;
 const JOB_ID = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 
 export const isNodeId = (text: string): text is NodeId => NODE_ID.test(text);
 export const isJobId = (text: string): text is JobId => JOB_ID.test(text);
+/** In the one form that names are made of: lower case. */
+export const isSha256 = (text: string): boolean => SHA256.test(text);
 
 /** Marks text that is known to be of this kind (own making, or checked by its parser). */
 export const asNodeId = (text: string): NodeId => text as NodeId;

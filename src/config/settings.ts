@@ -329,6 +329,22 @@ export const SETTINGS = {
     fallback: '10GiB',
     meaning: 'Kept of all outputs together; the oldest go first, and never those that are printed.',
   }),
+  fileLimitBytes: setting({
+    name: 'file-limit',
+    from: EVERYWHERE,
+    env: ['MESH_FILE_LIMIT'],
+    kind: size({ min: '0b', max: '1024000GiB' }),
+    fallback: '20GiB',
+    meaning: 'Kept of input files and files that jobs leave, all together.',
+  }),
+  fileRetentionMs: setting({
+    name: 'file-retention',
+    from: EVERYWHERE,
+    env: ['MESH_FILE_RETENTION'],
+    kind: duration({ min: '1m', max: '3650d' }),
+    fallback: '7d',
+    meaning: 'How long a file that no job known here names is kept after its last use.',
+  }),
   jobRetentionMs: setting({
     name: 'job-retention',
     from: EVERYWHERE,

@@ -35,7 +35,16 @@ export type Call =
       readonly maxBytes: number;
       /** Wait so long for bytes beyond `offset` while the attempt runs. */
       readonly waitMs: number;
-    };
+    }
+  | {
+      readonly kind: 'readBlob';
+      readonly sha256: string;
+      readonly offset: number;
+      /** At most 256 KiB; 0: only its length is asked for. */
+      readonly maxBytes: number;
+    }
+  /** To get it from whoever has it and keep it; answered at once with what is here of it. */
+  | { readonly kind: 'keepBlob'; readonly sha256: string };
 
 export type Answer =
   /** Undefined: there is no such record here. */
@@ -50,7 +59,9 @@ export type Answer =
       readonly kind: 'output';
       readonly chunk: OutputChunk | undefined;
       readonly removal?: OutputRemoval | undefined;
-    };
+    }
+  /** Undefined: it is not here, or not whole. */
+  | { readonly kind: 'blob'; readonly chunk: BlobChunk | undefined };
 
 export interface RecordQuery {
   /** 1 to 1,000. */
@@ -104,3 +115,10 @@ export interface OutputChunk {
 
 /** Retention removes outputs that are old, and the oldest when all of them take too much space. */
 export type OutputRemoval = 'age' | 'space';
+
+/** Of a file that is named by its content. */
+export interface BlobChunk {
+  /** Empty from its end on. */
+  readonly bytes: Uint8Array;
+  readonly totalBytes: number;
+}

@@ -20,6 +20,14 @@ const RETRY_AFTER_SECONDS: Partial<Record<ErrorCode, number>> = {
 };
 const DEFAULT_RETRY_SECONDS = 2;
 
+/** Said before the body of the request was read to its end. */
+const UNREAD_BODY: ReadonlySet<ErrorCode> = new Set([
+  'BODY_TOO_LARGE',
+  'BLOB_MISMATCH',
+  'WRONG_OFFSET',
+  'STORAGE_FULL',
+]);
+
 export class Answers {
   private readonly base: AnswerHeaders;
 
@@ -80,7 +88,7 @@ export class Answers {
       ...(retryable && { 'Retry-After': String(seconds) }),
       ...(code === 'UNAUTHORIZED' && { 'WWW-Authenticate': 'Bearer realm="worker-mesh"' }),
       // What is left of the body would be read as the next request.
-      ...(code === 'BODY_TOO_LARGE' && { Connection: 'close' }),
+      ...(UNREAD_BODY.has(code) && { Connection: 'close' }),
     };
   }
 }

@@ -7,6 +7,7 @@ import { Access } from './access.ts';
 import type { Answers } from './answers.ts';
 import { conflictRoutes } from './conflict-routes.ts';
 import { eventRoutes } from './events/event-routes.ts';
+import { fileRoutes } from './file-routes.ts';
 import { jobRoutes } from './job-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import type { Route, RouteParts } from './route.ts';
@@ -24,7 +25,9 @@ export function createApp(parts: RouteParts): Hono<Env> {
     context.set('role', await access.roleOf(context.env.incoming));
     await next();
   });
-  const routes = [nodeRoutes, jobRoutes, eventRoutes, conflictRoutes].flatMap((of) => of(parts));
+  const routes = [nodeRoutes, jobRoutes, eventRoutes, fileRoutes, conflictRoutes].flatMap((of) =>
+    of(parts),
+  );
   addRoutes(app, routes, answers);
   app.notFound(({ req }) =>
     answers.problem(
@@ -32,7 +35,7 @@ export function createApp(parts: RouteParts): Hono<Env> {
     ),
   );
   app.onError((fault, { req }) => {
-    if (fault instanceof MeshError) return answers.problem(fault);
+    if (fault instanceof MeshError) return answers.problem(fault, headersOf(fault));
     options.onFault(fault, `${req.method} ${req.path}`);
     return answers.problem(
       new MeshError('INTERNAL', 'The node made a mistake; its log says more.'),
@@ -58,6 +61,10 @@ function addRoutes(app: Hono<Env>, routes: readonly Route[], answers: Answers): 
   }
 }
 
+/** What a refusal tells beside its sentence. */
+const headersOf = (fault: MeshError): Readonly<Record<string, string>> =>
+  'headers' in fault ? (fault.headers as Record<string, string>) : {};
+
 function askedOf(context: Context<Env>): Parameters<Route['handle']>[0] {
   const { incoming, outgoing } = context.env;
   return {
@@ -65,6 +72,7 @@ function askedOf(context: Context<Env>): Parameters<Route['handle']>[0] {
     outgoing,
     url: incoming.url ?? '/',
     id: context.req.param('id') ?? '',
+    rest: context.req.param('rest') ?? '',
   };
 }
 

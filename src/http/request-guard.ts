@@ -7,8 +7,8 @@
  * - when its Origin is not exactly this API (another port is another program), or when
  *   Sec-Fetch-Site says that another site asked. Browsers send at least one of the two with
  *   everything a page can do that changes something, also with forms and beacons;
- * - when it changes something and its body is not declared as application/json, which no form
- *   and no request without preflight can do. A request without a body needs no type: forms always
+ * - when it changes something and its body is not declared as application/json (that of a PUT as
+ *   application/octet-stream), which no form and no request without preflight can do. A request without a body needs no type: forms always
  *   send one, and what scripts send without one bears an Origin.
  *
  * No answer carries CORS headers, so a preflight never succeeds.
@@ -21,6 +21,7 @@ import type { HttpOptions } from './options.ts';
 
 const HOST = /^(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::\d{1,5})?$/;
 const JSON_TYPE = /^application\/json\s*(?:;|$)/i;
+const BYTES_TYPE = /^application\/octet-stream\s*(?:;|$)/i;
 const SAFE_METHODS: readonly string[] = ['GET', 'HEAD', 'OPTIONS'];
 
 export class RequestGuard {
@@ -83,7 +84,14 @@ export const hasBody = ({ headers }: IncomingMessage): boolean =>
 function checkBodyType(incoming: IncomingMessage): void {
   const type = incoming.headers['content-type'];
   if (type === undefined && !hasBody(incoming)) return;
-  if (type === undefined || !JSON_TYPE.test(type)) {
+  const isPut = incoming.method === 'PUT';
+  if (isPut && (type === undefined || !BYTES_TYPE.test(type))) {
+    throw new MeshError(
+      'NOT_JSON',
+      'An upload must say that it is bytes: send the header Content-Type: application/octet-stream.',
+    );
+  }
+  if (!isPut && (type === undefined || !JSON_TYPE.test(type))) {
     throw new MeshError(
       'NOT_JSON',
       `The body must be JSON and say so: send the header Content-Type: application/json${

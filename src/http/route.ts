@@ -10,7 +10,7 @@ import type { JobWatch } from './job-watch.ts';
 import type { HttpOptions } from './options.ts';
 
 export interface Route {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   readonly path: string;
   readonly role: Role;
   readonly handle: (asked: Asked) => Response | Promise<Response>;
@@ -24,6 +24,8 @@ export interface Asked {
   readonly url: string;
   /** The `:id` of the path, decoded; empty when the path has none. */
   readonly id: string;
+  /** The `:rest` of the path, decoded; empty when the path has none. */
+  readonly rest: string;
 }
 
 export interface RouteParts {

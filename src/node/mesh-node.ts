@@ -14,12 +14,15 @@ import type { Leaving } from '../core/inputs.ts';
 import type { Ban } from '../core/record.ts';
 import { Commands } from './commands.ts';
 import { Driver, realTimers } from './driver.ts';
+import { MeshFiles, type Wanted } from './files.ts';
 import { Finder } from './finder.ts';
 import { HandIn } from './hand-in.ts';
+import { namedByJobs } from './named-files.ts';
 import { type OutputRange, OutputReader } from './output-reader.ts';
 import { ParamsCheck } from './params-check.ts';
 import { statusOf, toPeerView } from './peer-view.ts';
 import type {
+  Blobs,
   Clock,
   Discovery,
   DiscoveryReport,
@@ -55,6 +58,7 @@ export interface MeshNodeParts {
   readonly discovery: Discovery | undefined;
   readonly executor: Executor;
   readonly outputs: Outputs;
+  readonly blobs: Blobs;
   readonly clock: Clock;
   readonly peerTimeoutMs: number;
   readonly killGraceMs: number;
@@ -74,6 +78,7 @@ export interface MeshNodeParts {
 export class MeshNode implements MeshService {
   readonly boot: BootId;
   facts: NodeFacts;
+  readonly files: MeshFiles;
   private readonly parts: MeshNodeParts;
   private readonly core: Core;
   private readonly driver: Driver;
@@ -129,6 +134,12 @@ export class MeshNode implements MeshService {
     const finder = new Finder({ self, core, store, links, awaited });
     const queries = new Queries({ self, core, driver, store, links, outputs, executor, finder });
     this.finder = finder;
+    this.files = new MeshFiles({
+      blobs: parts.blobs,
+      links,
+      linked: () => core.linked().map(({ facts }) => facts.node),
+      unlinked: () => finder.unlinked(),
+    });
     this.queries = queries;
     this.commands = new Commands({ self, core, driver, links, finder, queries });
     const storeFailure = (): string | undefined => this.storeFailure();
@@ -178,7 +189,10 @@ export class MeshNode implements MeshService {
           ...messages.map((message) => ({ kind: 'message', from: node, boot, message }) as const),
         );
       },
-      onCall: (_from, call, signal) => this.queries.answer(call, signal),
+      onCall: (from, call, signal) =>
+        MeshFiles.isFileCall(call)
+          ? this.files.answer(from, call)
+          : this.queries.answer(call, signal),
     });
     this.facts = { ...this.facts, linkPort: port };
     for (const { node, boot, hosts, linkPort } of this.knownPeers()) {
@@ -325,6 +339,16 @@ export class MeshNode implements MeshService {
 
   forgetNode(node: NodeId, options: { isForced: boolean }): Promise<Ban> {
     return this.commands.forget(node, options);
+  }
+
+  /** On this node's disk when it settles, for what runs here. @throws MeshError */
+  ensureFile(wanted: Wanted): Promise<void> {
+    return this.files.ensure(wanted);
+  }
+
+  /** Of these files, the ones that jobs kept here name. */
+  filesNamedByJobs(among: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+    return namedByJobs(this.parts.store, among);
   }
 
   readOutput(job: JobId, stream: OutputStream, range: OutputRange): Promise<OutputPart> {

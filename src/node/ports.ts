@@ -8,6 +8,7 @@ import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { Now, WallMs } from '../base/instant.ts';
 import type {
   Answer,
+  BlobChunk,
   Call,
   OutputChunk,
   OutputRemoval,
@@ -208,4 +209,40 @@ export interface Outputs {
   ): Promise<OutputChunk | undefined>;
   /** Why nothing is kept for this attempt; undefined: it never was, or nobody knows any more. */
   whyRemoved(attempt: { job: JobId; fence: Fence }): Promise<OutputRemoval | undefined>;
+}
+
+// ---------------------------------------------------------------- blobs
+
+/** Whole files on this node's disk, each named by the SHA-256 of its bytes (64 hex digits). */
+export interface Blobs {
+  /** Its length; undefined: it is not here, or not whole. */
+  find(sha256: string): Promise<number | undefined>;
+  /** At most `maxBytes` or 256 KiB; undefined as above. */
+  read(sha256: string, range: { offset: number; maxBytes: number }): Promise<BlobChunk | undefined>;
+  /** Bytes that are here of one that is not whole. */
+  begun(sha256: string): Promise<number>;
+  /**
+   * Goes on behind what is here of it.
+   * @throws MeshError BUSY (it is being written), STORAGE_FULL, DISK_FULL, DATA_FAILED
+   */
+  write(sha256: string, totalBytes: number): Promise<BlobWriter>;
+  /** It is kept for a while longer. */
+  noteUse(sha256: string): Promise<void>;
+  /** It was found to be damaged. */
+  remove(sha256: string): Promise<void>;
+}
+
+/** Ends with exactly one of `finish`, `leave` and `discard`, or a failed `append`. */
+export interface BlobWriter {
+  /** Bytes that are here. */
+  readonly offset: number;
+  /** One at a time. What fails leaves nothing behind. @throws MeshError DISK_FULL, BLOB_MISMATCH (too long) */
+  append(bytes: Uint8Array): Promise<void>;
+  /** Of what has come and is not checked yet; less than asked for only at its end. */
+  read(offset: number, maxBytes: number): Promise<Uint8Array>;
+  /** On the disk, and it is that file. @throws MeshError BLOB_MISMATCH, DISK_FULL; nothing is left then */
+  finish(): Promise<void>;
+  /** What has come stays, to be gone on with. */
+  leave(): Promise<void>;
+  discard(): Promise<void>;
 }

@@ -7,6 +7,7 @@ import type { Answer, Call, LiveRecord, RecordQuery } from '../core/calls.ts';
 import type { Core } from '../core/core.ts';
 import type { Conflict, Reply } from '../core/effects.ts';
 import type { Driver } from './driver.ts';
+import type { FileCall } from './files.ts';
 import type { Finder } from './finder.ts';
 import { mergeRows, type NodeRows } from './mesh-list.ts';
 import type { Executor, Links, Outputs, Store } from './ports.ts';
@@ -37,7 +38,7 @@ export class Queries {
 
   // -------------------------------------------------------------- answering peers
 
-  async answer(call: Call, signal: AbortSignal): Promise<Answer> {
+  async answer(call: Exclude<Call, FileCall>, signal: AbortSignal): Promise<Answer> {
     switch (call.kind) {
       case 'lookUp':
         return { kind: 'lookUp', found: this.parts.finder.readHere(call.job) };

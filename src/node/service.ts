@@ -61,6 +61,7 @@ export interface MeshService {
       signal?: AbortSignal;
     },
   ): Promise<OutputPart>;
+  readonly files: FileService;
   /** What the nodes of the mesh have found, newest first, at most `limit`. */
   listConflicts(limit: number): Promise<ConflictPage>;
   /**
@@ -72,6 +73,51 @@ export interface MeshService {
   drain(deadlineMs: number, way: Leaving): void;
   /** Listener is called after the event is durable; returns the way to end it. */
   subscribe(listener: (event: MeshEvent) => void): () => void;
+}
+
+/** Files by the SHA-256 of their bytes, in 64 hex digits. */
+export interface FileService {
+  /** What is on this node's disk of it. */
+  look(sha256: string): Promise<UploadResult>;
+  /**
+   * All of it or a piece, in order; what is whole already is not read again.
+   * @throws MeshError WRONG_OFFSET, BLOB_MISMATCH, BUSY, STORAGE_FULL, DISK_FULL; what `body` throws
+   */
+  receive(upload: Upload): Promise<UploadResult>;
+  /**
+   * From wherever it is. To be closed.
+   * @throws MeshError BLOB_NOT_FOUND, NOT_KNOWABLE, STORAGE_FULL, DISK_FULL, BUSY
+   */
+  open(wanted: {
+    readonly sha256: string;
+    /** Nodes that should have it. */
+    readonly hints?: readonly NodeId[] | undefined;
+  }): Promise<OpenFile>;
+}
+
+export interface Upload {
+  readonly sha256: string;
+  /** Where `body` begins; 0: what is here of it is thrown away. */
+  readonly offset: number;
+  /** Of the whole file. */
+  readonly totalBytes: number;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface UploadResult {
+  /** Else more is to come. */
+  readonly isWhole: boolean;
+  /** That are here. */
+  readonly bytes: number;
+}
+
+export interface OpenFile {
+  readonly totalBytes: number;
+  /** At least a byte, but at the end. @throws MeshError also what `open` throws; BLOB_MISMATCH: what was read before was wrong */
+  read(offset: number, maxBytes: number): Promise<Uint8Array>;
+  /** Whoever has read the whole found that it is not that file. */
+  damaged(): Promise<void>;
+  close(): void;
 }
 
 export type CancelReply = Extract<Reply, { kind: 'cancelled' | 'cancelling' | 'alreadyFinal' }>;

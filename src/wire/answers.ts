@@ -1,6 +1,6 @@
 /** Answers to questions. One may be larger than a frame, so it is encoded by itself. */
 import { ERROR_CODES, type ErrorCode } from '../base/errors.ts';
-import type { Answer, LiveRecord, OutputChunk, OutputRemoval } from '../core/calls.ts';
+import type { Answer, BlobChunk, LiveRecord, OutputChunk, OutputRemoval } from '../core/calls.ts';
 import type { Reply } from '../core/effects.ts';
 import { fromStatus, toStatus } from './calls.ts';
 import { fromConflict, toConflict } from './conflicts.ts';
@@ -51,6 +51,8 @@ function toAnswer(answer: Answer | AnswerError): mesh.Answer.$Properties {
       };
     case 'output':
       return { output: { chunk: toChunk(answer.chunk), removal: toRemoval(answer.removal) } };
+    case 'blob':
+      return { blob: { chunk: answer.chunk ?? null } };
   }
 }
 
@@ -91,6 +93,10 @@ function fromAnswer(wire: mesh.Answer.$Properties): Answer | AnswerError {
         chunk: chunk ? fromChunk(chunk) : undefined,
         ...fromRemoval(wire.output?.removal),
       };
+    }
+    case 'blob': {
+      const chunk = wire.blob?.chunk;
+      return { kind: 'blob', chunk: chunk ? fromBlobChunk(chunk) : undefined };
     }
     default:
       throw new field.Malformed('an unknown answer');
@@ -152,6 +158,11 @@ function fromRemoval(wire: Maybe<mesh.OutputRemoval>): { removal?: OutputRemoval
   const removal = REMOVALS[(wire ?? 0) - 1];
   return removal ? { removal } : {};
 }
+
+const fromBlobChunk = (wire: mesh.BlobChunk.$Properties): BlobChunk => ({
+  bytes: field.bytes(wire.bytes, MAX_CHUNK_BYTES),
+  totalBytes: field.count(wire.totalBytes),
+});
 
 function toReply(reply: Reply): mesh.Reply.$Properties {
   switch (reply.kind) {

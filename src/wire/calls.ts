@@ -43,6 +43,12 @@ export function toCall(call: Call): mesh.Question.$Properties {
           waitMs: field.wholeMs(call.waitMs),
         },
       };
+    case 'readBlob':
+      return {
+        readBlob: { sha256: call.sha256, offset: call.offset, maxBytes: call.maxBytes },
+      };
+    case 'keepBlob':
+      return { keepBlob: { sha256: call.sha256 } };
   }
 }
 
@@ -79,6 +85,17 @@ export function fromCall(wire: mesh.Question.$Properties): Call {
         waitMs: field.count(waitMs),
       };
     }
+    case 'readBlob': {
+      const { sha256, offset, maxBytes } = field.required(wire.readBlob);
+      return {
+        kind: 'readBlob',
+        sha256: field.sha256(sha256),
+        offset: field.count(offset),
+        maxBytes: field.count(maxBytes, MAX_CHUNK_BYTES),
+      };
+    }
+    case 'keepBlob':
+      return { kind: 'keepBlob', sha256: field.sha256(wire.keepBlob?.sha256) };
     default:
       throw new field.Malformed('an unknown question');
   }

@@ -9,6 +9,7 @@ import {
   type Birth,
   isJobId,
   isNodeId,
+  isSha256,
   type JobId,
   type NodeId,
   type Nonce,
@@ -80,6 +81,12 @@ export function jobId(value: Maybe<string>): JobId {
   const id = value ?? '';
   if (!isJobId(id)) throw new Malformed('not a job id');
   return id;
+}
+
+export function sha256(value: Maybe<string>): string {
+  const hash = value ?? '';
+  if (!isSha256(hash)) throw new Malformed('not a SHA-256');
+  return hash;
 }
 
 export const birth = (value: Maybe<string>): Birth => asBirth(identifier(value));

@@ -12,7 +12,6 @@ import {
 import * as field from './fields.ts';
 import { mesh } from './schema.ts';
 
-const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_PATH_CHARS = 4096;
 
 export const toReceipt = (receipt: Receipt): mesh.Receipt.$Properties => ({
@@ -80,7 +79,6 @@ export function parseProgress(wire: mesh.Progress.$Properties | null | undefined
 }
 
 function parseFile({ path, bytes, sha256 }: mesh.KeptFile.$Properties): KeptFile {
-  if (!SHA256.test(sha256 ?? '')) throw new field.Malformed('not a SHA-256');
   const name = field.text(path, MAX_PATH_CHARS);
-  return { path: name, bytes: field.count(bytes), sha256: sha256 ?? '' };
+  return { path: name, bytes: field.count(bytes), sha256: field.sha256(sha256) };
 }

@@ -25,6 +25,7 @@ import type { DiscoveryReport } from '../../src/node/ports.ts';
 import type {
   CancelReply,
   ConflictPage,
+  FileService,
   FoundConflict,
   Health,
   JobPage,
@@ -65,9 +66,15 @@ interface Kept {
   isCancelled: boolean;
 }
 
+const noFiles = async (): Promise<never> => {
+  throw new MeshError('BLOB_NOT_FOUND', 'There are no files here.');
+};
+const NO_FILES: FileService = { look: noFiles, receive: noFiles, open: noFiles };
+
 export class StandInService implements MeshService {
   readonly facts = facts(SELF, 'alpha');
   boot = BOOT;
+  files: FileService = NO_FILES;
   peerViews: PeerView[] = [
     {
       facts: facts(PEER, 'beta'),

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { JobId, NodeId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import { seededRandom } from '../../src/base/random.ts';
+import { KeptBlobs } from '../../src/blobs/blobs.ts';
 import type { LiveRecord, OutputStream } from '../../src/core/calls.ts';
 import type { AttemptOrder, MeshEvent } from '../../src/core/effects.ts';
 import type { AttemptReport } from '../../src/core/inputs.ts';
@@ -26,6 +27,14 @@ export const DEADLINE = { timeout: 60_000 };
 const HOST = '10.0.0.1';
 
 /** One node's machine: what of it outlives the process. */
+/** A disk on which there is no file. */
+const NO_BLOBS = new KeptBlobs({
+  folder: '/nonexistent/blobs',
+  limitBytes: 0,
+  now: () => 0,
+  namedByJobs: async (among) => among,
+});
+
 export class BenchNode {
   readonly id: NodeId;
   readonly disk = new MemoryDisk();
@@ -69,6 +78,7 @@ export class BenchNode {
       discovery: this.discovery(),
       executor: this.executor(),
       outputs: this.outputs(),
+      blobs: NO_BLOBS,
       clock: createSystemClock(),
       peerTimeoutMs: 30_000,
       killGraceMs: 100,

@@ -27,6 +27,7 @@ import type { Grant, Message } from '../../src/core/messages.ts';
 import type { Ban, Fence, RecordHeader } from '../../src/core/record.ts';
 import type { Heartbeat } from '../../src/wire/heartbeats.ts';
 
+const SHA256 = '0a'.repeat(32);
 export const NODE_A: NodeId = asNodeId(`node-${'a1'.repeat(16)}`);
 export const NODE_B: NodeId = asNodeId(`node-${'b2'.repeat(16)}`);
 export const NODE_C: NodeId = asNodeId(`node-${'c3'.repeat(16)}`);
@@ -139,7 +140,7 @@ const RECEIPTS: readonly Receipt[] = [
   { usage: { cpuMs: 0, peakMemoryBytes: 4096, limitsBy: 'cgroup' } },
   { usage: { limitsBy: 'rlimit' } },
   { usage: { cpuMs: 12 }, progress: PROGRESS, result: '{"a":[1]}' },
-  { files: [{ path: 'result/ä b.csv', bytes: 5_000_000_000, sha256: '0a'.repeat(32) }] },
+  { files: [{ path: 'result/ä b.csv', bytes: 5_000_000_000, sha256: SHA256 }] },
 ];
 
 export const OUTCOMES: readonly AttemptOutcome[] = [
@@ -305,6 +306,8 @@ export const CALLS: readonly Call[] = [
     waitMs: 1000,
   },
   { kind: 'checkParams', taskType: 'thumbnails', params: ['{"size":3}', '[]'] },
+  { kind: 'readBlob', sha256: SHA256, offset: 2 ** 40, maxBytes: 262_144 },
+  { kind: 'keepBlob', sha256: SHA256 },
 ];
 
 const CONFLICTS: readonly Conflict[] = [
@@ -361,6 +364,8 @@ export const ANSWERS: readonly Answer[] = [
     },
   },
   { kind: 'checkedParams', problems: ['size: must be at least 1', undefined] },
+  { kind: 'blob', chunk: undefined },
+  { kind: 'blob', chunk: { bytes: Uint8Array.of(1, 2, 3), totalBytes: 2 ** 40 } },
 ];
 
 export const HEARTBEAT: Heartbeat = {

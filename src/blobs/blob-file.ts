@@ -1,0 +1,120 @@
+/**
+ * A file on its way into the store: written from its begin, hashed as it is written, and named by
+ * its hash only when all of it is on the disk. What has come of a transfer that broke stays under
+ * the same name in `partial/`; its hash is made anew from the disk when the transfer goes on, so
+ * that nothing but the file itself has to survive a crash.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+const READ_BYTES = 256 * 1024;
+
+export class BlobFile {
+  readonly path: string;
+  private readonly file: FileHandle;
+  private readonly hash: Hash;
+  private length: number;
+  private isClosed = false;
+
+  private constructor(path: string, file: FileHandle, begin: { hash: Hash; length: number }) {
+    this.path = path;
+    this.file = file;
+    this.hash = begin.hash;
+    this.length = begin.length;
+  }
+
+  /** @param isResumed what is there of it is kept, else it begins anew */
+  static async open(path: string, isResumed: boolean): Promise<BlobFile> {
+    const file = await open(path, isResumed ? 'a+' : 'w+', 0o600);
+    try {
+      return new BlobFile(path, file, await hashOf(file));
+    } catch (thrown) {
+      await file.close();
+      throw thrown;
+    }
+  }
+
+  /** Bytes that have come. */
+  get offset(): number {
+    return this.length;
+  }
+
+  async append(bytes: Uint8Array): Promise<void> {
+    this.hash.update(bytes);
+    // A single write may take less than all.
+    for (let written = 0; written < bytes.length; ) {
+      const { bytesWritten } = await this.file.write(bytes, written, bytes.length - written);
+      written += bytesWritten;
+    }
+    this.length += bytes.length;
+  }
+
+  /** Of what has come; also when it is closed meanwhile: then nothing. */
+  async read(offset: number, maxBytes: number): Promise<Uint8Array> {
+    const wanted = Math.max(0, Math.min(maxBytes, this.length - offset));
+    return readAt(this.file, offset, wanted);
+  }
+
+  /** In hex; nothing can be appended after it. */
+  digest(): string {
+    return this.hash.digest('hex');
+  }
+
+  /** On the disk under its name when it settles, and closed. */
+  async name(path: string): Promise<void> {
+    await this.file.sync();
+    await this.leave();
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await rename(this.path, path);
+    await syncFolder(dirname(path));
+  }
+
+  /** What has come stays. */
+  async leave(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    await this.file.close();
+  }
+
+  async discard(): Promise<void> {
+    await this.leave();
+    await rm(this.path, { force: true });
+  }
+}
+
+/** Less than wanted only at the end of the file. */
+export async function readAt(
+  file: FileHandle,
+  offset: number,
+  wanted: number,
+): Promise<Uint8Array> {
+  const bytes = Buffer.allocUnsafeSlow(wanted);
+  let filled = 0;
+  while (filled < wanted) {
+    const { bytesRead } = await file.read(bytes, filled, wanted - filled, offset + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
+}
+
+async function hashOf(file: FileHandle): Promise<{ hash: Hash; length: number }> {
+  const hash = createHash('sha256');
+  for (let length = 0; ; ) {
+    const bytes = await readAt(file, length, READ_BYTES);
+    if (bytes.length === 0) return { hash, length };
+    hash.update(bytes);
+    length += bytes.length;
+  }
+}
+
+/** The new name must be on the disk, too; systems that cannot sync a folder do without. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync().catch(() => {});
+  } finally {
+    await folder.close();
+  }
+}
