@@ -62,8 +62,6 @@ export class Checker {
   private readonly executed = new Map<JobId, Execution[]>();
   private readonly byOrder = new Map<AttemptOrder, Execution>();
   private readonly declaredAt = new Map<NodeId, number>();
-  /** Set back, and taken for a voter since. */
-  private readonly believed = new Set<NodeId>();
   private readonly world: WatchedWorld;
 
   constructor(world: WatchedWorld) {
@@ -103,6 +101,8 @@ export class Checker {
   onSend(from: SimNode, to: NodeId, message: Message): void {
     this.world.journal?.note(this.world.now(), from, `-> ${to}`, message);
     this.registers.onSend(from, message);
+    if (from.setBackAt !== undefined)
+      for (const job of this.registers.onDoubtfulVote(message)) this.cancelled.delete(job);
     if (message.kind === 'result') this.checkResult(from, message);
   }
 
@@ -148,24 +148,12 @@ export class Checker {
       const isOver = event.state === 'dead' || event.state === 'left';
       if (isOver) this.declaredAt.set(event.node, this.world.now());
       this.members.onChanged(node, event);
-      if (event.state === 'alive') this.onBelieved(event.node);
     } else if (event.kind === 'jobChanged') {
       journal?.note(this.world.now(), node, 'announces', event);
       if (node.setBackAt === undefined) this.registers.onAnnounced(event);
     } else if (event.kind === 'anomaly' && !node.isExpectingAnomalies) {
       if (!event.node || !this.wasSetBack(event.node)) this.violate(`anomaly: ${event.note}`);
     }
-  }
-
-  /**
-   * Somebody who has not been warned yet takes a disk that was set back for a voter. Until it is,
-   * that disk may vote again on what it had decided with others, and against its own promises.
-   */
-  private onBelieved(id: NodeId): void {
-    const node = this.world.nodes().get(id);
-    if (node?.setBackAt === undefined) return;
-    this.believed.add(id);
-    for (const job of this.registers.takeAwayWith(node)) this.cancelled.delete(job);
   }
 
   private onDecided(job: JobId, _birth: Birth, final: FinalState): void {
@@ -221,8 +209,7 @@ export class Checker {
     if (this.registers.isBornTwice(next.order.job)) return;
     if (this.registers.takenAway.has(next.order.job)) return;
     if (this.wasSetBack(other.node) || this.wasSetBack(next.node)) return;
-    const voters = [...other.order.grant.rs, ...next.order.grant.rs];
-    if (voters.some((id) => this.believed.has(id))) return;
+    if (this.registers.doubted.has(next.order.job)) return;
     const what = `${next.order.job} at ${other.node} (${fenceText(other.order.fence)}) and ${next.node} (${fenceText(next.order.fence)})`;
     const { delivery, onIsolation } = next.order.grant.spec;
     if (delivery === 'at_most_once') this.violate(`I9 at_most_once, yet executed twice: ${what}`);

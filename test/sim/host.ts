@@ -198,6 +198,11 @@ export class Host {
     for (const order of this.orders()) this.parts.checker.onSuspended(order);
   }
 
+  /** It goes on, or a later life of the machine does. */
+  resume(): void {
+    this.standsUntil = 0;
+  }
+
   private whenMoving(act: () => void): void {
     const { events } = this.parts;
     if (events.now < this.standsUntil)

@@ -35,6 +35,8 @@ interface Register {
   final: FinalState | undefined;
 }
 
+type Disk = SimNode['disk'];
+type IsHolder = (id: NodeId, of: RecordHeader) => boolean;
 type Of<K extends Message['kind']> = Extract<Message, { kind: K }>;
 type Submitted = Extract<Reply, { kind: 'submitted' }>;
 
@@ -46,8 +48,11 @@ export class RegisterChecker {
   private readonly registers = new Map<JobId, Map<Birth, Register>>();
   private readonly promises = new Map<NodeId, Map<JobId, Epoch>>();
   private readonly banned = new Set<NodeId>();
+  private readonly isHolder: IsHolder = (id, of) => this.hasValue(id, of);
   /** Decided alone in a pair, and lost with the disk or by a wrong clock: it may be decided again. */
   readonly takenAway = new Set<JobId>();
+  /** A disk that was set back has had a vote about it since, with somebody who was not warned. */
+  readonly doubted = new Set<JobId>();
 
   constructor(
     world: WatchedWorld,
@@ -93,7 +98,7 @@ export class RegisterChecker {
       if (write.kind === 'record') this.onRecord(node, write);
       else if (write.kind === 'promise') this.onPromised(node, write.job, write.epoch);
       else if (write.kind === 'dropped') this.onPromised(node, write.job, write.promised);
-      else if (write.kind === 'marked' && write.lacking) this.recheck(write.job);
+      else if (write.kind === 'marked' && write.lacking) this.onMarked(write.job);
       else if (write.kind === 'ban') this.onBanned(write.ban.node);
     }
   }
@@ -164,17 +169,28 @@ export class RegisterChecker {
   }
 
   /** What a disk holds now may be later than what is decided by it. */
-  private recheck(job: JobId): void {
+  private recheck(job: JobId, isHolder = this.isHolder): void {
     for (const register of this.registers.get(job)?.values() ?? [])
       for (const { header, job: body } of register.values.values())
-        if (body.state.tag === 'final') this.checkDecided(register, header, body.state.final);
+        if (body.state.tag === 'final')
+          this.checkDecided(register, header, body.state.final, isHolder);
+  }
+
+  /** Its owner counts the votes it has had, also of a disk that is lost by now. */
+  private onMarked(job: JobId): void {
+    this.recheck(job, (id, of) => isHeldBy(this.world.nodes().get(id)?.disk, of));
   }
 
   // -------------------------------------------------------------- decisions
 
-  private checkDecided(register: Register, header: RecordHeader, final: FinalState): void {
+  private checkDecided(
+    register: Register,
+    header: RecordHeader,
+    final: FinalState,
+    isHolder = this.isHolder,
+  ): void {
     if (register.final && finalText(register.final) === finalText(final)) return;
-    if (!this.isOnQuorum(header)) return;
+    if (!this.isOnQuorum(header, isHolder)) return;
     if (register.final && this.takenAway.has(register.job)) register.final = final;
     else if (register.final)
       this.violate(
@@ -182,6 +198,7 @@ export class RegisterChecker {
       );
     else {
       register.final = final;
+      this.doubt(register);
       this.decided(register.job, register.birth, final);
     }
   }
@@ -189,7 +206,9 @@ export class RegisterChecker {
   /** An attempt that must be the only one is given out by a decided record, or by a later one. */
   isAssigned({ job, birth, spec }: Grant, fence: Fence): boolean {
     const isOfInterest = spec.delivery === 'at_most_once' && birth !== undefined;
-    if (!isOfInterest || this.takenAway.has(job)) return true;
+    if (!isOfInterest || this.takenAway.has(job) || this.doubted.has(job)) return true;
+    // Given to an executor just before a lower birth was met.
+    if (this.isBornTwice(job)) return true;
     const { values = new Map<string, JobRecord>() } = this.registers.get(job)?.get(birth) ?? {};
     const isSince = (id: NodeId, { accepted }: RecordHeader): boolean => {
       const has = this.diskOf(id)?.tables.records.get(job)?.header;
@@ -203,10 +222,7 @@ export class RegisterChecker {
     );
   }
 
-  private isOnQuorum(
-    header: RecordHeader,
-    isHolder = (id: NodeId, of: RecordHeader): boolean => this.hasValue(id, of),
-  ): boolean {
+  private isOnQuorum(header: RecordHeader, isHolder = this.isHolder): boolean {
     const isLeft = [...header.rs, ...header.oldRs].some((id) => !this.banned.has(id));
     const hasQuorum = (set: readonly NodeId[]): boolean => {
       const base = set.filter((id) => !this.banned.has(id));
@@ -229,15 +245,15 @@ export class RegisterChecker {
     return lacking !== undefined && lacking !== only && set.includes(lacking);
   }
 
-  /** This disk took that value; later versions of its epoch imply it. */
-  private hasValue(id: NodeId, { job, birth, accepted }: RecordHeader): boolean {
-    const has = this.diskOf(id)?.tables.records.get(job)?.header;
-    if (!has || has.birth !== birth) return false;
-    const isSameEpoch = compareEpochs(has.accepted.epoch, accepted.epoch) === 0;
-    return isSameEpoch && has.accepted.version >= accepted.version;
+  private hasValue(id: NodeId, header: RecordHeader): boolean {
+    return isHeldBy(this.diskOf(id), header);
   }
 
-  private diskOf(id: NodeId): SimNode['disk'] | undefined {
+  private wasSetBack(id: NodeId): boolean {
+    return this.world.nodes().get(id)?.setBackAt !== undefined;
+  }
+
+  private diskOf(id: NodeId): Disk | undefined {
     const node = this.world.nodes().get(id);
     return node?.isLost ? undefined : node?.disk;
   }
@@ -250,8 +266,10 @@ export class RegisterChecker {
     const { disks } = reply;
     // A disk that was set back has lost what it said yes to.
     const isLost = (id: NodeId): boolean => {
-      const wasSetBack = this.world.nodes().get(id)?.setBackAt !== undefined;
-      return !this.diskOf(id) || (wasSetBack && !this.diskOf(id)?.tables.records.has(header.job));
+      return (
+        !this.diskOf(id) ||
+        (this.wasSetBack(id) && !this.diskOf(id)?.tables.records.has(header.job))
+      );
     };
     const lost = header.rs.filter(isLost).length;
     const holders = this.holders(header.job) + lost;
@@ -325,24 +343,34 @@ export class RegisterChecker {
     return lost;
   }
 
-  /** Names the jobs whose decision is on no quorum any more, since this disk was set back. */
-  takeAwayWith(node: SimNode): JobId[] {
-    const taken: JobId[] = [];
-    for (const [job, births] of this.registers)
-      for (const register of births.values())
-        if (register.final && !this.isKept(register) && isNamed(register, node.id)) taken.push(job);
-    // Whoever still has it tells so; what is decided next counts all the same.
-    for (const job of taken) this.takenAway.add(job);
-    return taken;
+  /**
+   * Somebody who has not been warned yet takes a disk that was set back for a voter. Until it is,
+   * that disk may vote again on what it had decided with others, and against its own promises. Names
+   * the jobs of which what is decided hangs on it.
+   */
+  onDoubtfulVote(message: Message): JobId[] {
+    const doubted = jobsVotedFor(message);
+    for (const job of doubted) {
+      this.doubted.add(job);
+      for (const register of this.registers.get(job)?.values() ?? []) this.doubt(register);
+    }
+    return doubted.filter((job) => this.takenAway.has(job));
   }
 
+  /** Whoever still has it tells so; what is decided next counts all the same. */
+  private doubt(register: Register): void {
+    if (!this.doubted.has(register.job) || !register.final || this.isKept(register)) return;
+    this.takenAway.add(register.job);
+  }
+
+  /** On a quorum, also without disks that were set back. */
   private isKept({ values, final }: Register): boolean {
     return [...values.values()].some(
       ({ header, job: { state } }) =>
         state.tag === 'final' &&
         final !== undefined &&
         finalText(state.final) === finalText(final) &&
-        this.isOnQuorum(header),
+        this.isOnQuorum(header, (id, of) => !this.wasSetBack(id) && this.hasValue(id, of)),
     );
   }
 
@@ -392,12 +420,25 @@ const FINAL: ReadonlySet<string> = new Set([
   'JOB_LOST',
 ]);
 
-const isNamed = ({ values }: Register, id: NodeId): boolean =>
-  [...values.values()].some(({ header }) => [...header.rs, ...header.oldRs].includes(id));
-
 /** Its word alone decides, or did before others were to keep it. */
 export const isKeptAlone = ({ rs, oldRs }: RecordHeader, node: NodeId): boolean =>
   isOnly(oldRs.length === 0 ? rs : oldRs, node);
+
+/** By a replica, for a value, a candidate or a lease; or by an owner, which counts its own disk. */
+function jobsVotedFor(message: Message): JobId[] {
+  if (message.kind === 'renewed') return message.granted.map(({ job }) => job);
+  if (message.kind === 'promise') return [message.job];
+  if (message.kind === 'accept') return [message.record.header.job];
+  return message.kind === 'accepted' && message.version > 0 ? [message.job] : [];
+}
+
+/** This disk took that value; later versions of its epoch imply it. */
+function isHeldBy(disk: Disk | undefined, { job, birth, accepted }: RecordHeader): boolean {
+  const has = disk?.tables.records.get(job)?.header;
+  if (!has || has.birth !== birth) return false;
+  const isSameEpoch = compareEpochs(has.accepted.epoch, accepted.epoch) === 0;
+  return isSameEpoch && has.accepted.version >= accepted.version;
+}
 
 const epochText = ({ counter, node }: Epoch): string => `${counter}.${node}`;
 

@@ -227,6 +227,7 @@ export class SimNode {
     this.isUp = false;
     this.life++;
     this.driver?.stop();
+    this.host.resume();
     this.disk.tear(this.random);
     this.missed = [];
     this.asked = 0;
@@ -378,6 +379,7 @@ export class SimNode {
 
   thaw(): void {
     if (!this.isUp) return;
+    this.host.resume();
     const wasStill = this.isFrozen || this.options.events.now < this.starvedUntil;
     this.frozenUntil = 0;
     this.starvedUntil = 0;

@@ -48,8 +48,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a new owner takes the lowest value that it finds',
     file: 'takeover.ts',
-    from: 'compareValues(best.header.accepted, record.header.accepted) >= 0)',
-    to: 'compareValues(best.header.accepted, record.header.accepted) <= 0)',
+    from: 'compareValues(best.header.accepted, record.header.accepted) >= 0 ? best',
+    to: 'compareValues(best.header.accepted, record.header.accepted) <= 0 ? best',
   },
   {
     name: 'a client is told one disk more than there is',
