@@ -146,6 +146,7 @@ export class Core {
         this.ownership.takeOver(found, won, (owned) => this.assignments.resume(owned)),
       onFree: (submission, at, requests) => this.intake.onFree(submission, at, requests),
       onGivingWay: (job) => this.endAttemptOf(job),
+      isHearer: (node) => this.execution.outbox.isNamed(node),
     });
   }
 

@@ -51,6 +51,11 @@ export class Outbox {
     return this.entries.size;
   }
 
+  /** Looks at all of them. */
+  isNamed(node: NodeId): boolean {
+    return this.entries.values().some(({ row }) => row.rs.includes(node));
+  }
+
   /** Some outcome has somebody who may acknowledge it; looks at all of them. */
   hasHearers(isReachable: (node: NodeId) => boolean): boolean {
     for (const { row, collectAt } of this.entries.values())

@@ -50,6 +50,8 @@ export interface RecordParts {
   ) => void;
   /** An own job gives way to another birth of its id: what runs of it is to end. */
   readonly onGivingWay: (job: JobId) => void;
+  /** An outcome waits to be acknowledged by this node. */
+  readonly isHearer: (node: NodeId) => boolean;
 }
 
 export class Records {
@@ -269,7 +271,8 @@ export class Records {
   forget(request: RequestId, node: NodeId): void {
     const { out, replicas, parts } = this;
     const member = parts.membership().get(node);
-    if ((!member && !replicas.isNamed(node)) || node === out.self) {
+    const isKnown = member || replicas.isNamed(node) || parts.isHearer(node);
+    if (!isKnown || node === out.self) {
       out.reply(request, { kind: 'unknownNode' });
       return;
     }

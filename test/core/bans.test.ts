@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import type { NodeId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import { B, bootOf, C, CoreBench, D, SELF } from './core-bench.ts';
+import { outcomeOf, PeerOwner } from './peers.ts';
 import { JOB, recordOf } from './record-of.ts';
 
 function mesh(...peers: NodeId[]): CoreBench {
@@ -65,6 +66,18 @@ describe('forgetting a node', () => {
     const bench = mesh(B);
     bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF, D] }) });
     assert.equal(forget(bench, D).kind, 'forgotten');
+  });
+
+  test('works for a node that was never met, when an outcome waits for its word alone', () => {
+    const first = mesh();
+    const { job, fence } = new PeerOwner(first, D).grantOf(JOB, '1.1');
+    const row = { kind: 'outcome', job, rs: [D, SELF], outcome: outcomeOf(fence, SELF) } as const;
+    first.disk.open(() => 0.5).store.commit([row]);
+    const bench = first.restarted();
+    bench.advance(3000);
+    assert.equal(forget(bench, D).kind, 'forgotten');
+    bench.advance(70_000);
+    assert.equal(bench.disk.tables.outbox.size, 0, 'nobody is left who may know the job');
   });
 });
 
