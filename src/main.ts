@@ -208,6 +208,7 @@ function makeExecutors(
   });
   return createExecutors({
     folder: config.dataDir,
+    hiddenFolders: [config.configDir],
     taskTypes,
     sources: [handlers],
     wantedTypes: wantedTypes(config, taskTypes),

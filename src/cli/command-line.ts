@@ -1,13 +1,20 @@
 /** Words and pairs as they come from a command line. */
 import { InvalidArgumentError } from 'commander';
 import { REPLICAS } from '../api/api.ts';
+import type { JobJson } from '../api/job-json.ts';
 import { parseDurationMs } from '../base/instant.ts';
 
-/** Words that a shell reads as exactly these; one word is a line for the shell as it is. */
-export function toShellCommand(words: readonly string[]): string {
+/** Several words are a program and exactly these arguments; one word is a line for the shell. */
+export function toCommand(words: readonly string[]): { command: string } | { argv: string[] } {
   const [only] = words;
-  if (words.length === 1 && only !== undefined) return only;
-  return words.map(quoteForShell).join(' ');
+  return words.length === 1 && only !== undefined ? { command: only } : { argv: [...words] };
+}
+
+/** What a job runs, as one would type it. */
+export function commandText(job: Pick<JobJson, 'command' | 'run' | 'task_type'>): string {
+  const { argv } = job.run;
+  if (!Array.isArray(argv)) return job.command || `(task type ${job.task_type})`;
+  return argv.map((word) => quoteForShell(String(word))).join(' ');
 }
 
 export const quoteForShell = (word: string): string =>

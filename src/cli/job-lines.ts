@@ -1,5 +1,6 @@
 /** One job as `mesh job` shows it. */
 import { isFinalStatus, type JobJson } from '../api/job-json.ts';
+import { commandText } from './command-line.ts';
 import { progressText } from './progress-text.ts';
 import { visible } from './terminal.ts';
 
@@ -15,7 +16,7 @@ export function jobLines(job: JobJson, nameOf: NameOf): string[] {
   const fields: (readonly [string, string | null])[] = [
     ['Job', job.job_id],
     ['Status', statusText(job)],
-    ['Command', job.command || `(task type ${job.task_type})`],
+    ['Command', commandText(job)],
     ['Node', job.target_node_id && named(job.target_node_id)],
     ['Progress', progressText(job)],
     ['Needs', needsOf(job)],

@@ -56,6 +56,7 @@ import { foldersIn, isNameable, workPath } from './layout.ts';
 import { CgroupTree } from './limits/cgroup-tree.ts';
 import { holderOf } from './limits/holders.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
+import { findProgram } from './programs.ts';
 import { shell } from './shell.ts';
 import { Sightings } from './sightings.ts';
 import type { TaskSource } from './task-source.ts';
@@ -86,6 +87,8 @@ export interface ExecutorOptions {
   readonly nodeEnv?: Readonly<Record<string, string | undefined>>;
   /** Where the system tells of its processes; where it does not, attempts end with their node. */
   readonly procFolder?: string;
+  /** Of the node, beside its data folder: no job in a sandbox sees what is in them. */
+  readonly hiddenFolders?: readonly string[];
   /** False: jobs are held to their limits process by process. */
   readonly mayMakeCgroups?: boolean;
   /** What healed by itself or must be looked at by a person, as a sentence. */
@@ -278,6 +281,7 @@ class AllExecutors implements Executors {
 
   private partsOf(): AttemptParts {
     const { now, meshEnv = {}, nodeEnv = process.env, folder } = this.options;
+    const { hiddenFolders = [] } = this.options;
     const { life, starter, outputs } = this;
     if (!life || !starter) throw new Error('an attempt before the start');
     return {
@@ -285,7 +289,11 @@ class AllExecutors implements Executors {
       starter,
       outputs,
       workFolder: foldersIn(folder).work,
-      means: { path: nodeEnv.PATH, cgroups: () => this.cgroups() },
+      means: {
+        find: (name) => findProgram(name, nodeEnv.PATH),
+        cgroups: () => this.cgroups(),
+        hidden: [folder, ...hiddenFolders],
+      },
       now,
       meshEnv,
       nodeEnv,

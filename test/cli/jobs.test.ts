@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
 import { writeRunningNode } from '../../src/client/running-nodes.ts';
@@ -42,6 +43,43 @@ describe('mesh run', () => {
       assert.equal(line.stdout, '4\n');
     },
   );
+
+  test('asks for manners, limits and a sandbox, each by its flag', DEADLINE, async () => {
+    const flags = ['--umask', '027', '--nice', '19', '--cpu-time', '1m', '--memory', '64MiB'];
+    const more = ['--processes', '20', '--open-files', '64', '--file-size', '1MiB'];
+    const box = ['--network', '--writable', '/srv/a', '--writable', '/srv/b', '--user', 'nobody'];
+    const { stdout } = await user.mesh(['run', '-d', ...flags, ...more, ...box, 'true']);
+    const { spec } = (await api.service.getJob(asJobId(stdout.trim()))).record.job;
+    assert.deepEqual(JSON.parse(spec.run), {
+      umask: '027',
+      user: 'nobody',
+      nice: 19,
+      limits: {
+        cpu_seconds: 60,
+        memory_bytes: 64 * 1024 * 1024,
+        open_files: 64,
+        file_bytes: 1024 * 1024,
+        processes: 20,
+      },
+      sandbox: { network: true, writable: ['/srv/a', '/srv/b'] },
+    });
+    for (const wrong of [
+      ['--memory', 'much'],
+      ['--nice', '20'],
+      ['--stdin', '/no/such/file'],
+    ]) {
+      assert.equal((await user.mesh(['run', ...wrong, 'true'])).code, 125, wrong.join(' '));
+    }
+  });
+
+  test('gives it a file as its standard input', DEADLINE, async () => {
+    const { stdout } = await user.mesh(['run', '-d', '--stdin', 'LICENSE', '--', 'sort', '-u']);
+    const { spec } = (await api.service.getJob(asJobId(stdout.trim()))).record.job;
+    assert.deepEqual(JSON.parse(spec.run), {
+      argv: ['sort', '-u'],
+      stdin: readFileSync('LICENSE', 'utf8'),
+    });
+  });
 
   test('sets variables, also those that are set here', DEADLINE, async () => {
     const env = { HERE: 'yes' };

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { quoteForShell, toShellCommand } from '../../src/cli/command-line.ts';
+import { commandText, quoteForShell, toCommand } from '../../src/cli/command-line.ts';
 import { ageOf, clip, tableLines, visible, widthOf } from '../../src/cli/terminal.ts';
 import { TestUser } from './mesh-command.ts';
 
@@ -180,11 +180,12 @@ describe('mesh doctor', () => {
 
 describe('what is printed', () => {
   test('quotes words as a shell reads them', () => {
-    assert.equal(
-      toShellCommand(['echo', "it's", 'a b', '', '$x']),
-      `echo 'it'\\''s' 'a b' '' '$x'`,
-    );
-    assert.equal(toShellCommand(['a | b']), 'a | b');
+    const words = ['echo', "it's", 'a b', '', '$x'];
+    const job = { command: '', task_type: 'shell', run: { argv: words } };
+    assert.equal(commandText(job), `echo 'it'\\''s' 'a b' '' '$x'`);
+    assert.deepEqual(toCommand(words), { argv: words });
+    assert.deepEqual(toCommand(['a | b']), { command: 'a | b' });
+    assert.equal(commandText({ ...job, command: 'a | b', run: {} }), 'a | b');
     assert.equal(quoteForShell('--x=/a.b:c,d@e%f+g'), '--x=/a.b:c,d@e%f+g');
   });
 

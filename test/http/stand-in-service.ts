@@ -36,6 +36,7 @@ import type {
   SubmitRequest,
   SubmitResult,
 } from '../../src/node/service.ts';
+import type { RunOptions } from '../../src/run/run-options.ts';
 
 export const SELF = asNodeId(`node-${'a'.repeat(32)}`);
 export const PEER = asNodeId(`node-${'b'.repeat(32)}`);
@@ -244,7 +245,8 @@ export class StandInService implements MeshService {
 
   private run(job: JobId, kept: Kept): void {
     const { spec } = kept.live.record.job;
-    const child = spawn('/bin/sh', ['-c', spec.command], {
+    const { argv = ['/bin/sh', '-c', spec.command] } = JSON.parse(spec.run) as RunOptions;
+    const child = spawn(argv[0] ?? '', argv.slice(1), {
       env: { PATH: process.env.PATH, ...spec.env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,

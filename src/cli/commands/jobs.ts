@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { isFinalStatus, type JobJson, type JobListJson } from '../../api/job-json.ts';
 import type { NodeJson } from '../../api/node-json.ts';
 import { ByteSink } from '../byte-sink.ts';
-import { parseCount } from '../command-line.ts';
+import { commandText, parseCount } from '../command-line.ts';
 import type { CommandTree } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
 import { followJob, gapNotice, type StreamName } from '../job-follower.ts';
@@ -127,7 +127,7 @@ function columnsOf(names: ReadonlyMap<string, string>): Column<JobJson>[] {
     },
     { title: 'DONE', text: (job) => percentText(job.progress), isRight: true },
     { title: 'AGE', text: (job) => ageOf(job.created_at, now), isRight: true },
-    { title: 'COMMAND', text: (job) => job.command || job.task_type },
+    { title: 'COMMAND', text: commandText },
   ];
 }
 

@@ -16,17 +16,18 @@ import {
   parseCount,
   parseReplicas,
   parseSeconds,
-  toShellCommand,
+  toCommand,
 } from '../command-line.ts';
 import type { CommandTree } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
 import { type Audience, followJob, type StreamName } from '../job-follower.ts';
+import { addMannerOptions, type MannerOptions, toManners } from '../manner-options.ts';
 import { type ConnectionOptions, connectToAny } from '../node-connection.ts';
 import { progressText } from '../progress-text.ts';
 import { print, printError, printJson, visible } from '../terminal.ts';
 import { tellWhyItWaits } from '../waiting-notice.ts';
 
-interface RunOptions extends ConnectionOptions {
+interface RunOptions extends ConnectionOptions, MannerOptions {
   readonly env?: Pairs;
   readonly timeout?: number;
   readonly node?: string;
@@ -51,10 +52,10 @@ Examples:
 Its output appears here as it is printed. Exit code: the command's own; 124
 when it ran into its timeout, 125 when the mesh failed. The first Ctrl-C
 cancels the job and waits for its end, the second leaves. The command's
-standard input is empty.`;
+standard input is empty, or what --stdin names.`;
 
 export function addRun(tree: CommandTree): void {
-  tree
+  const command = tree
     .client('run', 'Run a command on a node of the mesh and show what it prints')
     .argument('<command...>', 'the command; put -- before it')
     .option(
@@ -89,7 +90,8 @@ export function addRun(tree: CommandTree): void {
       'nodes that must have it on disk, or it is not taken',
       parseReplicas,
     )
-    .option('-d, --detach', 'print the id of the job and do not wait')
+    .option('-d, --detach', 'print the id of the job and do not wait');
+  addMannerOptions(command)
     .passThroughOptions()
     .addHelpText('after', EXAMPLES)
     .action(async (words: string[], _options: RunOptions, command: Command) => {
@@ -113,7 +115,8 @@ function toRequest(words: readonly string[], options: RunOptions): JobRequest {
   const { env, timeout, node, label, need, priority, dir, id } = options;
   const { atMostOnce, onIsolation, replicas } = options;
   return {
-    command: toShellCommand(words),
+    ...toCommand(words),
+    ...toManners(options),
     ...(env && { env }),
     ...(timeout !== undefined && { timeout_seconds: timeout }),
     ...(node !== undefined && { target_node_id: node }),

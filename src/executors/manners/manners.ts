@@ -15,8 +15,8 @@ import type { NotRun } from '../failures.ts';
 import { type ListedLimits, limitsLine } from '../groups/group-file.ts';
 import { quoted } from '../groups/start-scripts.ts';
 import type { CgroupTree } from '../limits/cgroup-tree.ts';
-import { findProgram } from '../programs.ts';
 import { type Account, findAccount } from './accounts.ts';
+import { sandboxWords, whyNoSandbox } from './sandbox.ts';
 
 export interface Manners {
   readonly begin: string;
@@ -37,8 +37,10 @@ export interface MannersOrder {
 
 /** What the node has for it. */
 export interface Means {
-  /** PATH of the node. */
-  readonly path: string | undefined;
+  /** Path of a program. */
+  readonly find: (name: string) => Promise<string | undefined>;
+  /** Folders of the node whose content is no job's business. */
+  readonly hidden: readonly string[];
   /** Undefined: it may make none. */
   readonly cgroups: () => Promise<CgroupTree | undefined>;
 }
@@ -61,8 +63,8 @@ export async function prepareManners(order: MannersOrder, means: Means): Promise
   }
 }
 
-const asksForNothing = ({ stdin, umask, user, nice, limits }: RunOptions): boolean =>
-  [stdin, umask, user, nice, limits].every((each) => each === undefined);
+const asksForNothing = ({ stdin, umask, user, nice, limits, sandbox }: RunOptions): boolean =>
+  [stdin, umask, user, nice, limits].every((each) => each === undefined) && !sandbox;
 
 /** Its message is a sentence for the user. */
 class Unable extends Error {}
@@ -74,8 +76,9 @@ async function prepare(order: MannersOrder, means: Means): Promise<Prepared> {
   const stdin = await stdinLines(order, account);
   if (umask !== undefined) begin.push(`umask ${umask}`);
   const prefix = [
-    ...(nice === undefined ? [] : await niceWords(nice, means.path)),
-    ...(account ? await userWords(account, means.path) : []),
+    ...(nice === undefined ? [] : await niceWords(nice, means)),
+    ...(account ? await userWords(account, means) : []),
+    ...(await boxWords(order, means)),
   ];
   const held = limits && (await limitLines(limits, means, account));
   return {
@@ -117,7 +120,7 @@ async function stdinLines(
 }
 
 /** The program counts from where the node is. */
-async function niceWords(niceness: number, path: string | undefined): Promise<string[]> {
+async function niceWords(niceness: number, means: Means): Promise<string[]> {
   const more = niceness - os.getPriority();
   if (more === 0) return [];
   if (more < 0 && process.getuid?.() !== 0) {
@@ -125,12 +128,12 @@ async function niceWords(niceness: number, path: string | undefined): Promise<st
       `The job asks for niceness ${niceness}, and this node's own is ${os.getPriority()}: only a node that runs as root may go below its own.`,
     );
   }
-  return [await needed('nice', 'coreutils', path), '-n', String(more)];
+  return [await needed('nice', 'coreutils', means), '-n', String(more)];
 }
 
-async function userWords(account: Account, path: string | undefined): Promise<string[]> {
+async function userWords(account: Account, means: Means): Promise<string[]> {
   return [
-    await needed('setpriv', 'util-linux', path),
+    await needed('setpriv', 'util-linux', means),
     `--reuid=${account.uid}`,
     `--regid=${account.gid}`,
     '--init-groups',
@@ -138,8 +141,25 @@ async function userWords(account: Account, path: string | undefined): Promise<st
   ];
 }
 
-async function needed(program: string, pack: string, path: string | undefined): Promise<string> {
-  const found = await findProgram(program, path);
+async function boxWords(order: MannersOrder, means: Means): Promise<readonly string[]> {
+  const { sandbox } = order.run;
+  if (!sandbox) return [];
+  const bwrap = await needed('bwrap', 'bubblewrap', means);
+  const against = await whyNoSandbox(bwrap);
+  if (against !== undefined) {
+    throw new Unable(
+      `The system of this node refuses to make a sandbox (${against}): allow user namespaces there, or ask for another node.`,
+    );
+  }
+  const { folder, isOwnFolder } = order;
+  const about = { sandbox, folder, isOwnFolder, hidden: means.hidden, openFiles: [] };
+  const made = await sandboxWords(bwrap, about);
+  if (made.tag === 'unusable') throw new Unable(made.reason);
+  return made.words;
+}
+
+async function needed(program: string, pack: string, means: Means): Promise<string> {
+  const found = await means.find(program);
   if (found !== undefined) return found;
   throw new Unable(`This node needs the program ${program} for that: install ${pack} there.`);
 }
