@@ -18,6 +18,8 @@ export interface StateEventJson {
   readonly settling: boolean;
   readonly target_node_id: string | null;
   readonly attempt: number;
+  /** Of that attempt; null: none. */
+  readonly fence: string | null;
   readonly started_at: string | null;
 }
 

@@ -190,6 +190,22 @@ describe('mesh run', () => {
   });
 });
 
+describe('the progress of a job', () => {
+  test('is shown by mesh jobs, mesh show and mesh run --json', DEADLINE, async () => {
+    const running = user.start(['run', '--json', 'echo begun; exec sleep 100']);
+    await running.printed('begun');
+    const [, job = ''] =
+      /"job_id":"([^"]+)"/.exec((await user.mesh(['jobs', '--json'])).stdout) ?? [];
+    api.service.know(asJobId(job), { progress: { percent: 42.4, message: 'halfway' } });
+    await running.printed('halfway');
+    assert.match((await user.mesh(['jobs', '-n', '1'])).stdout, /DONE.*\n.* 42% /);
+    assert.match((await user.mesh(['show', job])).stdout, /^Progress +42 % halfway$/m);
+    await user.mesh(['cancel', job]);
+    const { stdout } = await running.ended;
+    assert.match(stdout, /^{"type":"progress","progress":42.4,"progress_message":"halfway"}$/m);
+  });
+});
+
 describe('mesh jobs, job, logs, cancel and peers', () => {
   test('fit a terminal of 80 columns, whatever jobs are called', DEADLINE, async () => {
     await submit(`echo ${'long '.repeat(60)}`);

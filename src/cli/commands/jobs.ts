@@ -55,6 +55,7 @@ export function addJobs(tree: CommandTree): void {
     .action(async (_options: ListOptions, command: Command) => listJobs(command.optsWithGlobals()));
   tree
     .client('job', 'Show one job: where it is, why, and how it ended')
+    .alias('show')
     .argument('<id>', 'id of the job')
     .action(async (id: string, _options: unknown, command: Command) =>
       showJob(id, command.optsWithGlobals()),

@@ -162,8 +162,10 @@ export class JobFeed {
       const live = await this.service.getJob(this.job);
       // A replica asked while owners change may know less than is known here already.
       if (this.isFinal) return;
+      const before = this.news;
       this.newest = live;
-      this.wakeAll();
+      // Most looks find nothing new, and must not cost a turn of every follower.
+      if (isNew(before, this.news)) this.wakeAll();
     } catch (failure) {
       // That nobody can be asked now passes, and the followers wait for it.
       if (!(failure instanceof MeshError) || !failure.retryable) this.fail(failure);
@@ -273,6 +275,12 @@ export function newestAttempt({
 export const compareFences = (one: Fence, other: Fence): number =>
   compareEpochs(one.epoch, other.epoch) || one.attempt - other.attempt;
 
+function isNew(before: News, after: News): boolean {
+  const one = before.live.record.job.state.tag;
+  const other = after.live.record.job.state.tag;
+  return before.state !== after.state || before.progress !== after.progress || one !== other;
+}
+
 function toNews(live: LiveRecord): News {
   const json = toJobJson(live, 0);
   const state: StateEventJson = {
@@ -282,6 +290,7 @@ function toNews(live: LiveRecord): News {
     settling: json.settling,
     target_node_id: json.target_node_id,
     attempt: json.attempt,
+    fence: json.fence,
     started_at: json.started_at,
   };
   const { progress, progress_message } = json;
