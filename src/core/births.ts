@@ -10,10 +10,10 @@
  * lost with that one, though more had the other.
  */
 import { compareText, type JobId, type NodeId, type RequestId } from '../base/ids.ts';
-import { afterMono, type MonoMs } from '../base/instant.ts';
+import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
 import { randomBelow } from '../base/random.ts';
 import type { Conflict } from './effects.ts';
-import type { Submission } from './inputs.ts';
+import type { StoredState, Submission } from './inputs.ts';
 import type { JobRecord } from './job-record.ts';
 import { LostBirths } from './lost-births.ts';
 import type { Held, RegisterMessage } from './messages.ts';
@@ -24,7 +24,8 @@ import { compareEpochs, type Epoch, type RecordHeader } from './record.ts';
 const GIVE_UP_MS = 2000;
 const RETRY_MS = 100;
 const RECENT_MS = 3_600_000;
-const MAX_RECENT = 1000;
+/** That many are restored, too. */
+export const MAX_RECENT_BIRTHS = 1000;
 
 export interface BirthParts {
   readonly out: Outgoing;
@@ -64,6 +65,13 @@ export class Births {
 
   constructor(parts: BirthParts) {
     this.parts = parts;
+  }
+
+  restore({ lostBirths, births }: Pick<StoredState, 'lostBirths' | 'births'>): void {
+    const { mono, wall } = this.parts.out.now;
+    this.lost.restore(lostBirths);
+    for (const { createdAt, ...held } of births)
+      this.recent.set(held.job, { held, at: asMono(mono - Math.max(0, wall - createdAt)) });
   }
 
   begin(request: RequestId, submission: Submission): void {
@@ -161,10 +169,14 @@ export class Births {
     this.recent.delete(job);
     this.recent.set(job, { held, at: this.parts.out.now.mono });
     const [oldest] = this.recent.keys();
-    if (this.recent.size > MAX_RECENT && oldest !== undefined) this.recent.delete(oldest);
+    if (this.recent.size > MAX_RECENT_BIRTHS && oldest !== undefined) this.recent.delete(oldest);
   }
 
-  /** Ids this node gave within the last hour: who was away meanwhile may have given them too. */
+  /**
+   * Ids that were given within the last hour: who was away meanwhile may have given them too. Those
+   * given here, and after a restart all that are kept here: two that gave one id and ended its jobs
+   * may both have been started again before they met.
+   */
   onPeerUp(node: NodeId): void {
     const { out } = this.parts;
     const held: Held[] = [];

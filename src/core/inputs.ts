@@ -9,7 +9,7 @@ import type { NodeFacts } from './facts.ts';
 import type { AttemptEnd, AttemptOutcome, JobSpec, OutputTail, Progress, Receipt } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Grant, Message } from './messages.ts';
-import type { Ban, Epoch, Fence } from './record.ts';
+import type { Ban, Epoch, Fence, RecordHeader } from './record.ts';
 
 export type Input =
   /** First of all, once: what the disk holds, and which attempts of the earlier life still run. */
@@ -133,6 +133,8 @@ export interface StoredState {
   readonly promises: readonly StoredPromise[];
   /** Births of ids that were dropped here for lower ones. */
   readonly lostBirths: readonly LostBirth[];
+  /** The newest births kept here of ids that clients chose, ended or not, the oldest first. */
+  readonly births: readonly StoredBirth[];
   readonly bans: readonly Ban[];
   /** Fences used up here, with or without outcome. */
   readonly started: readonly StartedRow[];
@@ -150,6 +152,13 @@ export interface StoredPromise {
 export interface LostBirth {
   readonly job: JobId;
   readonly birth: Birth;
+}
+
+export interface StoredBirth {
+  readonly job: JobId;
+  readonly birth: Birth;
+  readonly accepted: RecordHeader['accepted'];
+  readonly createdAt: WallMs;
 }
 
 export interface StoredRecord extends JobRecord {

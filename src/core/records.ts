@@ -139,7 +139,7 @@ export class Records {
   onRestored(state: StoredState): void {
     this.bans.restore(state.bans);
     this.replicas.restore(state);
-    this.births.lost.restore(state.lostBirths);
+    this.births.restore(state);
     for (const { header, lacking } of state.records)
       if (lacking) this.register.restoreMark(header.job, lacking);
   }

@@ -1,10 +1,11 @@
 /** What is written and read of records and promises. The rules of the register are in the SQL. */
 import type { SQL } from 'drizzle-orm';
+import { MAX_RECENT_BIRTHS } from '../core/births.ts';
 import type { Queries } from './database.ts';
-import { and, eq, inArray, notInArray, sql } from './drizzle.ts';
+import { and, desc, eq, inArray, notInArray, sql } from './drizzle.ts';
 import { RECORD_COLUMNS, UNREAD_STATUS } from './job-row.ts';
 import { excluded, placeholders, type ToWriter, values } from './prepared.ts';
-import { isFinal, isMarked, isWhole, jobs, lostBirths, promises } from './schema.ts';
+import { isChosen, isFinal, isMarked, isWhole, jobs, lostBirths, promises } from './schema.ts';
 
 const UNFINISHED = ['JOB_PENDING', 'JOB_ASSIGNED', UNREAD_STATUS];
 
@@ -60,7 +61,7 @@ export function recordStatements(queries: Queries, write: ToWriter) {
   };
 }
 
-/** Each row of `jobs` that a start needs is found by exactly one of the three. */
+/** Each row of `jobs` that a start needs whole is found by exactly one of the first three. */
 export function restoreStatements(queries: Queries) {
   const select = (where: SQL | undefined) =>
     queries
@@ -74,6 +75,21 @@ export function restoreStatements(queries: Queries) {
     undecidedJobs: select(and(isFinal, eq(jobs.settled, 0), isEnded)),
     // The plus keeps SQLite from the index of all that have ended, which it takes to be narrower.
     markedJobs: select(and(isMarked, isFinal, sql`+${jobs.settled} > 0`, isEnded)),
+    /** The newest first. */
+    newestBirths: queries
+      .select({
+        jobId: jobs.jobId,
+        birth: jobs.birth,
+        counter: jobs.acceptedCounter,
+        node: jobs.acceptedNode,
+        version: jobs.acceptedVersion,
+        createdMs: jobs.createdMs,
+      })
+      .from(jobs)
+      .where(isChosen)
+      .orderBy(desc(jobs.createdMs))
+      .limit(MAX_RECENT_BIRTHS)
+      .prepare(),
   };
 }
 

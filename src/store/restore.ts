@@ -43,6 +43,7 @@ export function restoreState(
       records: restoreRecords(statements, quarantined),
       promises: restorePromises(statements, quarantined),
       lostBirths: restoreLostBirths(statements, quarantined),
+      births: restoreBirths(statements),
       bans: restoreBans(statements, quarantined),
       started: restoreStarted(statements, quarantined),
       outbox: restoreOutbox(statements, quarantined),
@@ -95,6 +96,20 @@ function restoreLostBirths(
     quarantined.push({ table: 'lost_births', job: row.jobId, reason: 'no job id' });
     return [];
   });
+}
+
+/** Of a row that cannot be read nothing is told here: the others are quarantined by what needs them. */
+function restoreBirths(statements: Statements): StoredState['births'] {
+  return statements.newestBirths
+    .all()
+    .reverse()
+    .flatMap(({ jobId, birth, counter, node, version, createdMs }) => {
+      const job = parseJobId(jobId);
+      const epoch = parseEpoch(counter, node);
+      if (!job || !epoch) return [];
+      const accepted = { epoch, version };
+      return [{ job, birth: asBirth(birth), accepted, createdAt: asWall(createdMs) }];
+    });
 }
 
 function restoreBans(statements: Statements, quarantined: QuarantinedRow[]): Ban[] {

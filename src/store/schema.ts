@@ -13,8 +13,8 @@
  * - A final record that ended long ago shrinks to a stub, of which nothing but the end is left: it
  *   is there for nodes that come back late, and in no list.
  * - The indexes: one finds unfinished jobs and serves lists by status, one serves the list of all,
- *   one finds what ended and is not decided or is to be forgotten, one what a peer lacks. A start
- *   looks at nothing else, however many final jobs there are.
+ *   one finds what ended and is not decided or is to be forgotten, one what a peer lacks, one the
+ *   newest ids that clients chose. A start looks at nothing else, however many final jobs there are.
  */
 import type { SQL } from 'drizzle-orm';
 import { blob, index, integer, primaryKey, sql, sqliteTable, text } from './drizzle.ts';
@@ -30,6 +30,8 @@ const partOfBody = (stream: string): SQL =>
 export const isWhole = sql.raw('"is_stub" = 0');
 export const isFinal = sql.raw('"finished_ms" IS NOT NULL');
 export const isMarked = sql.raw('"lacking" IS NOT NULL');
+/** Of ids that no node has made (node/submissions.ts): a client chose it, or its key is hashed. */
+export const isChosen = sql.raw(`(length("job_id") <> 25 OR "job_id" NOT GLOB 'job-*')`);
 
 const virtual = { mode: 'virtual' } as const;
 
@@ -99,6 +101,7 @@ export const jobs = sqliteTable(
     index('jobs_by_status').on(table.status, table.createdMs, table.jobId).where(isWhole),
     index('jobs_by_age').on(table.createdMs, table.jobId).where(isWhole),
     index('jobs_by_end').on(table.settled, table.isStub, table.finishedMs).where(isFinal),
+    index('jobs_by_birth').on(table.createdMs).where(isChosen),
     index('jobs_marked').on(table.lacking).where(isMarked),
   ],
 );

@@ -7,12 +7,14 @@ import { MeshError } from '../../src/base/errors.ts';
 import { type BootId, compareText, type JobId, type NodeId } from '../../src/base/ids.ts';
 import type { WallMs } from '../../src/base/instant.ts';
 import type { Random } from '../../src/base/random.ts';
+import { MAX_RECENT_BIRTHS } from '../../src/core/births.ts';
 import type { RecordQuery } from '../../src/core/calls.ts';
 import type { Conflict, Write } from '../../src/core/effects.ts';
 import type {
   LostBirth,
   OutboxRow,
   StartedRow,
+  StoredBirth,
   StoredPromise,
   StoredRecord,
   StoredState,
@@ -55,6 +57,7 @@ export interface DiskCopy {
 export class MemoryDisk {
   /** Commits fail with DISK_FULL while this is set. */
   isFull = false;
+  readonly isMadeId: (job: JobId) => boolean;
   boots = 0;
   commits = 0;
   readonly tables: Tables = {
@@ -71,6 +74,11 @@ export class MemoryDisk {
   readonly cloned = new Map<NodeId, number>();
   /** How to take back the last commits, as long as nothing but housekeeping came after the last fsync. */
   unsynced: (() => void)[] = [];
+
+  /** @param isMadeId of ids that nodes make: in benches and in the simulator they are short */
+  constructor(isMadeId: MemoryDisk['isMadeId'] = (job) => job.startsWith('job-')) {
+    this.isMadeId = isMadeId;
+  }
 
   /** Commits, each start counted as one. */
   get age(): number {
@@ -125,6 +133,7 @@ class MemoryStore implements Store {
       records: [...records.values()].flatMap((record) => this.toRestore(record)),
       promises: [...promises.values()],
       lostBirths: [...lostBirths.values()],
+      births: this.newestBirths(),
       bans: [...bans.values()],
       started: [...started.values()],
       outbox: [...outbox.values()],
@@ -226,6 +235,20 @@ class MemoryStore implements Store {
   }
 
   close(): void {}
+
+  private newestBirths(): StoredBirth[] {
+    return [...this.disk.tables.records.values()]
+      .filter(({ header }) => !this.disk.isMadeId(header.job))
+      .sort(newestFirst)
+      .slice(0, MAX_RECENT_BIRTHS)
+      .reverse()
+      .map(({ header: { job, birth, accepted }, job: { createdAt } }) => ({
+        job,
+        birth,
+        accepted,
+        createdAt,
+      }));
+  }
 
   private notesOf(job: JobId): RecordNotes {
     return this.disk.tables.notes.get(job) ?? NO_NOTES;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { MeshError } from '../../src/base/errors.ts';
+import { asJobId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { RecordQuery } from '../../src/core/calls.ts';
 import type { Write } from '../../src/core/effects.ts';
@@ -62,6 +63,26 @@ export function describeStore(name: string, makeBench: (t: TestContext) => Store
 }
 
 function recordTests(makeBench: (t: TestContext) => StoreBench): void {
+  test('the births of ids that clients chose are told by age, ended or not', (t) => {
+    const { store } = makeBench(t).open();
+    const { header, job } = record(1);
+    const made = { header: { ...header, job: asJobId('job-1m7zaw293j99c1xq547g3') }, job };
+    const older = record(3);
+    const ended: Write = { ...record(2, { state: completed() }), kind: 'record', isSettled: true };
+    const newer = { ...ended, job: { ...ended.job, createdAt: asWall(T0 + 60_000) } };
+    store.commit([put(made), newer, put(older)]);
+    assert.deepEqual(
+      store.restore().births,
+      [older, newer].map((one) => ({
+        job: one.header.job,
+        birth: one.header.birth,
+        accepted: one.header.accepted,
+        createdAt: one.job.createdAt,
+      })),
+    );
+    store.close();
+  });
+
   test('a committed record is read back whole, also in the next life', (t) => {
     const bench = makeBench(t);
     const entries = [
@@ -170,6 +191,7 @@ function attemptTests(makeBench: (t: TestContext) => StoreBench): void {
       records: [],
       promises: [],
       lostBirths: [],
+      births: [],
       bans: [],
       started: [],
       outbox: [],

@@ -33,7 +33,7 @@ describeStore('a SQLite file', (t: TestContext): StoreBench => {
 });
 
 describeStore('a disk in memory', (): StoreBench => {
-  const disk = new MemoryDisk();
+  const disk = new MemoryDisk((job) => /^job-.{21}$/.test(job));
   const random = seededRandom(7);
   return {
     open: () => disk.open(random),

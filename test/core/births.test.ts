@@ -256,6 +256,27 @@ describe('two births of one id that meet', () => {
     assert.deepEqual(bench.messages(C, 'holding'), []);
   });
 
+  test('are found when nodes meet that were started again since, also when their jobs have ended', () => {
+    for (const tag of ['owned', 'ended']) {
+      let bench = owner();
+      if (tag === 'ended') {
+        assert.equal(bench.reply(bench.cancel(K)).kind, 'cancelled');
+      }
+      bench = bench.restarted();
+      bench.link(C, { slots: 0 }, bootOf(2));
+      const named = bench.messages(C, 'holding').flatMap(({ held }) => held);
+      assert(
+        named.some(({ job, birth }) => job === K && birth === 'birth-1'),
+        tag,
+      );
+      bench.advance(3_700_000);
+      bench = bench.restarted();
+      bench.link(C, { slots: 0 }, bootOf(3));
+      const later = bench.messages(C, 'holding').flatMap(({ held }) => held);
+      assert.equal(later.length, 0, `${tag}, an hour later`);
+    }
+  });
+
   test('that were both given away are a conflict, and the attempt of the dropped one is ended', () => {
     const bench = owner();
     bench.link(D, { slots: 2 });

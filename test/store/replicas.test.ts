@@ -340,8 +340,12 @@ describe('the statements', () => {
       const plan = prepare(`EXPLAIN QUERY PLAN ${text}`).all(places) as { detail: string }[];
       const details = plan.map(({ detail }) => detail);
       const isCount = text.includes('count(*)');
+      // The first ones of an index of few.
+      const isNewest =
+        details.includes('SCAN jobs USING INDEX jobs_by_birth') && /limit/.test(text);
+      const isFine = isCount || isNewest;
       assert.deepEqual(
-        details.filter((detail) => /SCAN jobs|B-TREE|settled>/.test(detail) && !isCount),
+        details.filter((detail) => /SCAN jobs|B-TREE|settled>/.test(detail) && !isFine),
         [],
         text,
       );

@@ -1,0 +1,1 @@
+CREATE INDEX `jobs_by_birth` ON `jobs` (`created_ms`) WHERE (length("job_id") <> 25 OR "job_id" NOT GLOB 'job-*');
