@@ -20,11 +20,11 @@ import { asWall } from './base/instant.ts';
 import { KeptBlobs } from './blobs/blobs.ts';
 import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
 import type { Config } from './config.ts';
+import type { Offers } from './core/facts.ts';
 import type { Leaving } from './core/inputs.ts';
 import { createDiscovery } from './discovery/discovery.ts';
 import { makeTaskTypes } from './executors/catalogue.ts';
 import { createExecutors, type ExecutorOptions, type Executors } from './executors/executors.ts';
-import { Handlers } from './executors/handlers/handlers.ts';
 import { createHttpServer, type HttpServer } from './http/http.ts';
 import { isLoopbackHost } from './http/loopback.ts';
 import { createLinks } from './links/links.ts';
@@ -49,9 +49,11 @@ import {
   serverCertificate,
   wantedTypes,
 } from './main/own-facts.ts';
+import { makeTaskSources } from './main/task-sources.ts';
 import { createSystemClock } from './node/clock.ts';
 import { MeshNode } from './node/mesh-node.ts';
 import type { Discovery } from './node/ports.ts';
+import type { WorkerDesk } from './node/worker-desk.ts';
 import type { Policy } from './policy/policy.ts';
 import { openStore } from './store/store.ts';
 
@@ -153,12 +155,12 @@ function assemble(config: Config, log: Log): Assembly {
     onNotice: (notice) => log.warn(notice, 'link refused'),
   });
   const policy = readPolicy(config);
-  const executors = makeExecutors(config, identity.node, {
-    policy,
-    onOffers: (offers) => node.offer(offers),
-    onProblem: (sentence) => log.warn(sentence),
-    onNotice: (sentence) => log.info(sentence),
-  });
+  const onProblem = (sentence: string): void => log.warn(sentence);
+  const taskTypes = makeTaskTypes({ ...config, node: identity.node, onProblem });
+  const { all: sources, workers } = makeTaskSources(config, taskTypes, log);
+  const onOffers = (offers: Offers): void => node.offer(offers);
+  const about = { taskTypes, sources, policy, onOffers, onProblem };
+  const executors = makeExecutors(config, identity.node, about);
   const blobs = makeBlobs(config, () => node);
   const node: MeshNode = new MeshNode({
     boot,
@@ -183,7 +185,7 @@ function assemble(config: Config, log: Log): Assembly {
     },
   });
   const tokens = deriveApiTokens(key.secret.export());
-  const http = makeHttpServer(node, { config, policy, tokens, ca, log });
+  const http = makeHttpServer(node, { config, policy, workers, tokens, ca, log });
   const isKnownByUser = isLoopbackHost(config.apiHost) && process.platform === 'linux';
   const access = isKnownByUser ? {} : { token: tokens.admin, ca: ca.caPem };
   return { node, http, executors, blobs, access };
@@ -192,26 +194,14 @@ function assemble(config: Config, log: Log): Assembly {
 function makeExecutors(
   config: Config,
   node: NodeId,
-  rest: Required<Pick<ExecutorOptions, 'policy' | 'onOffers' | 'onProblem'>> & {
-    onNotice: (sentence: string) => void;
-  },
+  rest: Required<
+    Pick<ExecutorOptions, 'taskTypes' | 'sources' | 'policy' | 'onOffers' | 'onProblem'>
+  >,
 ): Executors {
-  const taskTypes = makeTaskTypes({ ...config, node, onProblem: rest.onProblem });
-  const handlers = new Handlers({
-    files: config.tasks,
-    isWatching: config.tasksWatch,
-    heapBytes: config.handlerMemoryBytes,
-    reserved: taskTypes.map(({ name }) => name),
-    nodeEnv: process.env,
-    onProblem: rest.onProblem,
-    onNotice: rest.onNotice,
-  });
   return createExecutors({
     folder: config.dataDir,
     hiddenFolders: [config.configDir],
-    taskTypes,
-    sources: [handlers],
-    wantedTypes: wantedTypes(config, taskTypes),
+    wantedTypes: wantedTypes(config, rest.taskTypes),
     capabilities: config.capabilities,
     outputLimitBytes: config.outputLimitBytes,
     now: () => asWall(Date.now()),
@@ -256,6 +246,7 @@ function makeDiscovery(
 interface HttpParts {
   readonly config: Config;
   readonly policy: Policy;
+  readonly workers: WorkerDesk;
   readonly tokens: ApiTokens;
   readonly ca: MeshCa;
   readonly log: Log;
@@ -263,7 +254,7 @@ interface HttpParts {
 
 function makeHttpServer(
   node: MeshNode,
-  { config, policy, tokens, ca, log }: HttpParts,
+  { config, policy, workers, tokens, ca, log }: HttpParts,
 ): HttpServer {
   return createHttpServer({
     service: node,
@@ -273,6 +264,7 @@ function makeHttpServer(
     tls: isLoopbackHost(config.apiHost) ? undefined : serverCertificate(ca, config),
     tokens,
     policy,
+    workers,
     defaultTimeoutMs: config.defaultTimeoutMs,
     drainTimeoutMs: config.drainTimeoutMs,
     bodyLimitBytes: config.bodyLimitBytes,

@@ -33,12 +33,21 @@ export const PATHS = {
   conflicts: `${API_PREFIX}/conflicts`,
   drain: `${API_PREFIX}/drain`,
   doctor: `${API_PREFIX}/doctor`,
+  workers: `${API_PREFIX}/workers`,
+  workerClaim: `${API_PREFIX}/workers/claim`,
+  workerHeartbeat: `${API_PREFIX}/workers/jobs/:id/heartbeat`,
+  workerProgress: `${API_PREFIX}/workers/jobs/:id/progress`,
+  workerOutput: `${API_PREFIX}/workers/jobs/:id/output`,
+  workerComplete: `${API_PREFIX}/workers/jobs/:id/complete`,
+  workerFail: `${API_PREFIX}/workers/jobs/:id/fail`,
 } as const;
 
 export const HEADERS = {
   /** On every answer: the node that gave it. */
   node: 'X-Node-ID',
-  /** Of an output: the attempt these bytes are of, as its fence in text form. */
+  /** Of a job that a worker has got. */
+  job: 'X-Mesh-Job',
+  /** Of an output: the attempt these bytes are of, as its fence in text form; of a worker: its own. */
   attempt: 'X-Mesh-Attempt',
   /** Of an output: where its first byte lies in the stream. Of an upload: how many bytes are here. */
   offset: 'X-Mesh-Offset',

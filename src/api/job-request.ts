@@ -23,7 +23,7 @@ const MAX_LIMIT_SECONDS = 366 * 24 * 3600;
 export const DEFAULT_PRIORITY = 5;
 
 const MARK_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/;
-const TASK_TYPE = /^[a-z0-9][a-z0-9._-]{0,62}$/;
+export const TASK_TYPE = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 const NODE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const IDEMPOTENCY_KEY = /^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$/;

@@ -84,6 +84,11 @@ export const ERROR_CODES = {
     retryable: false,
     meaning: 'The job had ended before it could be cancelled.',
   },
+  NOT_CURRENT: {
+    status: 409,
+    retryable: false,
+    meaning: 'The worker has not, or no longer, the attempt that it names.',
+  },
   NODE_ALIVE: {
     status: 409,
     retryable: false,

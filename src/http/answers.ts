@@ -46,6 +46,11 @@ export class Answers {
     return new Response(JSON.stringify(value), { status, headers });
   }
 
+  /** Nothing came in the time that was to be waited. */
+  empty(): Response {
+    return new Response(null, { status: 204, headers: this.base });
+  }
+
   problem(error: MeshError, more: AnswerHeaders = {}): Response {
     const headers = { ...this.base, ...this.problemHeaders(error), ...more };
     return new Response(JSON.stringify(toProblem(error)), { status: error.status, headers });

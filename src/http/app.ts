@@ -11,6 +11,7 @@ import { fileRoutes } from './file-routes.ts';
 import { jobRoutes } from './job-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import type { Route, RouteParts } from './route.ts';
+import { workerRoutes } from './worker-routes.ts';
 
 interface Env {
   Bindings: HttpBindings;
@@ -25,9 +26,8 @@ export function createApp(parts: RouteParts): Hono<Env> {
     context.set('role', await access.roleOf(context.env.incoming));
     await next();
   });
-  const routes = [nodeRoutes, jobRoutes, eventRoutes, fileRoutes, conflictRoutes].flatMap((of) =>
-    of(parts),
-  );
+  const all = [nodeRoutes, jobRoutes, workerRoutes, eventRoutes, fileRoutes, conflictRoutes];
+  const routes = all.flatMap((of) => of(parts));
   addRoutes(app, routes, answers);
   app.notFound(({ req }) =>
     answers.problem(

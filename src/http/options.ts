@@ -1,5 +1,6 @@
 /** What the REST API of a node needs beside the node. */
 import type { Role } from '../api/api.ts';
+import type { WorkerDesk } from '../node/worker-desk.ts';
 import type { Policy } from '../policy/policy.ts';
 
 export interface HttpOptions {
@@ -22,6 +23,8 @@ export interface HttpOptions {
   readonly bulkBodyLimitBytes: number;
   /** A fault of the program, for the log; the client is told no more than that there was one. */
   readonly onFault: (fault: unknown, request: string) => void;
+  /** Where workers outside the mesh ask for work; undefined: this node has none. */
+  readonly workers?: WorkerDesk | undefined;
   readonly limits?: Partial<HttpLimits> | undefined;
 }
 
