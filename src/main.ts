@@ -40,6 +40,7 @@ import { findOrCreateNodeIdentity } from './links/node-identity.ts';
 import { createLog, type Log, logEvent } from './log.ts';
 import { makeFolder } from './main/folders.ts';
 import { isForgotten, noteForgotten, settleForgotten } from './main/forgotten.ts';
+import { foundDevices } from './main/found-devices.ts';
 import { machineUse } from './main/machine-use.ts';
 import { readPolicy } from './main/operator-policy.ts';
 import {
@@ -203,6 +204,7 @@ function makeExecutors(
     hiddenFolders: [config.configDir],
     wantedTypes: wantedTypes(config, rest.taskTypes),
     capabilities: config.capabilities,
+    findCapabilities: () => foundDevices(process.env.PATH),
     outputLimitBytes: config.outputLimitBytes,
     now: () => asWall(Date.now()),
     meshEnv: { MESH_NODE_ID: node, MESH_NODE_NAME: config.name },

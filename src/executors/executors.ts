@@ -76,6 +76,8 @@ export interface ExecutorOptions {
   readonly wantedTypes?: readonly string[] | undefined;
   /** What the operator says this node has. */
   readonly capabilities?: Readonly<Record<string, string>>;
+  /** What else is found on this machine: capability → value. Never rejects. */
+  readonly findCapabilities?: () => Promise<Readonly<Record<string, string>>>;
   /** At the start, and whenever what can be run here is not the same any more. */
   readonly onOffers?: (offers: Offers) => void;
   /** Kept of each stream of an attempt; the mark of a cut comes on top. */
@@ -137,7 +139,7 @@ class AllExecutors implements Executors {
     const { onProblem } = this;
     const added = (): readonly TaskType[] => this.addedTypes();
     const about = { types: taskTypes, added, wanted: wantedTypes, capabilities, onProblem };
-    this.sightings = new Sightings(about);
+    this.sightings = new Sightings({ ...about, find: options.findCapabilities });
     const { output } = foldersIn(options.folder);
     this.outputs = new KeptOutputs({ folder: output, limitBytes: options.outputLimitBytes });
   }

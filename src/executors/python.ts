@@ -40,7 +40,11 @@ async function look(interpreter: string): Promise<Sighting> {
     const { stdout } = await run(interpreter, ['--version'], { timeout: LOOK_DEADLINE_MS });
     const version = VERSION.exec(stdout)?.[1];
     if (version !== undefined)
-      return { tag: 'present', version, capabilities: { python: version } };
+      return {
+        tag: 'present',
+        version,
+        capabilities: { python: 'true', 'python.version': version },
+      };
     return absent(interpreter, 'it does not say its version like a Python 3 does');
   } catch (thrown) {
     const isMissing = (thrown as { code?: unknown }).code === 'ENOENT';

@@ -16,6 +16,8 @@ export interface SightingParts {
   readonly wanted: readonly string[] | undefined;
   /** What the operator says this node has. */
   readonly capabilities: Readonly<Record<string, string>>;
+  /** What is found on the machine besides; not waited for. Never rejects. */
+  readonly find?: (() => Promise<Readonly<Record<string, string>>>) | undefined;
   readonly onProblem: (sentence: string) => void;
 }
 
@@ -27,6 +29,7 @@ export class Sightings {
   /** Undefined: not started, or stopped. */
   private onChange: ((offers: Offers) => void) | undefined;
   private told = '';
+  private found: Readonly<Record<string, string>> = {};
 
   constructor(parts: SightingParts) {
     this.parts = parts;
@@ -38,6 +41,10 @@ export class Sightings {
   async start(onChange: (offers: Offers) => void): Promise<void> {
     this.onChange = onChange;
     await this.lookAgain();
+    void this.parts.find?.().then((found) => {
+      this.found = found;
+      this.tell();
+    });
     this.timer = setInterval(() => void this.lookAgain(), LOOK_INTERVAL_MS).unref();
   }
 
@@ -51,6 +58,10 @@ export class Sightings {
     if (!this.onChange) return;
     const types = this.all();
     await Promise.all(types.map(async (type) => this.note(type.name, await sightingOf(type))));
+    this.tell();
+  }
+
+  private tell(): void {
     const offers = this.offers();
     const text = JSON.stringify(offers);
     if (text === this.told) return;
@@ -90,7 +101,7 @@ export class Sightings {
       taskTypes: present.map(({ name }) => name).sort(),
       typeVersions: Object.fromEntries(versions),
       // The operator's word is the last.
-      capabilities: Object.assign({}, ...found, this.parts.capabilities),
+      capabilities: Object.assign({}, this.found, ...found, this.parts.capabilities),
     };
   }
 }

@@ -183,3 +183,28 @@ describe('mesh restart and leave', () => {
     },
   );
 });
+
+describe('mesh peers -o wide', () => {
+  test('shows machines, how busy they are, and what they can run', DEADLINE, async () => {
+    const [beta] = api.service.peerViews;
+    assert(beta);
+    const machine = { cpuPercent: 41.6, memoryBytes: 2 ** 31, diskFreeBytes: 2 ** 33, load1: 0.75 };
+    const facts = {
+      ...beta.facts,
+      taskTypes: ['python', 'shell'],
+      typeVersions: { python: '3.12.1' },
+      hardware: { cores: 16, memoryBytes: 2 ** 34, diskBytes: 2 ** 36 },
+      capabilities: { 'gpu.count': '2', gpu: 'true' },
+    };
+    api.service.peerViews = [{ ...beta, facts, load: { ...beta.load, machine } }];
+    const { stdout, code } = await user.mesh(['peers', '-o', 'wide']);
+    assert.equal(code, 0);
+    const line = stdout.split('\n').find((each) => each.startsWith('beta')) ?? '';
+    assert.match(line, / 16 +42% +0\.8 +2\.0\/16\.0G +8\.0\/64\.0G +python 3\.12\.1, shell/);
+    assert.match(line, /gpu, gpu\.count=2 +room=lab$/);
+    assert.match(stdout.split('\n')[0] ?? '', /CORES +CPU +LOAD +MEMORY +DISK FREE +TASK TYPES/);
+    const self = stdout.split('\n').find((each) => each.startsWith('alpha*')) ?? '';
+    assert.match(self, / 2 +- +- +-\/3\.7G +-\/18\.6G +shell/);
+    assert.equal((await user.mesh(['peers', '-o', 'tall'])).code, 2);
+  });
+});

@@ -45,7 +45,8 @@ describe('a docker job', skipWithoutEngine(), () => {
   test('has its output apart, its exit code, and leaves no container', async (t) => {
     const { run, offers, problems } = await startDocker(t);
     assert.deepEqual(offers[0]?.taskTypes, ['docker']);
-    assert.match(offers[0]?.capabilities.docker ?? '', /^\d+\.\d+/);
+    assert.equal(offers[0]?.capabilities.docker, 'true');
+    assert.match(offers[0]?.capabilities['docker.version'] ?? '', /^\d+\.\d+/);
     const { end, stdout, stderr, receipt } = await run('', runOf('echo one; echo two >&2; exit 3'));
     assert.deepEqual(end, { tag: 'exited', code: 3 });
     assert.equal(textOf(stdout), 'one\n');

@@ -72,7 +72,7 @@ describe('a python job', () => {
     const { offers } = await startPython(t);
     assert.deepEqual(offers[0]?.taskTypes, ['python']);
     assert.match(offers[0]?.typeVersions.python ?? '', /^3\.\d+/);
-    assert.equal(offers[0]?.capabilities.python, offers[0]?.typeVersions.python);
+    assert.equal(offers[0]?.capabilities['python.version'], offers[0]?.typeVersions.python);
     const without = await startPython(t, '/nowhere/python3');
     assert.deepEqual(without.offers[0]?.taskTypes, []);
     assert.match(

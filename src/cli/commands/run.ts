@@ -16,7 +16,6 @@ import {
   parseCount,
   parseReplicas,
   parseSeconds,
-  toCommand,
 } from '../command-line.ts';
 import type { CommandTree } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
@@ -24,10 +23,11 @@ import { type Audience, followJob, type StreamName } from '../job-follower.ts';
 import { addMannerOptions, type MannerOptions, toManners } from '../manner-options.ts';
 import { type ConnectionOptions, connectToAny } from '../node-connection.ts';
 import { progressText } from '../progress-text.ts';
+import { type TaskOptions, toTask } from '../task-request.ts';
 import { print, printError, printJson, visible } from '../terminal.ts';
 import { tellWhyItWaits } from '../waiting-notice.ts';
 
-interface RunOptions extends ConnectionOptions, MannerOptions {
+interface RunOptions extends ConnectionOptions, MannerOptions, TaskOptions {
   readonly env?: Pairs;
   readonly timeout?: number;
   readonly node?: string;
@@ -48,6 +48,9 @@ Examples:
   mesh run 'ls *.log | wc -l'          # one word: a line for /bin/sh
   mesh run --need gpu --timeout 2h -- python3 train.py
   mesh run --env STAGE=test --node atlas --detach -- ./deploy.sh
+  mesh run --type python report.py 2026        # this file, or source: 'print(1)'
+  mesh run --type http https://example.org/    # or: -- POST URL
+  mesh run --docker alpine:3.20 -- ls -l /
 
 Its output appears here as it is printed. Exit code: the command's own; 124
 when it ran into its timeout, 125 when the mesh failed. The first Ctrl-C
@@ -57,7 +60,10 @@ standard input is empty, or what --stdin names.`;
 export function addRun(tree: CommandTree): void {
   const command = tree
     .client('run', 'Run a command on a node of the mesh and show what it prints')
-    .argument('<command...>', 'the command; put -- before it')
+    .argument('[command...]', 'the command; put -- before it')
+    .option('--type <task type>', 'what it is a job of: python, http, docker, … (default: shell)')
+    .option('--docker <image>', 'in a container of this image: short for --type docker')
+    .option('--params <json>', 'parameters of the task type, beside those that the words are')
     .option(
       '-e, --env <NAME=VALUE>',
       'variable for it (repeatable); NAME alone: as it is here',
@@ -95,9 +101,15 @@ export function addRun(tree: CommandTree): void {
     .passThroughOptions()
     .addHelpText('after', EXAMPLES)
     .action(async (words: string[], _options: RunOptions, command: Command) => {
+      const isBare = words.length === 0 && !hasTask(command.opts());
+      if (isBare) command.error("error: missing required argument 'command'");
       tree.exitCode = await run(words, command.optsWithGlobals<RunOptions>());
     });
 }
+
+/** A task type may need no words. */
+const hasTask = ({ type, docker }: TaskOptions): boolean =>
+  docker !== undefined || (type !== undefined && type !== 'shell');
 
 async function run(words: readonly string[], options: RunOptions): Promise<number> {
   const client = await connectToAny(options);
@@ -115,7 +127,7 @@ function toRequest(words: readonly string[], options: RunOptions): JobRequest {
   const { env, timeout, node, label, need, priority, dir, id } = options;
   const { atMostOnce, onIsolation, replicas } = options;
   return {
-    ...toCommand(words),
+    ...toTask(words, options),
     ...toManners(options),
     ...(env && { env }),
     ...(timeout !== undefined && { timeout_seconds: timeout }),

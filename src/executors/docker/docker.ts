@@ -77,7 +77,11 @@ class Docker {
       this.seen = { engine, keeper: this.seen?.keeper ?? new LeaseKeeper(engine, onProblem) };
       // One that was created a moment ago is known by its life only.
       await removeLeftovers(engine, node, (life, id) => this.isFollowed(life, id));
-      return { tag: 'present', version, capabilities: { docker: version } };
+      return {
+        tag: 'present',
+        version,
+        capabilities: { docker: 'true', 'docker.version': version },
+      };
     } catch (thrown) {
       return { tag: 'absent', reason: `${messageOf(thrown)}.` };
     }
