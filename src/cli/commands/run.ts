@@ -48,8 +48,8 @@ Examples:
   mesh run 'ls *.log | wc -l'          # one word: a line for /bin/sh
   mesh run --need gpu --timeout 2h -- python3 train.py
   mesh run --env STAGE=test --node atlas --detach -- ./deploy.sh
-  mesh run --type python report.py 2026        # this file, or source: 'print(1)'
-  mesh run --type http https://example.org/    # or: -- POST URL
+  mesh run --type python report.py 2026     # or source: 'print(1)'
+  mesh run --type http https://example.org/ # or: -- POST URL
   mesh run --docker alpine:3.20 -- ls -l /
 
 Its output appears here as it is printed. Exit code: the command's own; 124
