@@ -31,7 +31,7 @@ const ADOPTED_MS = 4000;
 /** A node that is well again has taken up its attempts and renewed their leases. */
 const RENEWED_MS = 2000;
 /** A node that has left and is back has been taken into the replica sets again. */
-const TAKEN_IN_MS = 2000;
+export const TAKEN_IN_MS = 2000;
 /** What a fault set going may still start so long after it. */
 const AFTERMATH_MS = 1000;
 /** After joins and deaths. */
@@ -121,7 +121,7 @@ function outlivedMs({ kind }: FaultRecord): number {
 }
 
 /** Whether it keeps a node from renewing. */
-const isOutage = ({ kind }: FaultRecord): boolean => kind !== 'udp' && kind !== 'disk';
+export const isOutage = ({ kind }: FaultRecord): boolean => kind !== 'udp' && kind !== 'disk';
 
 /** Undefined: the two should not have lived at the same time. */
 export function causeOfOverlap(

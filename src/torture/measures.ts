@@ -1,5 +1,16 @@
-/** How long things took: functions of the history, as the checks are. */
-import { causeOfOverlap, causeOfRepeat, isListedConflict, SIGN_INTERVAL_MS } from './causes.ts';
+/**
+ * How long things took: functions of the history, as the checks are. A recovery is promised a time
+ * only while all other nodes are there; what met a second outage is told apart, since a job whose
+ * replicas are away by two waits for one of them whatever the mesh does.
+ */
+import {
+  causeOfOverlap,
+  causeOfRepeat,
+  isListedConflict,
+  isOutage,
+  SIGN_INTERVAL_MS,
+  TAKEN_IN_MS,
+} from './causes.ts';
 import {
   type Execution,
   executionsByJob,
@@ -54,10 +65,10 @@ export function timesOf(samples: readonly number[]): Times | undefined {
 export function measure(history: History): Measure[] {
   const groups: readonly (readonly [string, readonly number[]])[] = [
     ...acknowledgements(history),
-    ['owner process killed → its job owned elsewhere', ownedElsewhere(history, 'kill')],
-    ['owner host gone → its job owned elsewhere', ownedElsewhere(history, 'host')],
-    ['executor process killed → its job starts elsewhere', runsElsewhere(history, 'kill')],
-    ['executor host gone → its job starts elsewhere', runsElsewhere(history, 'host')],
+    ...apart('owner process killed → its job owned elsewhere', ownedElsewhere(history, 'kill')),
+    ...apart('owner host gone → its job owned elsewhere', ownedElsewhere(history, 'host')),
+    ...apart('executor process killed → its job starts elsewhere', runsElsewhere(history, 'kill')),
+    ...apart('executor host gone → its job starts elsewhere', runsElsewhere(history, 'host')),
   ];
   return groups.flatMap(([what, samples]) => {
     const times = timesOf(samples);
@@ -138,23 +149,51 @@ function livedAt(execution: Execution, next: Execution | undefined, at: number):
   return execution.last + until > at;
 }
 
-function runsElsewhere(history: History, kind: FaultKind): number[] {
+/** From a fault to what shows that the mesh has recovered from it. */
+interface Recovery {
+  readonly tookMs: number;
+  /** Other nodes were away meanwhile, too: then it has to wait until a majority is back. */
+  readonly isCrowded: boolean;
+}
+
+function apart(what: string, recoveries: readonly Recovery[]): [string, number[]][] {
+  const of = (isCrowded: boolean): number[] =>
+    recoveries.filter((one) => one.isCrowded === isCrowded).map(({ tookMs }) => tookMs);
+  return [
+    [what, of(false)],
+    [`${what}, others away too`, of(true)],
+  ];
+}
+
+function recovery({ faults }: History, fault: FaultRecord, until: number): Recovery {
+  const isCrowded = faults.some(
+    (other) =>
+      isOutage(other) &&
+      other.from <= until &&
+      other.to + TAKEN_IN_MS >= fault.from &&
+      other.nodes.some((node) => !fault.nodes.includes(node)),
+  );
+  return { tookMs: until - fault.from, isCrowded };
+}
+
+function runsElsewhere(history: History, kind: FaultKind): Recovery[] {
   return history.faults
     .filter((fault) => fault.kind === kind)
     .flatMap((fault) => hitBy(history, fault))
-    .filter(({ next, execution }) => next !== undefined && next.node !== execution.node)
-    .map(({ next, fault }) => (next?.start ?? 0) - fault.from);
+    .flatMap(({ next, execution, fault }) =>
+      next && next.node !== execution.node ? [recovery(history, fault, next.start)] : [],
+    );
 }
 
 /** As seen by clients, who ask about a job every now and then. */
-function ownedElsewhere(history: History, kind: FaultKind): number[] {
+function ownedElsewhere(history: History, kind: FaultKind): Recovery[] {
   const byJob = Map.groupBy(history.sightings, ({ job }) => job);
   return history.faults
     .filter((fault) => fault.kind === kind)
     .flatMap((fault) =>
       [...byJob.values()].flatMap((sightings) => {
         const next = nextOwner(sightings, fault);
-        return next === undefined ? [] : [next - fault.from];
+        return next === undefined ? [] : [recovery(history, fault, next)];
       }),
     );
 }

@@ -81,6 +81,24 @@ describe('measures', () => {
     assert.equal(named('executor process killed', at('node2')), undefined);
   });
 
+  test('keep apart what had to wait for a second node that was away, too', () => {
+    const executions = [CUT_SHORT, secondAttempt()];
+    const measured = (other: Partial<ReturnType<typeof fault>>): string[] =>
+      measure(history({ executions, faults: [fault(), fault(other)] }))
+        .map(({ what }) => what)
+        .filter((what) => what.startsWith('executor process killed'));
+    const alone = ['executor process killed → its job starts elsewhere'];
+    const crowded = ['executor process killed → its job starts elsewhere, others away too'];
+    assert.deepEqual(
+      measured({ kind: 'cut', nodes: ['node1'], from: 12_000, to: 14_000 }),
+      crowded,
+    );
+    assert.deepEqual(measured({ kind: 'cut', nodes: ['node1'], from: 5000, to: 9000 }), crowded);
+    assert.deepEqual(measured({ kind: 'cut', nodes: ['node1'], from: 4000, to: 8000 }), alone);
+    assert.deepEqual(measured({ kind: 'cut', nodes: ['node1'], from: 20_500 }), alone);
+    assert.deepEqual(measured({ kind: 'udp', nodes: ['node1'], from: 12_000 }), alone);
+  });
+
   test('tell when a job of a killed owner was owned elsewhere while it was away', () => {
     const seen = (at: number, owner: string) => ({
       at,
