@@ -6,6 +6,8 @@ import { parseSizeBytes } from '../config/kinds.ts';
 import { parseCount, parseSeconds } from './command-line.ts';
 
 export interface MannerOptions {
+  readonly queueTimeout?: number;
+  readonly totalTimeout?: number;
   readonly stdin?: string;
   readonly umask?: string;
   readonly nice?: number;
@@ -22,6 +24,16 @@ export interface MannerOptions {
 
 export function addMannerOptions(command: Command): Command {
   return command
+    .option(
+      '--queue-timeout <duration>',
+      'give it up if no node has taken it by then',
+      parseSeconds,
+    )
+    .option(
+      '--total-timeout <duration>',
+      'end it after so long, waiting and repeats counted',
+      parseSeconds,
+    )
     .option('--stdin <file>', 'its standard input, up to 256 KiB; - is this one', readInput)
     .option('--umask <mode>', 'its umask, such as 027')
     .option('--nice <-20-19>', 'its niceness on that node', parseNiceness)
@@ -37,10 +49,12 @@ export function addMannerOptions(command: Command): Command {
 }
 
 export function toManners(options: MannerOptions): Partial<JobRequest> {
-  const { stdin, umask, nice, user } = options;
+  const { stdin, umask, nice, user, queueTimeout, totalTimeout } = options;
   const limits = limitsOf(options);
   const sandbox = sandboxOf(options);
   return {
+    ...(queueTimeout !== undefined && { queue_timeout_seconds: queueTimeout }),
+    ...(totalTimeout !== undefined && { total_timeout_seconds: totalTimeout }),
     ...(stdin !== undefined && { stdin }),
     ...(umask !== undefined && { umask }),
     ...(nice !== undefined && { nice }),

@@ -48,8 +48,10 @@ describe('mesh run', () => {
     const flags = ['--umask', '027', '--nice', '19', '--cpu-time', '1m', '--memory', '64MiB'];
     const more = ['--processes', '20', '--open-files', '64', '--file-size', '1MiB'];
     const box = ['--network', '--writable', '/srv/a', '--writable', '/srv/b', '--user', 'nobody'];
-    const { stdout } = await user.mesh(['run', '-d', ...flags, ...more, ...box, 'true']);
+    const ends = ['--queue-timeout', '1m', '--total-timeout', '2h'];
+    const { stdout } = await user.mesh(['run', '-d', ...flags, ...more, ...box, ...ends, 'true']);
     const { spec } = (await api.service.getJob(asJobId(stdout.trim()))).record.job;
+    assert.deepEqual([spec.queueTimeoutMs, spec.totalTimeoutMs], [60_000, 7_200_000]);
     assert.deepEqual(JSON.parse(spec.run), {
       umask: '027',
       user: 'nobody',
