@@ -144,8 +144,8 @@ export class Assignments {
   }
 
   private askFor(owned: OwnedJob, node: NodeId): void {
-    const { job, accepted } = owned.record.header;
-    this.parts.out.send(node, { kind: 'whoHas', job, epoch: accepted.epoch });
+    const { job, accepted, birth } = owned.record.header;
+    this.parts.out.send(node, { kind: 'whoHas', job, epoch: accepted.epoch, birth });
   }
 
   onHave(from: NodeId, message: Of<'have'>): void {

@@ -304,9 +304,10 @@ export class Execution {
   }
 
   /** A new owner whose record may lack the last grant. */
-  onWhoHas(from: NodeId, { job, epoch }: Extract<JobMessage, { kind: 'whoHas' }>): void {
+  onWhoHas(from: NodeId, { job, epoch, birth }: Extract<JobMessage, { kind: 'whoHas' }>): void {
     for (const { grant, lease } of this.attempts.values()) {
       if (grant.job !== job || compareEpochs(lease.epoch, epoch) > 0) continue;
+      if (birth !== undefined && grant.birth !== undefined && birth !== grant.birth) continue;
       this.parts.out.send(from, { kind: 'have', job, fence: grant.fence, nonce: grant.nonce });
     }
     this.outbox.repeatJob(job, from);

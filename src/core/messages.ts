@@ -107,7 +107,13 @@ export type DispatchMessage =
   /** Owner of this epoch → executor: end this attempt. */
   | { readonly kind: 'cancel'; readonly job: JobId; readonly fence: Fence; readonly epoch: Epoch }
   /** New owner → every node: does anybody run this, or hold its outcome? */
-  | { readonly kind: 'whoHas'; readonly job: JobId; readonly epoch: Epoch }
+  | {
+      readonly kind: 'whoHas';
+      readonly job: JobId;
+      readonly epoch: Epoch;
+      /** Of the record it leads: attempts of another birth are none of it. */
+      readonly birth?: Birth | undefined;
+    }
   /** Executor → new owner: this attempt is mine and not over. */
   | { readonly kind: 'have'; readonly job: JobId; readonly fence: Fence; readonly nonce: Nonce }
   /** New owner → executor: the attempt goes on under this epoch. */

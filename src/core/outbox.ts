@@ -128,6 +128,10 @@ export class Outbox {
     const entry = this.entries.get(attemptKey(job, fence));
     if (!entry) return;
     entry.goneFrom.add(from);
+    this.collectIfGone(entry);
+  }
+
+  private collectIfGone(entry: Entry): void {
     const isGone = entry.row.rs.every((node) => entry.goneFrom.has(node) || this.isBanned(node));
     if (isGone) entry.collectAt ??= afterMono(this.out.now.mono, GONE_MS);
   }
@@ -181,6 +185,8 @@ export class Outbox {
     this.entries.delete(key);
     this.entries.set(key, entry);
     for (const replica of entry.row.rs) this.tellTo(replica, entry);
+    // They may all have been forgotten, and then nobody says so.
+    this.collectIfGone(entry);
   }
 
   private tellTo(node: NodeId, entry: Entry): void {

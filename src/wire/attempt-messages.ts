@@ -53,7 +53,13 @@ export function toAttemptMessage(message: Exclude<JobMessage, { kind: BeforeGran
     case 'cancel':
       return { cancel: { ...toAttemptRef(message), epoch: toEpoch(message.epoch) } };
     case 'whoHas':
-      return { whoHas: { jobId: message.job, epoch: toEpoch(message.epoch) } };
+      return {
+        whoHas: {
+          jobId: message.job,
+          epoch: toEpoch(message.epoch),
+          birth: message.birth ?? null,
+        },
+      };
     case 'have':
       return { have: { ...toAttemptRef(message), nonce: message.nonce } };
     case 'adopt':
@@ -100,8 +106,9 @@ export function fromAttemptMessage(wire: Wire): Message {
       return { kind: 'cancel', ...parseAttemptRef(ref), epoch: parseEpoch(epoch) };
     }
     case 'whoHas': {
-      const { jobId, epoch } = field.required(wire.whoHas);
-      return { kind: 'whoHas', job: field.jobId(jobId), epoch: parseEpoch(epoch) };
+      const { jobId, epoch, birth } = field.required(wire.whoHas);
+      const of = { epoch: parseEpoch(epoch), ...field.optionalBirth(birth) };
+      return { kind: 'whoHas', job: field.jobId(jobId), ...of };
     }
     case 'have': {
       const { nonce, ...ref } = field.required(wire.have);

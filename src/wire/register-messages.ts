@@ -174,12 +174,14 @@ interface JobEpoch {
   readonly epoch: Epoch;
 }
 
-const toJobEpoch = ({ job, epoch }: JobEpoch): mesh.JobEpoch.$Properties => ({
+type WireJobEpoch = Pick<mesh.Settled.$Properties, 'jobId' | 'epoch'>;
+
+const toJobEpoch = ({ job, epoch }: JobEpoch): WireJobEpoch => ({
   jobId: job,
   epoch: toEpoch(epoch),
 });
 
-const parseJobEpoch = (wire: mesh.JobEpoch.$Properties): JobEpoch => ({
+const parseJobEpoch = (wire: WireJobEpoch): JobEpoch => ({
   job: field.jobId(wire.jobId),
   epoch: parseEpoch(wire.epoch),
 });

@@ -7,7 +7,7 @@ import type { Survivor } from '../../src/core/inputs.ts';
 import { LEASE_GRACE_MS, LEASE_MS, REVOKE_WAIT_MS } from '../../src/core/lease.ts';
 import type { Grant } from '../../src/core/messages.ts';
 import { B, bootOf, C, CoreBench, D, SELF } from './core-bench.ts';
-import { endOf, running } from './executing.ts';
+import { endOf, executing, running } from './executing.ts';
 import { EXIT_0, outcomeOf, PeerExecutor, PeerOwner, reportEnd } from './peers.ts';
 import { epochOf, FENCE, grantedTo, JOB, type RecordChange, recordOf } from './record-of.ts';
 
@@ -76,6 +76,21 @@ describe('an attempt whose owner was followed', () => {
     assert.deepEqual(bench.messages(D, 'have'), []);
   });
 
+  test('is not named to the owner of another birth of its id', () => {
+    const { bench, owner } = executing();
+    bench.link(C, { slots: 0 });
+    owner.offer(JOB);
+    const { nonce } = bench.message(B, 'claim');
+    const grant = owner.grantOf(JOB, nonce, { birth: 'birth-b' as never });
+    owner.grant(grant);
+    bench.one('start');
+    const ask = { kind: 'whoHas', job: grant.job, epoch: epochOf(C, 2) } as const;
+    bench.hear(C, { ...ask, birth: 'birth-c' as never });
+    assert.deepEqual(bench.messages(C, 'have'), []);
+    bench.hear(C, { ...ask, birth: 'birth-b' as never });
+    assert.deepEqual(bench.message(C, 'have').fence, grant.fence);
+  });
+
   test('is not made younger by being looked for: that is no right to run', () => {
     const { bench, grant } = runningForB();
     bench.advance(3000);
@@ -125,6 +140,17 @@ describe('the outcome of an attempt', () => {
     bench.advance(50_000);
     assert.equal(bench.core.owned().untold, 1);
     bench.advance(15_000);
+    assert.equal(bench.core.owned().untold, 0);
+  });
+
+  test('is not kept for ever when all who may know the job were forgotten', () => {
+    const { bench, grant } = runningForB();
+    reportEnd(bench, grant);
+    const sets = bench.disk.tables.outbox.values().flatMap(({ rs }) => rs);
+    for (const node of sets) bench.put({ kind: 'forget', request: node as never, node });
+    bench.advance(50_000);
+    assert.equal(bench.core.owned().untold, 1);
+    bench.advance(20_000);
     assert.equal(bench.core.owned().untold, 0);
   });
 });

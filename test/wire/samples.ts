@@ -241,7 +241,7 @@ export const MESSAGES: readonly Message[] = [
   { kind: 'acknowledge', job: JOB, fence: FENCE },
   { kind: 'gone', job: JOB, fence: FENCE },
   { kind: 'cancel', job: JOB, fence: FENCE, epoch: EPOCH },
-  { kind: 'whoHas', job: JOB, epoch: EPOCH },
+  { kind: 'whoHas', job: JOB, epoch: EPOCH, birth: BIRTH },
   { kind: 'have', job: JOB, fence: FENCE, nonce: asNonce('3.21') },
   { kind: 'adopt', job: JOB, fence: FENCE, epoch: EPOCH, sets: SETS },
   ...RECORDS.map((record) => ({ kind: 'accept', record }) as const),
