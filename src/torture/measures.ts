@@ -80,7 +80,9 @@ export function faultEffects(history: History): FaultEffect[] {
   const byKind = Map.groupBy(history.faults, ({ kind }) => kind);
   return [...byKind].map(([kind, faults]) => {
     const hit = faults.flatMap((fault) => hitBy(history, fault));
-    const again = hit.flatMap(({ fault, next }) => (next ? [next.start - fault.from] : []));
+    const again = hit
+      .filter((one) => isNewest(history, one))
+      .flatMap(({ fault, next }) => (next ? [next.start - fault.from] : []));
     const survived = hit.filter(({ next, execution }) => !next && execution.exitCode !== undefined);
     return {
       kind,
@@ -143,6 +145,14 @@ function hitBy(history: History, fault: FaultRecord): Hit[] {
   );
 }
 
+/** It outlived those before: its repetition says nothing about them. */
+function isNewest({ faults }: History, { fault, execution, next }: Hit): boolean {
+  return !faults.some(
+    ({ nodes, from }) =>
+      from > fault.from && nodes.includes(execution.node) && livedAt(execution, next, from),
+  );
+}
+
 function livedAt(execution: Execution, next: Execution | undefined, at: number): boolean {
   if (next && next.start < at) return false;
   const until = execution.exitCode === undefined ? SIGN_INTERVAL_MS : 0;
@@ -180,6 +190,7 @@ function runsElsewhere(history: History, kind: FaultKind): Recovery[] {
   return history.faults
     .filter((fault) => fault.kind === kind)
     .flatMap((fault) => hitBy(history, fault))
+    .filter((hit) => isNewest(history, hit))
     .flatMap(({ next, execution, fault }) =>
       next && next.node !== execution.node ? [recovery(history, fault, next.start)] : [],
     );

@@ -81,6 +81,14 @@ describe('measures', () => {
     assert.equal(named('executor process killed', at('node2')), undefined);
   });
 
+  test('tell it from the last fault that the killed execution met', () => {
+    const executions = [{ ...CUT_SHORT, last: 16_500 }, secondAttempt()];
+    const later = fault({ kind: 'host', from: 17_000, to: 19_000 });
+    const faults = [fault(), later];
+    assert.equal(named('executor process killed', { executions, faults }), undefined);
+    assert.equal(named('executor host gone', { executions, faults })?.worstMs, 3000);
+  });
+
   test('keep apart what had to wait for a second node that was away, too', () => {
     const executions = [CUT_SHORT, secondAttempt()];
     const measured = (other: Partial<ReturnType<typeof fault>>): string[] =>
