@@ -25,6 +25,7 @@ import type { Leaving } from './core/inputs.ts';
 import { createDiscovery } from './discovery/discovery.ts';
 import { makeTaskTypes } from './executors/catalogue.ts';
 import { createExecutors, type ExecutorOptions, type Executors } from './executors/executors.ts';
+import type { Files } from './executors/files/files.ts';
 import { createHttpServer, type HttpServer } from './http/http.ts';
 import { isLoopbackHost } from './http/loopback.ts';
 import { createLinks } from './links/links.ts';
@@ -160,9 +161,9 @@ function assemble(config: Config, log: Log): Assembly {
   const taskTypes = makeTaskTypes({ ...config, node: identity.node, onProblem });
   const { all: sources, workers } = makeTaskSources(config, taskTypes, log);
   const onOffers = (offers: Offers): void => node.offer(offers);
-  const about = { taskTypes, sources, policy, onOffers, onProblem };
+  const { blobs, files } = makeBlobs(config, () => node);
+  const about = { taskTypes, sources, files, policy, onOffers, onProblem };
   const executors = makeExecutors(config, identity.node, about);
-  const blobs = makeBlobs(config, () => node);
   const node: MeshNode = new MeshNode({
     boot,
     facts: factsOf(config, identity.node),
@@ -196,7 +197,7 @@ function makeExecutors(
   config: Config,
   node: NodeId,
   rest: Required<
-    Pick<ExecutorOptions, 'taskTypes' | 'sources' | 'policy' | 'onOffers' | 'onProblem'>
+    Pick<ExecutorOptions, 'taskTypes' | 'sources' | 'files' | 'policy' | 'onOffers' | 'onProblem'>
   >,
 ): Executors {
   return createExecutors({
@@ -218,13 +219,22 @@ function onForgotten(node: MeshNode, by: NodeId, config: Config): void {
   node.retire();
 }
 
-function makeBlobs(config: Config, node: () => MeshNode): KeptBlobs {
-  return new KeptBlobs({
+/** Files on this node's disk, and what jobs run here with: fetched to it and copied from there. */
+function makeBlobs(config: Config, node: () => MeshNode): { blobs: KeptBlobs; files: Files } {
+  const blobs = new KeptBlobs({
     folder: join(config.dataDir, 'blobs'),
     limitBytes: config.fileLimitBytes,
     now: () => Date.now(),
     namedByJobs: (among) => node().filesNamedByJobs(among),
   });
+  const files: Files = {
+    place: async ({ path, mode, ...wanted }) => {
+      await node().ensureFile(wanted);
+      await blobs.place(wanted.sha256, path, mode);
+    },
+    keep: (file) => blobs.keep(file),
+  };
+  return { blobs, files };
 }
 
 function makeDiscovery(

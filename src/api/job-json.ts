@@ -72,6 +72,8 @@ export interface JobJson {
   readonly result: unknown;
   /** Files that it left and the mesh keeps. */
   readonly files: readonly KeptFileJson[];
+  /** Which files that were to be kept are not, and why; null: all are. */
+  readonly files_note: string | null;
   /** A sentence that says why it did not complete; null when it did or has not ended. */
   readonly error_message: string | null;
   readonly created_at: string;

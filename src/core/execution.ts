@@ -201,6 +201,8 @@ export class Execution {
       attempt.deadline = afterMono(this.parts.out.now.mono, attempt.grant.spec.timeoutMs);
       this.sayStarted(attempt);
       this.parts.out.event({ kind: 'attemptStarted', job: report.job, fence: report.fence });
+    } else if (report.kind === 'keeping') {
+      attempt.deadline = undefined;
     } else if (report.kind === 'progress') {
       const { job, fence, progress } = report;
       attempt.progress = progress;

@@ -113,6 +113,8 @@ export type AttemptReport =
       readonly fence: Fence;
       readonly progress: Progress;
     }
+  /** Nothing of it is alive, and files that it left are being kept: its timeout is not for that. */
+  | { readonly kind: 'keeping'; readonly job: JobId; readonly fence: Fence }
   /** Exactly once, and last. `end` is never `timeout` or `cancelled`: why it was stopped is the core's knowledge. */
   | {
       readonly kind: 'ended';

@@ -141,6 +141,8 @@ export interface Receipt {
   readonly result?: string | undefined;
   /** Files that it left and its node keeps, at most {@link MAX_FILES}. */
   readonly files?: readonly KeptFile[] | undefined;
+  /** Which of the files that were to be kept are not, and why: a sentence. */
+  readonly filesNote?: string | undefined;
 }
 
 export interface Usage {

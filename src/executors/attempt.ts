@@ -3,10 +3,12 @@
  *
  * | phase     | entered when                         | left when                                       |
  * |-----------|--------------------------------------|-------------------------------------------------|
- * | preparing | it was ordered                       | folders and files are there, or cannot be made  |
+ * | preparing | it was ordered                       | folders, files and inputs are there, or cannot  |
+ * |           |                                      | be had                                          |
  * | running   | its task type started it, or it is   | nothing of it is alive                          |
  * |           | an earlier life's and was adopted    |                                                 |
- * | closing   | nothing of it is alive               | its output is cut to the limit and closed       |
+ * | closing   | nothing of it is alive               | its files are kept, its output is cut to the    |
+ * |           |                                      | limit and closed                                |
  * | over      | its end was reported, or it was left | never                                           |
  */
 import { rm } from 'node:fs/promises';
@@ -18,6 +20,8 @@ import type { AttemptRef } from '../core/messages.ts';
 import type { RunOptions } from '../run/run-options.ts';
 import { environmentOf } from './environment.ts';
 import { ENDED_BEFORE_START, folderFailure, spawnFailure } from './failures.ts';
+import { AttemptFiles } from './files/attempt-files.ts';
+import type { Files } from './files/files.ts';
 import { type Starter, startProcessGroup } from './groups/groups.ts';
 import type { Life, Listing } from './groups/life.ts';
 import { holderOf } from './limits/holders.ts';
@@ -33,6 +37,7 @@ export interface AttemptParts {
   readonly starter: Starter;
   readonly outputs: KeptOutputs;
   readonly workFolder: string;
+  readonly files: Files | undefined;
   readonly means: Means;
   readonly now: () => WallMs;
   readonly meshEnv: Readonly<Record<string, string>>;
@@ -93,9 +98,12 @@ export class Attempt {
   private readonly ending = new AbortController();
   private receipt: Receipt = {};
   private readonly progress: ProgressTeller;
+  private readonly files: AttemptFiles;
   private isEndAsked = false;
   private isAbandoned = false;
   private isLeft = false;
+  /** It came of itself, whatever is done to it from now on. */
+  private isOver = false;
   private hasEnded = false;
 
   constructor(ref: AttemptRef, parts: AttemptParts) {
@@ -103,6 +111,7 @@ export class Attempt {
     this.parts = parts;
     // From here on a reader waits for its output instead of finding nothing.
     this.output = parts.outputs.announce(ref);
+    this.files = new AttemptFiles(ref, parts);
     const { job, fence } = ref;
     this.progress = new ProgressTeller((progress) =>
       parts.report({ kind: 'progress', job, fence, progress }),
@@ -139,6 +148,9 @@ export class Attempt {
     this.progress.close();
     const now = this.parts.now();
     const finishedAt = this.running?.finishedAt(now) ?? now;
+    this.isOver = true;
+    await this.keepFiles();
+    if (this.isLeft) return;
     this.hasEnded = true;
     const tails = await this.close();
     if (!this.isAbandoned) {
@@ -150,6 +162,14 @@ export class Attempt {
       this.parts.report({ kind: 'ended', ...about, ...tails });
     }
     this.settle();
+  }
+
+  /** That takes as long as there are files, and is no time that the attempt had. */
+  private async keepFiles(): Promise<void> {
+    if (!this.running || this.isAbandoned || this.isLeft) return;
+    const { job, fence } = this.ref;
+    const kept = await this.files.keep(() => this.parts.report({ kind: 'keeping', job, fence }));
+    this.receipt = { ...this.receipt, ...kept };
   }
 
   private receiptAtEnd(): Receipt | undefined {
@@ -166,6 +186,7 @@ export class Attempt {
   end(graceMs: number): void {
     this.isEndAsked = true;
     this.ending.abort();
+    if (this.isOver) this.files.stop();
     this.running?.end(graceMs);
   }
 
@@ -183,7 +204,7 @@ export class Attempt {
 
   /** Ends it at once. Its end is reported only if it had come of itself before. */
   abandon(): void {
-    this.isAbandoned = !this.hasEnded;
+    this.isAbandoned = !this.isOver;
     this.end(0);
   }
 
@@ -196,6 +217,7 @@ export class Attempt {
       return;
     }
     this.isLeft = true;
+    this.files.stop();
     await this.running.leave();
     await this.output.leave();
     this.settle();
@@ -236,6 +258,9 @@ export class Attempt {
       const prepared = await this.prepare(order);
       if (prepared.tag === 'unusable') return { tag: 'failed', reason: prepared.reason };
       place = prepared;
+      const about = { folder: place.path, signal: this.ending.signal };
+      const notRun = await this.files.prepare(order, run, about);
+      if (notRun && !this.isEndAsked) return notRun;
     } catch (thrown) {
       return folderFailure(thrown);
     }
@@ -311,6 +336,7 @@ export class Attempt {
   private async close(): Promise<Tails> {
     const unlisted = this.listing && this.unlist(this.listing);
     if (this.ownFolder !== undefined) this.parts.removeFolder(this.ownFolder);
+    await this.files.close();
     if (this.stdinPath !== undefined) await rm(this.stdinPath, { force: true }).catch(() => {});
     const [tails] = await Promise.all([this.output.close(), unlisted]);
     return tails;

@@ -44,6 +44,7 @@ import type { Policy } from '../policy/policy.ts';
 import { parseRunText, type RunOptions } from '../run/run-options.ts';
 import { Attempt, type AttemptParts } from './attempt.ts';
 import { commonEnvironment } from './environment.ts';
+import type { Files } from './files/files.ts';
 import { untilBootMs } from './groups/boot-clock.ts';
 import { type Adopted, takeOverEarlierLives } from './groups/earlier-lives.ts';
 import type { ListedGroup } from './groups/group-file.ts';
@@ -52,7 +53,7 @@ import { Life, type Listing } from './groups/life.ts';
 import { Runners } from './groups/runners.ts';
 import { findSupervision } from './groups/supervision.ts';
 import { Supervisor } from './groups/supervisor.ts';
-import { foldersIn, isNameable, workPath } from './layout.ts';
+import { foldersIn, isNameable, keepListPath, workPath } from './layout.ts';
 import { CgroupTree } from './limits/cgroup-tree.ts';
 import { holderOf } from './limits/holders.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
@@ -80,6 +81,8 @@ export interface ExecutorOptions {
   readonly findCapabilities?: () => Promise<Readonly<Record<string, string>>>;
   /** At the start, and whenever what can be run here is not the same any more. */
   readonly onOffers?: (offers: Offers) => void;
+  /** Without it a job gets only the inputs that came with it, and nothing it leaves is kept. */
+  readonly files?: Files;
   /** Kept of each stream of an attempt; the mark of a cut comes on top. */
   readonly outputLimitBytes: number;
   readonly now: () => WallMs;
@@ -223,7 +226,9 @@ class AllExecutors implements Executors {
       onProblem: this.onProblem,
     });
     if (adopted.length === 0) this.supervisor.rest();
-    const inUse = new Set(adopted.map(({ group }) => workPath(work, group)));
+    const inUse = new Set(
+      adopted.flatMap(({ group }) => [workPath(work, group), keepListPath(work, group)]),
+    );
     for (const name of await readdir(work)) {
       if (!inUse.has(join(work, name))) this.remove(join(work, name));
     }
@@ -296,6 +301,7 @@ class AllExecutors implements Executors {
         cgroups: () => this.cgroups(),
         hidden: [folder, ...hiddenFolders],
       },
+      files: this.options.files,
       now,
       meshEnv,
       nodeEnv,

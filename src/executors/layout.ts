@@ -39,6 +39,10 @@ export const removedPath = (folder: string, { fence }: AttemptRef): string =>
 export const workPath = (folder: string, { job, fence }: AttemptRef): string =>
   join(folder, `${job}.${fenceText(fence)}`);
 
+/** Beside the working folder: what is to be kept of it at the end. */
+export const keepListPath = (folder: string, attempt: AttemptRef): string =>
+  `${workPath(folder, attempt)}.keep`;
+
 /** Undefined when the text is no fence. */
 export function parseFence(text: string): Fence | undefined {
   const match = /^(\d{1,15})\.(node-[0-9a-f]{32})\.(\d{1,15})$/.exec(text);

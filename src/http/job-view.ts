@@ -229,13 +229,16 @@ function progressOf(
   return { progress: progress?.percent ?? null, progress_message: progress?.message ?? null };
 }
 
-function receiptOf(final: FinalState | undefined): Pick<JobJson, 'usage' | 'result' | 'files'> {
+function receiptOf(
+  final: FinalState | undefined,
+): Pick<JobJson, 'usage' | 'result' | 'files' | 'files_note'> {
   const outcome = final?.outcome;
-  const { result, files } = outcome?.receipt ?? {};
+  const { result, files, filesNote } = outcome?.receipt ?? {};
   return {
     usage: outcome ? usageOf(outcome) : null,
     result: result === undefined ? null : jsonOf(result),
     files: files ?? [],
+    files_note: filesNote ?? null,
   };
 }
 

@@ -10,6 +10,7 @@ import {
   type Usage,
 } from '../core/job.ts';
 import * as field from './fields.ts';
+import { MAX_SENTENCE_CHARS } from './limits.ts';
 import { mesh } from './schema.ts';
 
 const MAX_PATH_CHARS = 4096;
@@ -20,6 +21,7 @@ export const toReceipt = (receipt: Receipt): mesh.Receipt.$Properties => ({
   limitsBy: toLimitsBy(receipt.usage?.limitsBy),
   progress: receipt.progress ? toProgress(receipt.progress) : null,
   result: receipt.result === undefined ? null : field.sayable(receipt.result),
+  filesNote: receipt.filesNote === undefined ? null : field.sentence(receipt.filesNote),
   files: (receipt.files ?? []).map(({ path, bytes, sha256 }) => ({
     path: field.sayable(path),
     bytes,
@@ -35,6 +37,9 @@ export function parseReceipt(wire: mesh.Receipt.$Properties): Receipt {
     ...(progress && { progress: parseProgress(progress) }),
     ...(typeof result === 'string' && { result: field.text(result, MAX_RESULT_BYTES) }),
     ...(files.length > 0 && { files }),
+    ...(typeof wire.filesNote === 'string' && {
+      filesNote: field.text(wire.filesNote, MAX_SENTENCE_CHARS),
+    }),
   };
 }
 

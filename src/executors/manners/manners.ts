@@ -12,6 +12,7 @@ import os from 'node:os';
 import { messageOf } from '../../base/errors.ts';
 import type { Limits, RunOptions } from '../../run/run-options.ts';
 import type { NotRun } from '../failures.ts';
+import { giveInputs } from '../files/inputs.ts';
 import { type ListedLimits, limitsLine } from '../groups/group-file.ts';
 import { quoted } from '../groups/start-scripts.ts';
 import type { CgroupTree } from '../limits/cgroup-tree.ts';
@@ -103,7 +104,10 @@ async function accountOf({ run, folder, isOwnFolder }: MannersOrder): Promise<Ac
       `The job asks for the user ${user}, and this node may run jobs only as its own user (${os.userInfo().username}): start it as root, or leave the user out.`,
     );
   }
-  if (isOwnFolder) await chown(folder, account.uid, account.gid);
+  if (isOwnFolder) {
+    await chown(folder, account.uid, account.gid);
+    await giveInputs(run.inputs ?? [], { folder, uid: account.uid, gid: account.gid });
+  }
   return account;
 }
 
