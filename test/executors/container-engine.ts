@@ -30,7 +30,13 @@ export const IMAGE = 'probe:1';
 export interface ContainerEngine {
   readonly socket: string;
   /** JSON of the answer. */
-  ask(path: string, method?: string): Promise<unknown>;
+  ask(path: string, method?: string, body?: object): Promise<unknown>;
+  /** Its process. */
+  readonly pid: number;
+  /** The root of the image, as a tar file. */
+  readonly tar: string;
+  /** At once; `stop` clears up. */
+  kill(): void;
   /** Ids of all containers, running or not. */
   containers(): Promise<string[]>;
   stop(): Promise<void>;
@@ -77,7 +83,10 @@ export async function startEngine(): Promise<ContainerEngine> {
   closeSync(log);
   const engine: ContainerEngine = {
     socket,
-    ask: (path, method = 'GET') => ask(socket, path, method),
+    pid: daemon.pid ?? assert.fail('no process'),
+    tar: join(folder, 'image.tar'),
+    kill: () => void daemon.kill('SIGKILL'),
+    ask: (path, method = 'GET', body) => ask(socket, path, method, body),
     containers: async () => {
       const all = (await ask(socket, '/containers/json?all=1', 'GET')) as { Id: string }[];
       return all.map(({ Id }) => Id);
@@ -146,13 +155,12 @@ async function ask(
   socketPath: string,
   path: string,
   method: string,
-  body?: Buffer,
+  body?: object,
 ): Promise<unknown> {
-  const headers = body
-    ? { 'content-type': 'application/x-tar', 'content-length': body.length }
-    : {};
-  const sent = request({ socketPath, path, method, headers, agent: false });
-  sent.end(body);
+  const isTar = Buffer.isBuffer(body);
+  const headers = body && { 'content-type': isTar ? 'application/x-tar' : 'application/json' };
+  const sent = request({ socketPath, path, method, ...(headers && { headers }), agent: false });
+  sent.end(isTar || body === undefined ? body : JSON.stringify(body));
   const [answer] = await once(sent, 'response');
   let text = '';
   for await (const chunk of answer) text += chunk;

@@ -157,20 +157,57 @@ describe('a docker job', skipWithoutEngine(), () => {
     assert.deepEqual(await engine.containers(), []);
   });
 
-  test('starts, stops and reads containers that are there, but not those of jobs', async (t) => {
+  test('starts, stops and reads containers that are there', async (t) => {
+    const { run } = await startDocker(t);
+    const { Id: id } = (await engine.ask('/containers/create?name=lasting', 'POST', {
+      Image: IMAGE,
+      Cmd: ['/bin/sh', '-c', 'echo one; echo two >&2; exec sleep 1000'],
+      HostConfig: { NetworkMode: 'none' },
+      StopSignal: 'SIGKILL',
+    })) as { Id: string };
+    const state = async () => {
+      const about = (await engine.ask(`/containers/${id}/json`)) as { State: { Status: string } };
+      return about.State.Status;
+    };
+    const done = { tag: 'exited', code: 0 };
+    assert.deepEqual((await run('', specOf({ operation: 'start', id: 'lasting' }))).end, done);
+    assert.equal(await state(), 'running');
+    const logs = async (more: object = {}) => run('', specOf({ operation: 'logs', id, ...more }));
+    await until('it has printed', async () => textOf((await logs()).stderr) === 'two\n');
+    const { stdout, end } = await logs();
+    assert.deepEqual([textOf(stdout), end], ['one\n', done]);
+    assert.equal(textOf((await logs({ tail: 0 })).stdout), '');
+    assert.deepEqual((await run('', specOf({ operation: 'stop', id }))).end, done);
+    assert.equal(await state(), 'exited');
+    assert.equal(textOf((await logs({ follow: true })).stdout), 'one\n');
+    await engine.ask(`/containers/${id}`, 'DELETE');
+  });
+
+  test('leaves the containers of other jobs to them', async (t) => {
     const { run, executor, reports } = await startDocker(t);
     const attempt = order('', runOf('echo up; exec sleep 1000'));
     executor.run(attempt);
     await firstLine(executor, attempt);
     const [id = ''] = await engine.containers();
-    const stopped = await run('', specOf({ operation: 'stop', id }));
-    assert(stopped.end.tag === 'failed');
-    assert.match(stopped.end.reason, new RegExp(`that of job ${attempt.job}: cancel the job`));
+    for (const operation of ['stop', 'start']) {
+      const { end } = await run('', specOf({ operation, id }));
+      assert(end.tag === 'failed');
+      assert.match(end.reason, new RegExp(`that of job ${attempt.job}: cancel the job`));
+    }
     executor.end(attempt.job, attempt.fence, 0);
     await reports.ended(attempt);
     const missing = await run('', specOf({ operation: 'logs', id: 'nothing' }));
     assert(missing.end.tag === 'failed');
     assert.match(missing.end.reason, /no container nothing on this node/);
+  });
+
+  test('tells what it has used', async (t) => {
+    const { executor, reports } = await startDocker(t);
+    const attempt = order('', runOf('echo up; head -c 300000000 /dev/zero | tail -c 1; sleep 3'));
+    executor.run(attempt);
+    const { usage } = (await reports.ended(attempt)).receipt ?? {};
+    assert((usage?.cpuMs ?? 0) > 0 && (usage?.cpuMs ?? 0) < 60_000);
+    assert((usage?.peakMemoryBytes ?? 0) > 10_000 && (usage?.peakMemoryBytes ?? 0) < 2e9);
   });
 
   test('is ended and removed with its node, and not reported', async (t) => {
@@ -191,15 +228,6 @@ describe('a docker job', skipWithoutEngine(), () => {
     assert.equal((await engine.containers()).length, 1);
     await startDocker(t);
     assert.deepEqual(await engine.containers(), []);
-  });
-
-  test('without a new lease is killed when its lease is over', async (t) => {
-    const { executor, reports } = await startDocker(t);
-    const attempt = order('', runOf('echo up; exec sleep 1000'));
-    executor.run({ ...attempt, lease: { tag: 'leased', leftMs: 2000 } });
-    const { end } = await reports.ended(attempt);
-    assert.deepEqual(end, { tag: 'exited', code: 137 });
-    await until('it is removed', async () => (await engine.containers()).length === 0);
   });
 });
 

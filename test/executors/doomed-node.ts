@@ -1,28 +1,34 @@
 /**
- * A node that is made to be killed: `doomed-node.ts FOLDER ORDERS` runs every order of the JSON list
+ * A node that is made to be killed: `doomed-node.ts FOLDER ORDERS [SOCKET]` (of a container engine) runs every order of the JSON list
  * and prints a JSON line with the ids of its own process and its supervisor once all have started.
  * A lease that is `isRenewed` is prolonged all the time. On SIGUSR2 it leaves: `stop('leave')`.
  */
 import { asJobId, asNodeId, asNonce } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import type { SupervisedLease } from '../../src/core/effects.ts';
+import { makeDocker } from '../../src/executors/docker/docker.ts';
 import { createExecutors } from '../../src/executors/executors.ts';
+import { shell } from '../../src/executors/shell.ts';
 import { supervisorOf } from './processes.ts';
 
 export interface DoomedOrder {
   readonly command: string;
   readonly lease: SupervisedLease;
   readonly isRenewed?: boolean;
+  /** Parameters of a docker job. */
+  readonly docker?: object;
 }
 
 const RENEW_INTERVAL_MS = 200;
 
-const [folder = '', text = '[]'] = process.argv.slice(2);
+const [folder = '', text = '[]', socket] = process.argv.slice(2);
 const orders = JSON.parse(text) as DoomedOrder[];
 const node = asNodeId(`node-${'c'.repeat(32)}`);
+const onProblem = (sentence: string): void => console.error(sentence);
 const executor = createExecutors({
   folder,
   outputLimitBytes: 1000,
+  taskTypes: [shell, ...(socket ? [makeDocker({ node, socket, mounts: [], onProblem })] : [])],
   now: () => asWall(Date.now()),
 });
 
@@ -34,15 +40,15 @@ await executor.start((report) => {
   if (runningCount < orders.length) return;
   console.log(JSON.stringify({ pid: process.pid, supervisor: supervisorOf(folder) }));
 });
-orders.forEach(({ command, lease, isRenewed }, index) => {
+orders.forEach(({ command, lease, isRenewed, docker }, index) => {
   const ref = {
     job: asJobId(`doomed-${index}`),
     fence: { epoch: { counter: 1, node }, attempt: 1 },
   };
   const spec = {
-    taskType: 'shell',
+    taskType: docker ? 'docker' : 'shell',
     command,
-    params: '{}',
+    params: JSON.stringify(docker ?? {}),
     run: '{}',
     env: {},
     timeoutMs: 300_000,

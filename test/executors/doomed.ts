@@ -28,12 +28,20 @@ export async function startDoomed(
   t: TestContext,
   folder: string,
   orders: readonly (string | DoomedOrder)[],
+  socket?: string,
 ): Promise<Doomed> {
   const program = fileURLToPath(new URL('./doomed-node.ts', import.meta.url));
   const list = orders.map((each) =>
     typeof each === 'string' ? { command: each, lease: LONG } : each,
   );
-  const args = ['--import', 'tsx', program, folder, JSON.stringify(list)];
+  const args = [
+    '--import',
+    'tsx',
+    program,
+    folder,
+    JSON.stringify(list),
+    ...(socket ? [socket] : []),
+  ];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   release(t, async () => {
     child.kill('SIGKILL');

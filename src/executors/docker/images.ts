@@ -1,4 +1,5 @@
 /** Images: looked for at the engine, pulled where that was asked for. */
+import { messageOf } from '../../base/errors.ts';
 import { type Engine, isMissing } from './engine.ts';
 
 export interface Image {
@@ -46,7 +47,11 @@ async function inspect(
 async function pullImage(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
   const { image, tag } = splitName(name);
   const query = { fromImage: image, tag };
-  const answer = await engine.open({ method: 'POST', path: '/images/create', query, signal });
+  const answer = await engine
+    .open({ method: 'POST', path: '/images/create', query, signal })
+    .catch((thrown: unknown) => {
+      throw notPulled(name, messageOf(thrown));
+    });
   let line = '';
   for await (const chunk of answer as AsyncIterable<Buffer>) {
     const lines = (line + chunk.toString()).split('\n');
@@ -59,8 +64,11 @@ async function pullImage(engine: Engine, name: string, signal: AbortSignal): Pro
 function throwIfFailed(line: string, name: string): void {
   if (!line.includes('"error"')) return;
   const { error } = JSON.parse(line) as { error?: string };
-  if (error !== undefined) throw new Error(`the image ${name} cannot be pulled: ${error}`);
+  if (error !== undefined) throw notPulled(name, error);
 }
+
+const notPulled = (name: string, why: string): Error =>
+  new Error(`the image ${name} cannot be pulled: ${why}`);
 
 /** Without a tag the engine would pull all there are. */
 export function splitName(name: string): { image: string; tag: string } {
