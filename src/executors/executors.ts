@@ -54,10 +54,12 @@ import { Runners } from './groups/runners.ts';
 import { findSupervision } from './groups/supervision.ts';
 import { Supervisor } from './groups/supervisor.ts';
 import { foldersIn, isNameable, keepListPath, workPath } from './layout.ts';
-import { CgroupTree } from './limits/cgroup-tree.ts';
+import { CgroupTree, cgroupName } from './limits/cgroup-tree.ts';
 import { holderOf } from './limits/holders.ts';
+import { SharedPlace } from './manners/shared-place.ts';
 import { KeptOutputs } from './outputs/outputs.ts';
 import { findProgram } from './programs.ts';
+import { ProgressFiles } from './progress-files.ts';
 import { shell } from './shell.ts';
 import { Sightings } from './sightings.ts';
 import type { TaskSource } from './task-source.ts';
@@ -124,6 +126,8 @@ class AllExecutors implements Executors {
   private readonly taskTypes: readonly TaskType[];
   private readonly sources: readonly TaskSource[];
   private readonly sightings: Sightings;
+  private readonly progressFiles: ProgressFiles;
+  private readonly shared: SharedPlace;
   private cgroupTree: Promise<CgroupTree | undefined> | undefined;
   private phase: Phase = 'new';
   private report: (report: AttemptReport) => void = () => {};
@@ -143,7 +147,9 @@ class AllExecutors implements Executors {
     const added = (): readonly TaskType[] => this.addedTypes();
     const about = { types: taskTypes, added, wanted: wantedTypes, capabilities, onProblem };
     this.sightings = new Sightings({ ...about, find: options.findCapabilities });
-    const { output } = foldersIn(options.folder);
+    const { output, progress } = foldersIn(options.folder);
+    this.progressFiles = new ProgressFiles(progress, onProblem);
+    this.shared = new SharedPlace(cgroupName(options.folder), onProblem);
     this.outputs = new KeptOutputs({ folder: output, limitBytes: options.outputLimitBytes });
   }
 
@@ -200,6 +206,7 @@ class AllExecutors implements Executors {
   private async prepare(): Promise<readonly Adopted[]> {
     const { folder, nodeEnv = process.env, meshEnv = {}, procFolder = '/proc' } = this.options;
     const { output, work, running } = foldersIn(folder);
+    await this.progressFiles.start();
     for (const each of [output, work, running]) {
       await mkdir(each, { recursive: true, mode: 0o700 });
     }
@@ -226,13 +233,28 @@ class AllExecutors implements Executors {
       onProblem: this.onProblem,
     });
     if (adopted.length === 0) this.supervisor.rest();
-    const inUse = new Set(
-      adopted.flatMap(({ group }) => [workPath(work, group), keepListPath(work, group)]),
-    );
-    for (const name of await readdir(work)) {
-      if (!inUse.has(join(work, name))) this.remove(join(work, name));
-    }
+    await this.clean(adopted.map(({ group }) => group));
     return adopted;
+  }
+
+  /** What attempts have left that are not here any more. */
+  private async clean(inUse: readonly ListedGroup[]): Promise<void> {
+    const { shared, progressFiles } = this;
+    const { work } = foldersIn(this.options.folder);
+    const places = [work, shared.work];
+    const used = new Set(
+      places.flatMap((place) =>
+        inUse.flatMap((group) => [workPath(place, group), keepListPath(place, group)]),
+      ),
+    );
+    const own = (await readdir(work)).map((name) => join(work, name));
+    for (const path of [...own, ...(await shared.folders())]) {
+      if (!used.has(path)) this.remove(path);
+    }
+    await progressFiles.clean(inUse);
+    if (!existsSync(shared.path)) return;
+    const ready = await shared.ready().catch(() => undefined);
+    await ready?.progress.clean(inUse);
   }
 
   private resume({ group, listing, leaseEndsAt }: Adopted): Survivor {
@@ -242,9 +264,12 @@ class AllExecutors implements Executors {
     const { onLeaseFailure } = parts;
     const holder = this.holderOfEarlier(group);
     const running = adoptProcessGroup(group, { listing, onLeaseFailure, holder });
-    const folder = workPath(parts.workFolder, group);
-    const ownFolder = existsSync(folder) ? folder : undefined;
-    attempt.adopt({ running, startedAt, listing, ownFolder });
+    const { shared, progressFiles } = this;
+    const places = [parts.workFolder, shared.work].map((place) => workPath(place, group));
+    const ownFolder = places.find((path) => existsSync(path));
+    const isShared = ownFolder !== undefined && ownFolder === places[1];
+    const progress = isShared ? shared.progress : progressFiles;
+    attempt.adopt({ running, startedAt, listing, ownFolder, progress });
     this.attempts.set(attemptKey(job, fence), attempt);
     // After the start has settled: one that has ended is not reported before it is known.
     setImmediate(() => this.follow(group, attempt, attempt.resume()));
@@ -296,6 +321,8 @@ class AllExecutors implements Executors {
       starter,
       outputs,
       workFolder: foldersIn(folder).work,
+      progressFiles: this.progressFiles,
+      shared: this.shared,
       means: {
         find: (name) => findProgram(name, nodeEnv.PATH),
         cgroups: () => this.cgroups(),
@@ -385,6 +412,8 @@ class AllExecutors implements Executors {
     await Promise.all(this.sources.map((source) => source.close()));
     await this.close(isLeft ? 'leave' : 'end');
     await Promise.all(this.removals);
+    this.progressFiles.stop();
+    await this.shared.close();
     await this.outputs.close();
   }
 

@@ -9,12 +9,14 @@ export interface Folders {
   readonly output: string;
   readonly work: string;
   readonly running: string;
+  readonly progress: string;
 }
 
 export const foldersIn = (folder: string): Folders => ({
   output: join(folder, 'output'),
   work: join(folder, 'work'),
   running: join(folder, 'running'),
+  progress: join(folder, 'progress'),
 });
 
 /** Ids come from other nodes: only those that are plain file names get near the disk. */

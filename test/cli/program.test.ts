@@ -13,6 +13,7 @@ const DEADLINE = { timeout: 60_000 };
 const COMMANDS = [
   'up',
   'run',
+  'progress',
   'jobs',
   'job',
   'logs',

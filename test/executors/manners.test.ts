@@ -65,7 +65,8 @@ describe('a job that says how it is run', DEADLINE, () => {
     skip: NEEDS_ROOT,
   }, async (t) => {
     const { run } = await startBench(t);
-    const command = 'id -un; id -gn; echo "$HOME $USER $LOGNAME"; echo made >file; stat -c %U file';
+    const command =
+      'id -un; id -gn; echo "$HOME $USER $LOGNAME"; echo made >file; stat -c %U file; touch "$PWD/again"';
     const { stdout, stderr, end } = await run(command, { run: toRunText({ user: 'nobody' }) });
     assert.equal(textOf(stderr), '');
     assert.equal(textOf(stdout), 'nobody\nnogroup\n/nonexistent nobody nobody\nnobody\n');

@@ -44,7 +44,7 @@ describe('a job in a sandbox', SANDBOXED, () => {
     );
     const [processes, ...shown] = textOf(stdout).trim().split('\n');
     assert(Number(processes) <= 5, `${processes}`);
-    assert.deepEqual(shown, ['work']);
+    assert.deepEqual(shown, ['progress', 'work']);
     const refused = await run('true', boxed({ writable: [secrets] }));
     assert(refused.end.tag === 'failed');
     assert.match(refused.end.reason, /is the node's own/);
@@ -112,7 +112,9 @@ describe('a job in a sandbox', SANDBOXED, () => {
 describe('a node without bubblewrap', () => {
   test('fails a job that asks for a sandbox, and names the package', async (t) => {
     const folder = temporaryFolder(t);
-    const about = { run: { sandbox: true }, folder, isOwnFolder: true, stdinPath: '' };
+    const progressFile = { path: '', make: () => Promise.resolve() };
+    const run = { sandbox: true };
+    const about = { run, folder, isOwnFolder: true, stdinPath: '', progressFile };
     const find = () => Promise.resolve(undefined);
     const cgroups = () => Promise.resolve(undefined);
     const prepared = await prepareManners(about, { find, cgroups, hidden: [] });

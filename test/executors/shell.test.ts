@@ -158,7 +158,8 @@ describe('the environment', () => {
   };
 
   test('is clean: a few variables of the node, those of the job, and who it is', async (t) => {
-    const { run } = await startBench(t, { nodeEnv, meshEnv: { MESH_NODE_ID: 'node-x' } });
+    const meshEnv = { MESH_NODE_ID: 'node-x' };
+    const { run, folder } = await startBench(t, { nodeEnv, meshEnv });
     const { stdout, order } = await run('env', {
       env: { GREETING: 'hi there\nyou', stat: 'kept' },
     });
@@ -174,6 +175,7 @@ describe('the environment', () => {
       `MESH_FENCE=1.${order.fence.epoch.node}.1`,
       `MESH_JOB_ID=${order.job}`,
       'MESH_NODE_ID=node-x',
+      `MESH_PROGRESS=${folder}/progress/${order.job}.1.${order.fence.epoch.node}.1`,
       'PATH=/usr/bin:/bin',
       'TZ=Europe/Berlin',
       'stat=kept',

@@ -16,6 +16,7 @@ import { giveInputs } from '../files/inputs.ts';
 import { type ListedLimits, limitsLine } from '../groups/group-file.ts';
 import { quoted } from '../groups/start-scripts.ts';
 import type { CgroupTree } from '../limits/cgroup-tree.ts';
+import type { ProgressFile } from '../progress-files.ts';
 import { type Account, findAccount } from './accounts.ts';
 import { sandboxWords, whyNoSandbox } from './sandbox.ts';
 
@@ -34,6 +35,8 @@ export interface MannersOrder {
   readonly isOwnFolder: boolean;
   /** Where its standard input may be written to. */
   readonly stdinPath: string;
+  /** Made by the job itself, where it may. */
+  readonly progressFile: Pick<ProgressFile, 'path' | 'make'>;
 }
 
 /** What the node has for it. */
@@ -70,9 +73,14 @@ const asksForNothing = ({ stdin, umask, user, nice, limits, sandbox }: RunOption
 /** Its message is a sentence for the user. */
 class Unable extends Error {}
 
+/** Then it has no business in the data folder of the node. */
+export const mayBeAnotherUsers = ({ user }: RunOptions): boolean =>
+  user !== undefined && process.getuid?.() === 0;
+
 async function prepare(order: MannersOrder, means: Means): Promise<Prepared> {
-  const { umask, nice, limits } = order.run;
+  const { umask, nice, limits, sandbox } = order.run;
   const account = await accountOf(order);
+  if (account || sandbox) await order.progressFile.make(account);
   const begin: string[] = [];
   const stdin = await stdinLines(order, account);
   if (umask !== undefined) begin.push(`umask ${umask}`);
@@ -155,8 +163,9 @@ async function boxWords(order: MannersOrder, means: Means): Promise<readonly str
       `The system of this node refuses to make a sandbox (${against}): allow user namespaces there, or ask for another node.`,
     );
   }
-  const { folder, isOwnFolder } = order;
-  const about = { sandbox, folder, isOwnFolder, hidden: means.hidden, openFiles: [] };
+  const { folder, isOwnFolder, progressFile } = order;
+  const openFiles = [progressFile.path];
+  const about = { sandbox, folder, isOwnFolder, hidden: means.hidden, openFiles };
   const made = await sandboxWords(bwrap, about);
   if (made.tag === 'unusable') throw new Unable(made.reason);
   return made.words;
