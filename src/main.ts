@@ -58,6 +58,7 @@ import type { Discovery } from './node/ports.ts';
 import type { WorkerDesk } from './node/worker-desk.ts';
 import type { Policy } from './policy/policy.ts';
 import { openStore } from './store/store.ts';
+import type { Task } from './tasks/define-task.ts';
 
 const PRUNE_INTERVAL_MS = 60 * 60_000;
 /** How often it is looked whether outputs take too much space. */
@@ -83,13 +84,22 @@ export async function runNode(config: Config): Promise<number> {
 
 export interface RunningNode {
   readonly node: MeshNode;
+  /** What a client needs. */
+  readonly api: { readonly url: string; readonly token?: string; readonly ca?: string };
   /** Releases everything at once; what runs is ended, or left for the next start. */
   close(running?: 'end' | 'leave'): Promise<void>;
 }
 
-/** @throws MeshError what is wrong with the key, the data folder or a port, as a sentence */
-export async function startNode(config: Config, log: Log): Promise<RunningNode> {
-  const { node, http, executors, blobs, access } = assemble(config, log);
+/**
+ * @param tasks of the program that embeds the node, run in its process
+ * @throws MeshError what is wrong with the key, the data folder or a port, as a sentence
+ */
+export async function startNode(
+  config: Config,
+  log: Log,
+  tasks: readonly Task[] = [],
+): Promise<RunningNode> {
+  const { node, http, executors, blobs, access } = assemble(config, log, tasks);
   const prune = (): void => void pruneOutputs(executors.outputs, node, { config, log });
   const timers = [
     setInterval(prune, PRUNE_INTERVAL_MS),
@@ -115,7 +125,7 @@ export async function startNode(config: Config, log: Log): Promise<RunningNode> 
     // Tests and the demo read the port from this line.
     log.info({ id, api: url, linkPort, data: config.dataDir, pid: process.pid }, 'node is up');
     prune();
-    return { node, close };
+    return { node, api: { url, ...access }, close };
   } catch (failure) {
     // A start that fails, for a port that is taken, ends nothing that an earlier life left running.
     await close('leave');
@@ -132,7 +142,7 @@ interface Assembly {
   readonly access: { readonly token?: string; readonly ca?: string };
 }
 
-function assemble(config: Config, log: Log): Assembly {
+function assemble(config: Config, log: Log, tasks: readonly Task[]): Assembly {
   makeFolder(config.configDir, '--config-dir');
   makeFolder(config.dataDir, '--data-dir');
   const key = meshKeyOf(config, log);
@@ -159,7 +169,7 @@ function assemble(config: Config, log: Log): Assembly {
   const policy = readPolicy(config);
   const onProblem = (sentence: string): void => log.warn(sentence);
   const taskTypes = makeTaskTypes({ ...config, node: identity.node, onProblem });
-  const { all: sources, workers } = makeTaskSources(config, taskTypes, log);
+  const { all: sources, workers } = makeTaskSources(config, { taskTypes, tasks, log });
   const onOffers = (offers: Offers): void => node.offer(offers);
   const { blobs, files } = makeBlobs(config, () => node);
   const about = { taskTypes, sources, files, policy, onOffers, onProblem };

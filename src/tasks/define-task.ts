@@ -59,7 +59,7 @@ export interface TaskDefinition<Params = unknown> {
   /** Undefined: any JSON is taken. */
   readonly schema?: Schema<Params> | undefined;
   /** What it settles with is the job's result, JSON of at most 64 KiB; what it throws fails the job. */
-  readonly run: (ctx: TaskContext, params: Params) => unknown;
+  run(ctx: TaskContext, params: Params): unknown;
 }
 
 /** What {@link defineTask} has checked. */

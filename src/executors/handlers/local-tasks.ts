@@ -1,0 +1,98 @@
+/**
+ * Tasks of the program that embeds this node, run in its own process: they are functions that hold
+ * on to what that program has open, and no other process could have them. The price: nothing can
+ * end one that does not look at its signal, and one that loops stops the node with the program. A
+ * task that may do so belongs into a module of its own, which is given by its path.
+ */
+import { createWriteStream, type WriteStream } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { finished } from 'node:stream/promises';
+import { format } from 'node:util';
+import { MAX_RESULT_BYTES } from '../../core/job.ts';
+import { fenceText } from '../../core/record.ts';
+import { checkParams, type Task, type TaskContext } from '../../tasks/define-task.ts';
+import { Hosted } from '../hosted.ts';
+import type { TaskSource } from '../task-source.ts';
+import type { Launch, TaskType } from '../task-type.ts';
+
+export class LocalTasks implements TaskSource {
+  private readonly tasks: readonly Task[];
+
+  constructor(tasks: readonly Task[]) {
+    this.tasks = tasks;
+  }
+
+  types(): readonly TaskType[] {
+    return this.tasks.map((task) => ({
+      name: task.name,
+      launch: async (attempt) => ({ tag: 'started', running: runHere(task, attempt) }),
+    }));
+  }
+
+  async start(): Promise<void> {}
+
+  check(
+    taskType: string,
+    params: readonly string[],
+  ): Promise<readonly (string | undefined)[]> | undefined {
+    const task = this.tasks.find(({ name }) => name === taskType);
+    return task && Promise.all(params.map((text) => problemOf(task, text)));
+  }
+
+  async close(): Promise<void> {}
+}
+
+async function problemOf(task: Task, params: string): Promise<string | undefined> {
+  const checked = await checkParams(task, JSON.parse(params));
+  return 'problem' in checked ? checked.problem : undefined;
+}
+
+function runHere(task: Task, attempt: Launch): Hosted {
+  return new Hosted(async ({ asked }) => {
+    const stdout = createWriteStream(attempt.place.stdout.path, { flags: 'a' });
+    // A full disk costs the output, not the job.
+    stdout.on('error', () => {});
+    try {
+      const checked = await checkParams(task, JSON.parse(attempt.order.grant.spec.params));
+      if ('problem' in checked) return { tag: 'failed', reason: checked.problem };
+      const context = contextOf(attempt, { stdout, signal: asked });
+      const result = JSON.stringify(await task.run(context, checked.value));
+      if (result === undefined) return { tag: 'exited', code: 0 };
+      const bytes = Buffer.byteLength(result);
+      if (bytes <= MAX_RESULT_BYTES) {
+        attempt.note({ result });
+        return { tag: 'exited', code: 0 };
+      }
+      const reason = `Its result has ${bytes} bytes of JSON, and may have ${MAX_RESULT_BYTES} (64 KiB): write what is larger to a file.`;
+      return { tag: 'failed', reason };
+    } finally {
+      stdout.end();
+      await finished(stdout).catch(() => {});
+    }
+  });
+}
+
+function contextOf(
+  { order, place, tell }: Launch,
+  { stdout, signal }: { stdout: WriteStream; signal: AbortSignal },
+): TaskContext {
+  const path = (name: string): string => join(place.path, name);
+  return {
+    job: order.job,
+    attempt: order.fence.attempt,
+    fence: fenceText(order.fence),
+    folder: place.path,
+    signal,
+    files: {
+      path,
+      read: (name) => readFile(path(name)),
+      write: async (name, content) => {
+        await mkdir(dirname(path(name)), { recursive: true });
+        await writeFile(path(name), content);
+      },
+    },
+    progress: (percent, message = '') => tell({ percent, message }),
+    log: (...values) => void stdout.write(`${format(...values)}\n`),
+  };
+}
