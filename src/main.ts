@@ -20,12 +20,14 @@ import { asWall } from './base/instant.ts';
 import { KeptBlobs } from './blobs/blobs.ts';
 import { removeRunningNode, writeRunningNode } from './client/running-nodes.ts';
 import type { Config } from './config.ts';
+import type { MeshEvent } from './core/effects.ts';
 import type { Offers } from './core/facts.ts';
 import type { Leaving } from './core/inputs.ts';
 import { createDiscovery } from './discovery/discovery.ts';
 import { makeTaskTypes } from './executors/catalogue.ts';
 import { createExecutors, type ExecutorOptions, type Executors } from './executors/executors.ts';
 import type { Files } from './executors/files/files.ts';
+import { TerminalType } from './executors/terminal/terminal.ts';
 import { createHttpServer, type HttpServer } from './http/http.ts';
 import { isLoopbackHost } from './http/loopback.ts';
 import { createLinks } from './links/links.ts';
@@ -168,7 +170,8 @@ function assemble(config: Config, log: Log, tasks: readonly Task[]): Assembly {
   });
   const policy = readPolicy(config);
   const onProblem = (sentence: string): void => log.warn(sentence);
-  const taskTypes = makeTaskTypes({ ...config, node: identity.node, onProblem });
+  const terminal = new TerminalType(config.terminalIdleMs);
+  const taskTypes = makeTaskTypes({ ...config, node: identity.node, terminal, onProblem });
   const { all: sources, workers } = makeTaskSources(config, { taskTypes, tasks, log });
   const onOffers = (offers: Offers): void => node.offer(offers);
   const { blobs, files } = makeBlobs(config, () => node);
@@ -182,6 +185,7 @@ function assemble(config: Config, log: Log, tasks: readonly Task[]): Assembly {
     discovery: makeDiscovery(identity.node, () => node, { config, key, boot }),
     executor: executors,
     outputs: executors.outputs,
+    terminals: terminal,
     blobs,
     clock: createSystemClock(),
     peerTimeoutMs: config.peerTimeoutMs,
@@ -191,10 +195,7 @@ function assemble(config: Config, log: Log, tasks: readonly Task[]): Assembly {
     keepJobsMs: config.jobRetentionMs,
     quarantined: opened.quarantined,
     formers,
-    onEvent: (event) => {
-      logEvent(log, event);
-      if (event.kind === 'banned') onForgotten(node, event.by, config);
-    },
+    onEvent: (event) => onEvent(event, node, { config, log }),
   });
   const tokens = deriveApiTokens(key.secret.export());
   const http = makeHttpServer(node, { config, policy, workers, tokens, ca, log });
@@ -221,6 +222,15 @@ function makeExecutors(
     meshEnv: { MESH_NODE_ID: node, MESH_NODE_NAME: config.name },
     ...rest,
   });
+}
+
+function onEvent(
+  event: MeshEvent,
+  node: MeshNode,
+  { config, log }: { config: Config; log: Log },
+): void {
+  logEvent(log, event);
+  if (event.kind === 'banned') onForgotten(node, event.by, config);
 }
 
 /** Its jobs are decided elsewhere by now: what runs here is ended, and the next start is a new node. */

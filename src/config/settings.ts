@@ -345,6 +345,14 @@ export const SETTINGS = {
     fallback: '7d',
     meaning: 'How long a file that no job known here names is kept after its last use.',
   }),
+  terminalIdleMs: setting({
+    name: 'terminal-idle',
+    from: EVERYWHERE,
+    env: ['MESH_TERMINAL_IDLE'],
+    kind: duration({ min: '1m', max: '7d' }),
+    fallback: '1h',
+    meaning: 'After so long without a key a terminal on this node (mesh run -it) is closed.',
+  }),
   jobRetentionMs: setting({
     name: 'job-retention',
     from: EVERYWHERE,

@@ -44,7 +44,50 @@ export type Call =
       readonly maxBytes: number;
     }
   /** To get it from whoever has it and keep it; answered at once with what is here of it. */
-  | { readonly kind: 'keepBlob'; readonly sha256: string };
+  | { readonly kind: 'keepBlob'; readonly sha256: string }
+  | TerminalCall;
+
+/** To the node where a terminal runs. */
+export interface TerminalCall {
+  readonly kind: 'terminal';
+  readonly job: JobId;
+  readonly fence: Fence;
+  /** Of the client; a new one takes the terminal over from the one before. */
+  readonly session: string;
+  readonly ask: TerminalAsk;
+}
+
+export type TerminalAsk =
+  /** Waits for output behind what the client has. */
+  | { readonly tag: 'read'; readonly offset: number; readonly waitMs: number }
+  | {
+      readonly tag: 'write';
+      /** Of the first byte among all that the session typed: what comes twice is taken once. */
+      readonly offset: number;
+      /** At most 64 KiB. */
+      readonly bytes: Uint8Array;
+      readonly size: TerminalSize | undefined;
+    };
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export type TerminalReply =
+  /** No such terminal runs here. */
+  | { readonly tag: 'unknown' }
+  /** Another session has it. */
+  | { readonly tag: 'takenOver' }
+  | {
+      readonly tag: 'shown';
+      readonly bytes: Uint8Array;
+      /** Of the first byte: behind the one asked for if that is kept no more. */
+      readonly offset: number;
+      readonly isEnd: boolean;
+    }
+  /** How many bytes of the session have been typed. */
+  | { readonly tag: 'taken'; readonly offset: number };
 
 export type Answer =
   /** Undefined: there is no such record here. */
@@ -61,7 +104,8 @@ export type Answer =
       readonly removal?: OutputRemoval | undefined;
     }
   /** Undefined: it is not here, or not whole. */
-  | { readonly kind: 'blob'; readonly chunk: BlobChunk | undefined };
+  | { readonly kind: 'blob'; readonly chunk: BlobChunk | undefined }
+  | { readonly kind: 'terminal'; readonly reply: TerminalReply };
 
 export interface RecordQuery {
   /** 1 to 1,000. */

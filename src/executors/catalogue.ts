@@ -15,6 +15,8 @@ export interface TaskTypeOptions {
   readonly httpAllowPrivate: boolean;
   readonly dockerSocket: string | undefined;
   readonly dockerMounts: readonly string[];
+  /** Beside the others, since it is also asked while it runs. */
+  readonly terminal: TaskType;
 }
 
 export const makeTaskTypes = (options: TaskTypeOptions): readonly TaskType[] => [
@@ -27,4 +29,5 @@ export const makeTaskTypes = (options: TaskTypeOptions): readonly TaskType[] => 
     mounts: options.dockerMounts,
     onProblem: options.onProblem,
   }),
+  options.terminal,
 ];

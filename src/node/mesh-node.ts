@@ -32,6 +32,7 @@ import type {
   Outputs,
   RememberedPeer,
   Store,
+  Terminals,
 } from './ports.ts';
 import { Queries } from './queries.ts';
 import { Retention } from './retention.ts';
@@ -48,6 +49,7 @@ import type {
   SubmitResult,
 } from './service.ts';
 import { Submitter } from './submitter.ts';
+import { TerminalCalls } from './terminal-calls.ts';
 
 export interface MeshNodeParts {
   readonly boot: BootId;
@@ -59,6 +61,7 @@ export interface MeshNodeParts {
   readonly executor: Executor;
   readonly outputs: Outputs;
   readonly blobs: Blobs;
+  readonly terminals: Terminals;
   readonly clock: Clock;
   readonly peerTimeoutMs: number;
   readonly killGraceMs: number;
@@ -87,6 +90,7 @@ export class MeshNode implements MeshService {
   private readonly commands: Commands;
   private readonly submitter: Submitter;
   private readonly reader: OutputReader;
+  private readonly terminals: TerminalCalls;
   private readonly retention: Retention;
   private readonly handIns: readonly HandIn[];
   /** Nodes of earlier lives, until this one has met them or waited long enough. */
@@ -132,7 +136,10 @@ export class MeshNode implements MeshService {
     const self = parts.facts.node;
     const awaited = (): readonly NodeId[] => this.awaited;
     const finder = new Finder({ self, core, store, links, awaited });
-    const queries = new Queries({ self, core, driver, store, links, outputs, executor, finder });
+    const { terminals } = parts;
+    this.terminals = new TerminalCalls({ self, links, terminals });
+    const answering = { store, outputs, executor, terminals };
+    const queries = new Queries({ self, core, driver, links, finder, ...answering });
     this.finder = finder;
     this.files = new MeshFiles({
       blobs: parts.blobs,
@@ -353,6 +360,12 @@ export class MeshNode implements MeshService {
 
   readOutput(job: JobId, stream: OutputStream, range: OutputRange): Promise<OutputPart> {
     return this.reader.read(job, stream, range);
+  }
+
+  askTerminal(
+    ...[place, session, options]: Parameters<TerminalCalls['ask']>
+  ): ReturnType<TerminalCalls['ask']> {
+    return this.terminals.ask(place, session, options);
   }
 
   // -------------------------------------------------------------- events

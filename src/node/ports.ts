@@ -14,6 +14,8 @@ import type {
   OutputRemoval,
   OutputStream,
   RecordQuery,
+  TerminalCall,
+  TerminalReply,
 } from '../core/calls.ts';
 import type { DiskAge, KnownDisk } from '../core/disk-ages.ts';
 import type { AttemptOrder, Conflict, SupervisedLease, Write } from '../core/effects.ts';
@@ -194,6 +196,12 @@ export interface Executor {
    * until their lease ends, for the next start to adopt; else all are ended at once.
    */
   stop(running?: 'end' | 'leave'): Promise<void>;
+}
+
+/** Terminals that run on this node. */
+export interface Terminals {
+  /** Never rejects. What nobody reads makes the program in it wait. */
+  answer(call: TerminalCall, signal: AbortSignal): Promise<TerminalReply>;
 }
 
 /** The kept output of attempts that ran on this node. */

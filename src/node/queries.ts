@@ -10,7 +10,7 @@ import type { Driver } from './driver.ts';
 import type { FileCall } from './files.ts';
 import type { Finder } from './finder.ts';
 import { mergeRows, type NodeRows } from './mesh-list.ts';
-import type { Executor, Links, Outputs, Store } from './ports.ts';
+import type { Executor, Links, Outputs, Store, Terminals } from './ports.ts';
 import type { ConflictPage, FoundConflict, JobPage, MissingNode } from './service.ts';
 
 const LIST_DEADLINE_MS = 1500;
@@ -25,6 +25,7 @@ export interface QueryParts {
   readonly store: Pick<Store, 'listRecords' | 'listConflicts'>;
   readonly links: Pick<Links, 'call'>;
   readonly outputs: Outputs;
+  readonly terminals: Terminals;
   readonly executor: Pick<Executor, 'checkParams'>;
   readonly finder: Finder;
 }
@@ -62,6 +63,8 @@ export class Queries {
         const removal = chunk ? undefined : await this.parts.outputs.whyRemoved(call);
         return { kind: 'output', chunk, removal };
       }
+      case 'terminal':
+        return { kind: 'terminal', reply: await this.parts.terminals.answer(call, signal) };
     }
   }
 

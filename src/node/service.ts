@@ -4,7 +4,14 @@
  */
 import type { BootId, JobId, NodeId } from '../base/ids.ts';
 import type { WallMs } from '../base/instant.ts';
-import type { LiveRecord, OutputChunk, OutputStream, RecordQuery } from '../core/calls.ts';
+import type {
+  LiveRecord,
+  OutputChunk,
+  OutputStream,
+  RecordQuery,
+  TerminalAsk,
+  TerminalReply,
+} from '../core/calls.ts';
 import type { Owned } from '../core/core.ts';
 import type { Conflict, MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
@@ -13,6 +20,7 @@ import type { JobSpec } from '../core/job.ts';
 import type { MemberState } from '../core/member.ts';
 import type { Ban, Fence } from '../core/record.ts';
 import type { DiscoveryReport } from './ports.ts';
+import type { TerminalPlace } from './terminal-calls.ts';
 
 export interface MeshService {
   readonly facts: NodeFacts;
@@ -62,6 +70,15 @@ export interface MeshService {
     },
   ): Promise<OutputPart>;
   readonly files: FileService;
+  /**
+   * To a terminal, wherever it runs.
+   * @throws MeshError NODE_UNREACHABLE: it is not known whether it was taken
+   */
+  askTerminal(
+    place: TerminalPlace,
+    session: string,
+    options: { ask: TerminalAsk; signal: AbortSignal },
+  ): Promise<TerminalReply>;
   /** What the nodes of the mesh have found, newest first, at most `limit`. */
   listConflicts(limit: number): Promise<ConflictPage>;
   /**

@@ -16,6 +16,7 @@ import {
 import { parseProgress, toProgress } from './receipts.ts';
 import { parseBan, toBan } from './records.ts';
 import { mesh } from './schema.ts';
+import { parseTerminalReply, toTerminalReply } from './terminals.ts';
 
 type Maybe<T> = T | null | undefined;
 
@@ -53,6 +54,8 @@ function toAnswer(answer: Answer | AnswerError): mesh.Answer.$Properties {
       return { output: { chunk: toChunk(answer.chunk), removal: toRemoval(answer.removal) } };
     case 'blob':
       return { blob: { chunk: answer.chunk ?? null } };
+    case 'terminal':
+      return { terminal: toTerminalReply(answer.reply) };
   }
 }
 
@@ -98,6 +101,8 @@ function fromAnswer(wire: mesh.Answer.$Properties): Answer | AnswerError {
       const chunk = wire.blob?.chunk;
       return { kind: 'blob', chunk: chunk ? fromBlobChunk(chunk) : undefined };
     }
+    case 'terminal':
+      return { kind: 'terminal', reply: parseTerminalReply(field.required(wire.terminal)) };
     default:
       throw new field.Malformed('an unknown answer');
   }

@@ -14,6 +14,7 @@ import {
 import { parseFence, toFence } from './records.ts';
 import { mesh } from './schema.ts';
 import { parseSpec, toSpec } from './specs.ts';
+import { parseTerminalCall, toTerminalCall } from './terminals.ts';
 
 type Maybe<T> = T | null | undefined;
 
@@ -49,6 +50,8 @@ export function toCall(call: Call): mesh.Question.$Properties {
       };
     case 'keepBlob':
       return { keepBlob: { sha256: call.sha256 } };
+    case 'terminal':
+      return { terminal: toTerminalCall(call) };
   }
 }
 
@@ -96,6 +99,8 @@ export function fromCall(wire: mesh.Question.$Properties): Call {
     }
     case 'keepBlob':
       return { kind: 'keepBlob', sha256: field.sha256(wire.keepBlob?.sha256) };
+    case 'terminal':
+      return parseTerminalCall(field.required(wire.terminal));
     default:
       throw new field.Malformed('an unknown question');
   }

@@ -41,4 +41,6 @@ export const MAX_STATUSES = 16;
 export const MAX_TAIL_WIRE_BYTES = 64 * 1024;
 /** Of one piece of output that was asked for. */
 export const MAX_CHUNK_BYTES = 256 * 1024;
+/** Into a terminal, at once. */
+export const MAX_TYPED_BYTES = 64 * 1024;
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;

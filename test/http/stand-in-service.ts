@@ -102,6 +102,7 @@ export class StandInService implements MeshService {
   readBytes = 0;
   /** Signals of reads under way. */
   readonly reading = new Set<AbortSignal>();
+  askTerminal: MeshService['askTerminal'] = () => Promise.reject(new Error('none here'));
   private readonly runsJobs: boolean;
   private readonly jobs = new Map<string, Kept>();
   private readonly listeners = new Set<(event: MeshEvent) => void>();

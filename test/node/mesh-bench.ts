@@ -78,6 +78,7 @@ export class BenchNode {
       discovery: this.discovery(),
       executor: this.executor(),
       outputs: this.outputs(),
+      terminals: { answer: async () => ({ tag: 'unknown' }) },
       blobs: NO_BLOBS,
       clock: createSystemClock(),
       peerTimeoutMs: 30_000,

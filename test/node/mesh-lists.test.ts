@@ -137,6 +137,7 @@ describe('a list of running jobs', () => {
       store,
       links,
       outputs: { read: async () => undefined, whyRemoved: async () => undefined },
+      terminals: { answer: () => assert.fail() },
       finder,
     });
     const listed = async (limit: number, status: JobStatus): Promise<string[]> =>

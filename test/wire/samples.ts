@@ -9,7 +9,7 @@ import {
   type NodeId,
 } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
-import type { Answer, Call, LiveRecord } from '../../src/core/calls.ts';
+import type { Answer, Call, LiveRecord, TerminalAsk } from '../../src/core/calls.ts';
 import type { Conflict, Reply } from '../../src/core/effects.ts';
 import type { Load, NodeFacts } from '../../src/core/facts.ts';
 import type {
@@ -271,6 +271,14 @@ export const MESSAGES: readonly Message[] = [
   { kind: 'bans', bans: [BAN] },
 ];
 
+const terminal = (ask: TerminalAsk): Call => ({
+  kind: 'terminal',
+  job: JOB,
+  fence: FENCE,
+  session: 's-1',
+  ask,
+});
+
 export const CALLS: readonly Call[] = [
   { kind: 'lookUp', job: JOB },
   { kind: 'list', query: { limit: 50 } },
@@ -308,6 +316,9 @@ export const CALLS: readonly Call[] = [
   { kind: 'checkParams', taskType: 'thumbnails', params: ['{"size":3}', '[]'] },
   { kind: 'readBlob', sha256: SHA256, offset: 2 ** 40, maxBytes: 262_144 },
   { kind: 'keepBlob', sha256: SHA256 },
+  terminal({ tag: 'read', offset: 2 ** 40, waitMs: 10_000 }),
+  terminal({ tag: 'write', offset: 7, bytes: Uint8Array.of(3), size: undefined }),
+  terminal({ tag: 'write', offset: 0, bytes: new Uint8Array(), size: { columns: 80, rows: 24 } }),
 ];
 
 const CONFLICTS: readonly Conflict[] = [
@@ -353,6 +364,13 @@ export const ANSWERS: readonly Answer[] = [
   ...REPLIES.map((reply) => ({ kind: 'reply', reply }) as const),
   { kind: 'output', chunk: undefined },
   { kind: 'output', chunk: undefined, removal: 'space' },
+  { kind: 'terminal', reply: { tag: 'unknown' } },
+  { kind: 'terminal', reply: { tag: 'takenOver' } },
+  { kind: 'terminal', reply: { tag: 'taken', offset: 12 } },
+  {
+    kind: 'terminal',
+    reply: { tag: 'shown', bytes: Uint8Array.of(7, 8), offset: 5, isEnd: true },
+  },
   {
     kind: 'output',
     chunk: {
