@@ -10,6 +10,7 @@ const EXAMPLES = `
 Examples:
   mesh up                                  # API on http://localhost:3000
   mesh up --name two --api-port 3002       # a second node on this machine
+  mesh up --tasks ./tasks.ts               # serves handlers of your own
   mesh up --slots 8 --labels room=attic --capabilities gpu
 
 Ctrl-C once: it takes no new jobs, finishes what runs and leaves.

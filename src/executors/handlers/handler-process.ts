@@ -23,6 +23,9 @@ export type Loaded =
   | { readonly tag: 'loaded'; readonly tasks: readonly string[] }
   | { readonly tag: 'broken'; readonly reason: string };
 
+/** Settles when it is written; never rejects. */
+export type Print = (stream: 'stdout' | 'stderr', bytes: Uint8Array) => Promise<void>;
+
 /** A module that takes longer is called broken. */
 const LOAD_DEADLINE_MS = 20_000;
 /** What a killed process's pipes may take to close: what it printed last is read first. */
@@ -37,7 +40,7 @@ export class HandlerProcess {
   private readonly child: ChildProcess;
   private readonly guard: Duplex;
   private listener: (report: Report) => void = () => {};
-  private print: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => void = () => {};
+  private print: Print = async () => {};
   private cause: string | undefined;
 
   constructor({ file, heapBytes, env }: ProcessOptions) {
@@ -56,11 +59,19 @@ export class HandlerProcess {
     this.guard = this.child.stdio[GUARD_DESCRIPTOR] as Duplex;
     this.guard.on('error', () => {});
     this.guard.on('data', (bytes: Buffer) => this.onGuard(bytes, memoryBytes));
-    for (const stream of ['stdout', 'stderr'] as const)
-      (this.child[stream] as Readable).on('data', (bytes) => this.print(stream, bytes));
+    for (const stream of ['stdout', 'stderr'] as const) this.follow(stream);
     this.child.on('message', (report) => this.onReport(report as Report));
     this.ended = this.untilEnd();
     this.loaded = this.untilLoaded();
+  }
+
+  /** One piece after the other: a flood waits in the process, not in the node. */
+  private follow(stream: 'stdout' | 'stderr'): void {
+    const pipe = this.child[stream] as Readable;
+    pipe.on('data', (bytes: Uint8Array) => {
+      pipe.pause();
+      void this.print(stream, bytes).finally(() => pipe.resume());
+    });
   }
 
   private onGuard(bytes: Buffer, memoryBytes: number): void {
@@ -117,10 +128,7 @@ export class HandlerProcess {
   }
 
   /** Of one attempt or check: what is reported and printed from now on. */
-  attend(
-    listener: (report: Report) => void,
-    print: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => void = () => {},
-  ): void {
+  attend(listener: (report: Report) => void, print: Print = async () => {}): void {
     this.listener = listener;
     this.print = print;
   }

@@ -53,7 +53,8 @@ async function follow(
       else if (report.kind === 'done' || report.kind === 'failed') done.resolve(report);
     },
     // What is printed past the handler's own streams: by its native code, its children, V8.
-    (stream, bytes) => write(place[stream].descriptor, bytes, () => {}),
+    (stream, bytes) =>
+      new Promise((resolve) => write(place[stream].descriptor, bytes, () => resolve())),
   );
   ending.asked.addEventListener('abort', () =>
     process.send({ kind: 'abort', reason: 'The attempt is to end.' }),

@@ -18,6 +18,7 @@ import { runGuard } from './guard.ts';
 import type { Command, ProcessArguments, Report, RunCommand } from './protocol.ts';
 
 const MAX_RESULT_BYTES = 64 * 1024;
+const PROGRESS_INTERVAL_MS = 100;
 
 let current: { readonly abort: AbortController } | undefined;
 
@@ -113,16 +114,18 @@ async function check(
 async function run(tasks: Map<string, Task>, command: RunCommand): Promise<void> {
   const restore = enter(command);
   const abort = new AbortController();
+  const progress = new Progress();
   current = { abort };
   let report: Report;
   try {
-    report = await perform(tasks, command, abort.signal);
+    report = await perform(tasks, command, { signal: abort.signal, progress });
   } catch (thrown) {
     process.stderr.write(`${stackOf(thrown)}\n`);
     report = { kind: 'failed', reason: phraseOf(thrown), isClean: isClean() };
   } finally {
     current = undefined;
     restore();
+    progress.flush();
   }
   tell(report);
 }
@@ -130,13 +133,13 @@ async function run(tasks: Map<string, Task>, command: RunCommand): Promise<void>
 async function perform(
   tasks: Map<string, Task>,
   command: RunCommand,
-  signal: AbortSignal,
+  about: Pick<TaskContext, 'signal'> & { readonly progress: Progress },
 ): Promise<Report> {
   const task = tasks.get(command.task);
   if (!task) throw new Error(`its module has no task ${command.task} any more`);
   const checked = await checkParams(task, JSON.parse(command.params));
   if ('problem' in checked) return { kind: 'failed', reason: checked.problem, isClean: true };
-  const result = await task.run(contextOf(command, signal), checked.value);
+  const result = await task.run(contextOf(command, about), checked.value);
   return { kind: 'done', result: resultText(result), isClean: isClean() };
 }
 
@@ -157,7 +160,10 @@ function jsonOf(result: unknown): string | undefined {
   }
 }
 
-function contextOf(command: RunCommand, signal: AbortSignal): TaskContext {
+function contextOf(
+  command: RunCommand,
+  { signal, progress }: Parameters<typeof perform>[2],
+): TaskContext {
   const { job, attempt, fence, folder } = command;
   const path = (name: string): string => join(folder, name);
   return {
@@ -175,9 +181,32 @@ function contextOf(command: RunCommand, signal: AbortSignal): TaskContext {
       },
     },
     progress: (percent, message = '') =>
-      tell({ kind: 'progress', percent: Number(percent), message: String(message) }),
+      progress.tell({ percent: Number(percent), message: String(message) }),
     log: (...values) => void process.stdout.write(`${format(...values)}\n`),
   };
+}
+
+/** However often a handler tells how far it is, its node hears it a few times a second. */
+class Progress {
+  private newest: { readonly percent: number; readonly message: string } | undefined;
+  private toldAt = Number.NEGATIVE_INFINITY;
+  private timer: NodeJS.Timeout | undefined;
+
+  tell(progress: { percent: number; message: string }): void {
+    this.newest = progress;
+    const leftMs = this.toldAt + PROGRESS_INTERVAL_MS - performance.now();
+    if (leftMs <= 0) this.flush();
+    else this.timer ??= setTimeout(() => this.flush(), leftMs).unref();
+  }
+
+  flush(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (!this.newest) return;
+    tell({ kind: 'progress', ...this.newest });
+    this.newest = undefined;
+    this.toldAt = performance.now();
+  }
 }
 
 /** The process becomes the attempt's: its folder, environment and output. @returns the way back */
@@ -232,6 +261,13 @@ const isClean = (): boolean => !process.getActiveResourcesInfo().includes('Proce
 const phraseOf = (thrown: unknown): string =>
   (thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown)).slice(0, 2000);
 
+/** ` (file:line)`, where the error tells it: one of syntax begins its stack with it. */
+function placeOf(thrown: unknown): string {
+  const stack = thrown instanceof Error ? (thrown.stack ?? '') : '';
+  const [, place] = /^(?:\s+at .*?\(?)?(?:file:\/\/)?(\/[^\s()]+:\d+)/m.exec(stack) ?? [];
+  return place === undefined ? '' : ` (${place})`;
+}
+
 const stackOf = (thrown: unknown): string =>
   thrown instanceof Error ? (thrown.stack ?? phraseOf(thrown)) : String(thrown);
 
@@ -260,7 +296,7 @@ async function main(): Promise<void> {
   try {
     tasks = await loadTasks(file);
   } catch (thrown) {
-    tell({ kind: 'broken', reason: phraseOf(thrown) });
+    tell({ kind: 'broken', reason: `${phraseOf(thrown)}${placeOf(thrown)}` });
     return;
   }
   process.on('message', (command: Command) => {

@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Offers } from '../../../src/core/facts.ts';
 import { Handlers } from '../../../src/executors/handlers/handlers.ts';
-import { type Bench, firstLine, order, startBench, textOf, until } from '../attempts.ts';
+import {
+  type Bench,
+  firstLine,
+  LIMIT_BYTES,
+  order,
+  release,
+  startBench,
+  temporaryFolder,
+  textOf,
+  until,
+} from '../attempts.ts';
 import { isAlive } from '../processes.ts';
 
 const SAMPLES = fileURLToPath(new URL('sample-tasks.ts', import.meta.url));
@@ -160,6 +171,68 @@ describe('a handler', () => {
       progress: { percent: 100, message: 'page 100' },
       result: '"done"',
     });
+  });
+});
+
+describe('a handler that has much to say', () => {
+  test('does not keep its node busy with its progress', DEADLINE, async (t) => {
+    const { call, reports } = await start(t);
+    const { receipt, order: attempt } = await call('floods');
+    assert.equal(receipt?.progress?.message, 'step 299999');
+    assert.ok(reports.of(attempt).length < 100);
+  });
+
+  test('is kept to the limit of its output, also what its children print', DEADLINE, async (t) => {
+    const { call } = await start(t);
+    const { stdout, end } = await call('shouts');
+    assert.deepEqual(end, { tag: 'exited', code: 0 });
+    assert.ok(stdout.isTruncated);
+    assert.ok(stdout.totalBytes <= 2 * LIMIT_BYTES, String(stdout.totalBytes));
+  });
+});
+
+describe('a module', () => {
+  const problemsOf = async (t: TestContext, text: string): Promise<string[]> => {
+    const file = join(temporaryFolder(t), 'tasks.ts');
+    writeFileSync(file, text);
+    const problems: string[] = [];
+    const handlers = new Handlers({
+      files: [file],
+      isWatching: false,
+      heapBytes: 64 * 1024 ** 2,
+      reserved: ['shell'],
+      nodeEnv: process.env,
+      onProblem: (sentence) => problems.push(sentence),
+      onNotice: () => {},
+    });
+    release(t, () => handlers.close());
+    await handlers.start(() => {});
+    await until('it is judged', () => problems.length > 0);
+    assert.deepEqual(handlers.types(), []);
+    return problems.map((problem) => problem.replaceAll(file, 'FILE'));
+  };
+
+  test('with a mistake is named with its place', DEADLINE, async (t) => {
+    const [wrong] = await problemsOf(t, 'const a = 1;\nconst b = ;');
+    assert.match(wrong ?? '', /^The handlers of FILE cannot be loaded: .*FILE:2.*Mend the file/s);
+    const [thrown] = await problemsOf(t, "\nthrow new Error('not today');");
+    assert.match(thrown ?? '', /Error: not today \(FILE:2/);
+  });
+
+  test('that exports nothing, or what the node has already, is named', DEADLINE, async (t) => {
+    const [empty] = await problemsOf(t, 'export const a = 1;');
+    assert.match(empty ?? '', /exports no task: make one with defineTask/);
+    const shell = "import { defineTask } from 'worker-mesh';\n";
+    const [taken] = await problemsOf(
+      t,
+      `${shell}export default defineTask({ name: 'shell', run: () => 1 });`,
+    );
+    assert.match(taken ?? '', /the task type shell is there already/);
+    const [name] = await problemsOf(
+      t,
+      `${shell}export default defineTask({ name: 'A b', run: () => 1 });`,
+    );
+    assert.match(name ?? '', /The task name "A b" must be/);
   });
 });
 

@@ -116,3 +116,16 @@ export const pages = defineTask({
     return 'done';
   },
 });
+export const floods = defineTask({
+  name: 'floods',
+  run: (ctx) => {
+    for (let i = 0; i < 300_000; i++) ctx.progress(i / 3000, `step ${i}`);
+  },
+});
+export const shouts = defineTask({
+  name: 'shouts',
+  run: async () => {
+    const child = spawn('sh', ['-c', 'yes | head -c 20000000'], { stdio: 'inherit' });
+    await new Promise((resolve) => child.once('close', resolve));
+  },
+});
