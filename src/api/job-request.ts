@@ -7,7 +7,7 @@ import * as z from 'zod';
 import { MeshError } from '../base/errors.ts';
 import { isJobId } from '../base/ids.ts';
 import { RUN_FIELDS, toRunText } from '../run/run-options.ts';
-import { paramsIssues } from '../run/task-params.ts';
+import { paramsIssues, unfitField } from '../run/task-params.ts';
 import { DELIVERIES, ON_ISOLATION, REPLICAS } from './api.ts';
 import { COMMAND_REQUIRED, INVALID_BODY } from './problem.ts';
 
@@ -183,6 +183,12 @@ export function parseJobRequest(value: unknown, headerKey?: string): ParsedJob {
   if (command !== '' && request.argv !== undefined) {
     refuse('give a command for the shell, or argv to run without one, not both.');
   }
+  const given = Object.entries(request).filter(([, value]) => value !== undefined);
+  const unfit = unfitField(
+    taskType,
+    given.map(([name]) => name),
+  );
+  if (unfit !== undefined) refuse(`${unfit}.`);
   const wrong = paramsIssues({ taskType, command, params: request.params });
   if (wrong.length > 0) throw new MeshError('BAD_REQUEST', sentenceOf(wrong));
   return {

@@ -11,10 +11,32 @@ export function toCommand(words: readonly string[]): { command: string } | { arg
 }
 
 /** What a job runs, as one would type it. */
-export function commandText(job: Pick<JobJson, 'command' | 'run' | 'task_type'>): string {
+export function commandText(
+  job: Pick<JobJson, 'command' | 'run' | 'task_type' | 'params'>,
+): string {
   const { argv } = job.run;
-  if (!Array.isArray(argv)) return job.command || `(task type ${job.task_type})`;
-  return argv.map((word) => quoteForShell(String(word))).join(' ');
+  if (Array.isArray(argv)) return wordsText(argv);
+  return job.command || paramsText(job) || `(task type ${job.task_type})`;
+}
+
+const wordsText = (words: readonly unknown[]): string =>
+  words.map((word) => quoteForShell(String(word))).join(' ');
+
+/** The words that `mesh run` would take for them, or nearly. */
+function paramsText({ task_type, params }: Pick<JobJson, 'task_type' | 'params'>): string {
+  const given = (params ?? {}) as Readonly<Record<string, unknown>>;
+  const { method = 'GET', url, image, operation = 'run', id, command = '', code, script } = given;
+  switch (task_type) {
+    case 'http':
+      return `${method} ${url}`;
+    case 'python':
+      return String(script ?? code ?? '');
+    case 'docker':
+      if (operation !== 'run') return `${operation} ${id}`;
+      return `${image} ${Array.isArray(command) ? wordsText(command) : command}`.trim();
+    default:
+      return '';
+  }
 }
 
 export const quoteForShell = (word: string): string =>

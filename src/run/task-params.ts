@@ -7,6 +7,7 @@ import type * as z from 'zod';
 import { dockerParams } from './docker-params.ts';
 import { httpParams } from './http-params.ts';
 import { pythonParams } from './python-params.ts';
+import { RUN_FIELDS } from './run-options.ts';
 
 const PARAMS: Readonly<Record<string, z.ZodType>> = {
   docker: dockerParams,
@@ -49,6 +50,26 @@ export function parseParams<Schema extends z.ZodType>(
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   return refused(`${['params', ...(issue?.path ?? [])].join('.')} ${issue?.message}`);
+}
+
+/** Fields of a job that say how it is run, and that such jobs have: the others have no meaning there. */
+const TAKES: Readonly<Record<string, readonly string[]>> = {
+  docker: ['user', 'limits', 'inputs', 'outputs'],
+  http: [],
+  python: Object.keys(RUN_FIELDS)
+    .filter((name) => name !== 'argv')
+    .concat('working_dir'),
+};
+
+/**
+ * @param names fields of a job that were given
+ * @returns a phrase about the first that is not for such jobs
+ */
+export function unfitField(taskType: string, names: readonly string[]): string | undefined {
+  const takes = TAKES[taskType];
+  const isAbout = (name: string): boolean => name in RUN_FIELDS || name === 'working_dir';
+  const unfit = takes && names.find((name) => isAbout(name) && !takes.includes(name));
+  return unfit === undefined ? undefined : `${unfit} is not for jobs of the task type ${taskType}`;
 }
 
 /** For which types the field `command` of a job is short for a parameter of another name. */

@@ -71,6 +71,22 @@ describe('a job request', () => {
     assert.equal(parseJobRequest({ task_type: 'mine', params: { any: 1 } }).params, '{"any":1}');
   });
 
+  test('has only fields that mean something for its task type', () => {
+    const ofHttp = { task_type: 'http', params: { url: 'http://a/' } };
+    for (const more of [{ argv: ['x'] }, { stdin: 'x' }, { working_dir: '/x' }])
+      assert.match(
+        refused({ ...ofHttp, ...more }),
+        new RegExp(`: ${Object.keys(more)[0]} is not for jobs of the task type http\\.$`),
+      );
+    const ofDocker = { task_type: 'docker', params: { image: 'a' } };
+    assert.match(refused({ ...ofDocker, working_dir: '/etc' }), /working_dir is not for jobs/);
+    assert.equal(parseJobRequest({ ...ofDocker, outputs: ['a'] }).run, '{"outputs":["a"]}');
+    const ofPython = { task_type: 'python', params: { code: '1' } };
+    assert.match(refused({ ...ofPython, argv: ['x'] }), /argv is not for jobs/);
+    parseJobRequest({ ...ofPython, stdin: 'x', working_dir: '/srv' });
+    parseJobRequest({ task_type: 'mine', argv: ['x'] });
+  });
+
   test('has every documented field', () => {
     const job = parseJobRequest({
       command: 'x',

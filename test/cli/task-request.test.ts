@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parseJobRequest } from '../../src/api/job-request.ts';
+import { commandText } from '../../src/cli/command-line.ts';
 import { type TaskOptions, toTask } from '../../src/cli/task-request.ts';
 
 /** What the words ask for is taken by the API. */
@@ -64,5 +65,18 @@ describe('the words of mesh run', () => {
     assert.deepEqual(taken([], { type: 'mine' }), { task_type: 'mine' });
     for (const params of ['[]', '1', '{', 'null'])
       assert.throws(() => toTask([], { type: 'mine', params }), /--params must be a JSON object/);
+  });
+});
+
+describe('a job in a list', () => {
+  test('is shown by what it does, whatever its parameters are', () => {
+    const text = (task_type: string, params: unknown) =>
+      commandText({ command: '', run: {}, task_type, params });
+    assert.equal(text('http', { url: 'http://a/' }), 'GET http://a/');
+    assert.equal(text('python', { code: 'print(1)' }), 'print(1)');
+    assert.equal(text('docker', { image: 'a:1', command: ['ls', 'a b'] }), "a:1 ls 'a b'");
+    assert.equal(text('docker', { image: 'a:1' }), 'a:1');
+    assert.equal(text('docker', { operation: 'stop', id: 'x' }), 'stop x');
+    for (const params of [null, 1, 'x', []]) assert.equal(text('mine', params), '(task type mine)');
   });
 });

@@ -6,6 +6,7 @@ import { after, before, describe, type TestContext, test } from 'node:test';
 import type { Offers } from '../../src/core/facts.ts';
 import type { JobSpec } from '../../src/core/job.ts';
 import { makeDocker } from '../../src/executors/docker/docker.ts';
+import { newBlobs } from '../blobs/blob-folders.ts';
 import { firstLine, NODE, order, startBench, temporaryFolder, textOf, until } from './attempts.ts';
 import { type ContainerEngine, IMAGE, skipWithoutEngine, startEngine } from './container-engine.ts';
 
@@ -27,6 +28,7 @@ describe('a docker job', skipWithoutEngine(), () => {
   async function startDocker(t: TestContext, mounts: readonly string[] = []) {
     const offers: Offers[] = [];
     const problems: string[] = [];
+    const blobs = await newBlobs(t);
     const docker = makeDocker({
       node: NODE,
       socket: engine.socket,
@@ -38,6 +40,10 @@ describe('a docker job', skipWithoutEngine(), () => {
       wantedTypes: ['docker'],
       onOffers: (offer) => offers.push(offer),
       meshEnv: { MESH_NODE_ID: NODE },
+      files: {
+        place: async () => assert.fail('nothing was uploaded'),
+        keep: (file) => blobs.keep(file),
+      },
     });
     return { ...bench, offers, problems, docker };
   }
@@ -199,6 +205,31 @@ describe('a docker job', skipWithoutEngine(), () => {
     const missing = await run('', specOf({ operation: 'logs', id: 'nothing' }));
     assert(missing.end.tag === 'failed');
     assert.match(missing.end.reason, /no container nothing on this node/);
+  });
+
+  test('has its input files in /work, where its output files are taken from', async (t) => {
+    const { run } = await startDocker(t);
+    const files = {
+      inputs: [{ path: 'in/a.txt', text: 'from the mesh' }],
+      outputs: ['out.txt'],
+    };
+    const spec = runOf('cat in/a.txt >out.txt; echo "$PWD"; ls -ln out.txt');
+    const { end, stdout, receipt } = await run('', { ...spec, run: JSON.stringify(files) });
+    assert.deepEqual(end, { tag: 'exited', code: 0 });
+    const owner = `${process.getuid?.()} +${process.getgid?.()}`;
+    assert.match(textOf(stdout), new RegExp(`^/work\n-rw\\S+ +1 +${owner} +13 `));
+    assert.deepEqual(
+      receipt?.files?.map(({ path, bytes }) => [path, bytes]),
+      [['out.txt', 13]],
+    );
+  });
+
+  test('with a folder of its node as its own is refused, whoever has taken it', async (t) => {
+    const { run } = await startDocker(t);
+    const { end } = await run('', { ...runOf('ls'), workingDir: temporaryFolder(t) });
+    assert(end.tag === 'failed');
+    assert.match(end.reason, /working_dir is not for jobs of the task type docker/);
+    assert.deepEqual(await engine.containers(), []);
   });
 
   test('tells what it has used', async (t) => {

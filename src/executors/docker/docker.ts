@@ -14,7 +14,7 @@ import type { NodeId } from '../../base/ids.ts';
 import type { SupervisedLease } from '../../core/effects.ts';
 import type { AttemptEnd } from '../../core/job.ts';
 import { dockerParams, type RunParams } from '../../run/docker-params.ts';
-import { parseParams } from '../../run/task-params.ts';
+import { parseParams, unfitField } from '../../run/task-params.ts';
 import { ENDED_BEFORE_START } from '../failures.ts';
 import { type Ending, Hosted, type HostedWork } from '../hosted.ts';
 import type { Launch, Launched, Sighting, TaskType } from '../task-type.ts';
@@ -44,6 +44,16 @@ export const makeDocker = (options: DockerOptions): TaskType => {
     close: async () => docker.close(),
   };
 };
+
+/**
+ * Checked once more: a working folder of the node's would be a mount that is in no list. Files that
+ * a job is to have are in a folder of its own.
+ */
+function unfitIn({ order, run }: Launch): string | undefined {
+  const { workingDir } = order.grant.spec;
+  const more = workingDir === undefined ? [] : ['working_dir'];
+  return unfitField('docker', [...Object.keys(run), ...more]);
+}
 
 /** Docker's, then Podman's; of the machine, then of the user. */
 function usualSocket(): string {
@@ -98,6 +108,8 @@ class Docker {
   async launch(launch: Launch): Promise<Launched> {
     const params = parseParams(dockerParams, launch.order.grant.spec);
     if (typeof params === 'string') return { tag: 'failed', reason: params };
+    const unfit = unfitIn(launch);
+    if (unfit !== undefined) return { tag: 'failed', reason: `${unfit}.` };
     const { seen } = this;
     if (!seen)
       return { tag: 'returned', reason: 'No container engine was found on this node yet.' };
