@@ -182,7 +182,7 @@ describe('mesh doctor', () => {
 describe('what is printed', () => {
   test('quotes words as a shell reads them', () => {
     const words = ['echo', "it's", 'a b', '', '$x'];
-    const job = { command: '', task_type: 'shell', run: { argv: words } };
+    const job = { command: '', task_type: 'shell', params: {}, run: { argv: words } };
     assert.equal(commandText(job), `echo 'it'\\''s' 'a b' '' '$x'`);
     assert.deepEqual(toCommand(words), { argv: words });
     assert.deepEqual(toCommand(['a | b']), { command: 'a | b' });
