@@ -127,6 +127,8 @@ export function planOf(seed: number): Plan {
   const isOrdered = isCalm || random() < 0.5;
   const nodes = Array.from({ length: count }, (_, i) => nodeOf(random, i, isCalm));
   const faults = isCalm ? [] : faultsOf(random, count);
+  if (!isCalm && count === 2) faults.push(...muteReunionsOf(seed));
+  faults.sort((a, b) => a.at - b.at);
   const spared = sparedOf(faults, count);
   const isBusy = random() < 0.3;
   const jobs = Array.from({ length: (isBusy ? 30 : 10) + randomBelow(random, 30) }, () =>
@@ -233,6 +235,27 @@ function lossOf(random: Random, nodes: number): Fault {
   if (kind < 0.5) return { at, node, kind: 'loseDisk', backAfterMs };
   if (kind < 0.7) return { at, node, kind: 'oldDisk', copiedAt: random() * at, backAfterMs };
   return { at, node, kind: 'drain', way: 'leave', deadlineMs: 20_000, backAfterMs };
+}
+
+/**
+ * A pair that is parted for so long that each decides alone, meets again while one disk takes no
+ * writes, so that nothing but pongs can be told, and loses that node: the one moment in which only
+ * the marks in its pongs keep the other from following. The dice of its own leave those of the seed
+ * as they are.
+ */
+function muteReunionsOf(seed: number): Fault[] {
+  const random = seededRandom(seed ^ 0x9a12);
+  if (random() < 0.6) return [];
+  return [5000, 30_000].flatMap((at): Fault[] => {
+    const node = randomBelow(random, 2);
+    const ms = 9000 + random() * 3000;
+    const crashAt = at + ms + 1000 + random() * 3000;
+    return [
+      { at, node: 0, kind: 'partition', group: [0], isOneWay: false, ms },
+      { at: at + ms - 200, node, kind: 'fullDisk', ms: 5000 },
+      { at: crashAt, node, kind: 'crash', downMs: 1000 + random() * 8000 },
+    ];
+  });
 }
 
 interface Repeated {
