@@ -44,10 +44,6 @@ export class Intake {
         if (this.isTaking(request)) this.parts.records.births.begin(request, submission);
       } else if (known.job.contentHash !== submission.contentHash) {
         this.parts.out.reply(request, { kind: 'keyConflict', job: submission.job });
-      } else if (isTooFew(known)) {
-        const { rs } = known.header;
-        const wanted = submission.spec.replicas ?? rs.length;
-        this.parts.out.reply(request, { kind: 'fewReplicas', wanted, disks: rs.length });
       } else this.repeat(request, submission, known, kept?.isSettled === true);
     });
   }
@@ -63,6 +59,10 @@ export class Intake {
     const owned = ownership.get(job);
     const tell = (disks: number): void => {
       const wanted = spec.replicas ?? 1;
+      if (isTooFew(known)) {
+        out.reply(request, { kind: 'fewReplicas', wanted, disks: known.header.rs.length });
+        return;
+      }
       // What is over was taken once, on as many disks as were asked for. What goes on under a new
       // owner was too, as far as that one knows: it is not cancelled, and more may be heard of.
       if (disks < wanted && !isSettled) out.reply(request, { kind: 'noQuorum', job });

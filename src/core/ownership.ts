@@ -89,8 +89,10 @@ interface OpenSubmit {
   readonly at: MonoMs;
   /** Every client was told; what follows the first decision may still do. */
   isTold: boolean;
-  /** Takes the job up; undefined: it was, or never will be. */
-  begin: (() => void) | undefined;
+  /** Given up with so many disks, and being cancelled: only when that is decided it can be told. */
+  tooFew: number | undefined;
+  /** Takes the job up. */
+  readonly begin: () => void;
 }
 
 export interface OwnershipParts {
@@ -149,7 +151,8 @@ export class Ownership {
     const owned = newlyOwned(record);
     this.jobs.set(job, owned);
     const begin = (): void => then(owned);
-    this.submits.set(job, { requests, at: this.out.now.mono, isTold: false, begin });
+    const at = this.out.now.mono;
+    this.submits.set(job, { requests, at, isTold: false, tooFew: undefined, begin });
     this.parts.onOwned(owned);
     this.write(owned, record.header, record.job, { hasPairRight: true });
   }
@@ -204,7 +207,8 @@ export class Ownership {
   private end(owned: OwnedJob): void {
     const { job } = owned.record.header;
     const open = this.submits.get(job);
-    if (open) this.answerSubmit(owned, open, this.parts.register.holdersOf(job));
+    if (open?.tooFew !== undefined) this.refuseSubmit(owned, open, open.tooFew);
+    else if (open) this.answerSubmit(owned, open, this.parts.register.holdersOf(job));
     this.submits.delete(job);
     this.jobs.delete(job);
   }
@@ -215,10 +219,11 @@ export class Ownership {
     const open = this.submits.get(job);
     const disks = this.parts.register.holdersOf(job);
     const wanted = owned.record.job.spec.replicas ?? 1;
-    if (!open || owned.decidedVersion === 0 || disks < wanted) return;
+    if (!open || open.tooFew !== undefined) return;
+    if (owned.decidedVersion === 0 || disks < wanted) return;
     this.submits.delete(job);
     this.answerSubmit(owned, open, disks);
-    open.begin?.();
+    open.begin();
   }
 
   private answerSubmit(owned: OwnedJob, open: OpenSubmit, disks: number): void {
@@ -226,6 +231,12 @@ export class Ownership {
     open.requests.splice(0).forEach((request, i) => {
       this.out.reply(request, { kind: 'submitted', record: owned.record, isRepeat: i > 0, disks });
     });
+  }
+
+  private refuseSubmit(owned: OwnedJob, { requests }: OpenSubmit, disks: number): void {
+    const wanted = owned.record.job.spec.replicas ?? 1;
+    for (const request of requests.splice(0))
+      this.out.reply(request, { kind: 'fewReplicas', wanted, disks });
   }
 
   /** The disk refused the first value of these jobs: their clients are told, nothing was accepted. */
@@ -330,7 +341,8 @@ export class Ownership {
       if (!owned) this.submits.delete(job);
       else {
         this.beginIfKept(owned);
-        const isLate = this.out.now.mono - open.at >= LOCAL_AFTER_MS && !open.isTold;
+        const isOpen = !open.isTold && open.tooFew === undefined;
+        const isLate = isOpen && this.out.now.mono - open.at >= LOCAL_AFTER_MS;
         if (isLate && this.parts.register.isOnOwnDisk(job)) this.giveUpWaiting(owned, open);
       }
     }
@@ -344,10 +356,7 @@ export class Ownership {
       this.answerSubmit(owned, open, disks);
       return;
     }
-    open.isTold = true;
-    open.begin = undefined;
-    for (const request of open.requests.splice(0))
-      this.out.reply(request, { kind: 'fewReplicas', wanted, disks });
+    open.tooFew = disks;
     this.parts.onTooFew(owned);
   }
 }

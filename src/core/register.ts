@@ -9,7 +9,8 @@
  * - Alone in a pair: an owner whose peer is dead decides by itself if this very boot of it made the
  *   record or once had the peer's word for its epoch. What the peer lacks then is marked on disk,
  *   and pongs tell the peer that there are marks: only a peer that knows of none may take over
- *   from an owner whose process is gone.
+ *   from an owner whose process is gone. Most often the value itself comes before the first pong;
+ *   not so while the owner's disk takes no writes, which holds back everything but pongs.
  */
 import { isSameBoot, type JobId, type NodeId } from '../base/ids.ts';
 import { asMono, type MonoMs } from '../base/instant.ts';

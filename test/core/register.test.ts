@@ -106,12 +106,24 @@ describe('a submit', () => {
     const { job, request } = bench.submit({ replicas: 3 });
     vote(bench, B, job);
     bench.advance(2100);
-    assert.deepEqual(bench.reply(request), { kind: 'fewReplicas', wanted: 3, disks: 2 });
+    // Its owner may die now, and the next one find it without the cancel.
+    assert.deepEqual(bench.replies(request), []);
     vote(bench, C, job);
+    assert.deepEqual(bench.replies(request), [], 'all three have it, too late');
     vote(bench, B, job, 2);
+    assert.deepEqual(bench.reply(request), { kind: 'fewReplicas', wanted: 3, disks: 2 });
     assert.equal(bench.status(job), 'JOB_CANCELLED');
     bench.take('send');
     bench.assertQuiet();
+  });
+
+  test('that is being cancelled for too few disks is not answered when another node takes it', () => {
+    const bench = owner([B, C]);
+    const { job, request } = bench.submit({ replicas: 3 });
+    vote(bench, B, job);
+    bench.advance(2100);
+    bench.hear(B, { kind: 'prepare', job, epoch: epochOf(B, 2), ifAbsent: false });
+    assert.deepEqual(bench.reply(request), { kind: 'deposed', job });
   });
 
   test('that is cancelled by another client before enough disks have it is answered too', () => {
