@@ -26,8 +26,14 @@ function startWorker(
   // A group of its own: the shell's worker has children.
   const child = spawn(program, [path, node.url], { detached: true, stdio: 'ignore' });
   t.after(async () => {
-    const ended = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : [];
-    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    // The one in Python may have ended with its node by now.
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // It ends in this moment.
+    }
     await ended;
   });
   return child;
