@@ -34,11 +34,15 @@ export interface BlobOptions {
 /** Of a single read, whatever was asked for. */
 const MAX_READ_BYTES = 256 * 1024;
 const COPY_BYTES = 1024 * 1024;
+const REST_MS = 30_000;
+const MAX_RESTING = 64;
 
 export class KeptBlobs implements Blobs {
   private readonly options: BlobOptions;
   private readonly room: Room;
   private readonly writing = new Set<string>();
+  /** Left a moment ago, by name, the oldest first: who goes on soon need not read all of it again. */
+  private readonly resting = new Map<string, { file: BlobFile; timer: NodeJS.Timeout }>();
 
   constructor(options: BlobOptions) {
     this.options = options;
@@ -120,8 +124,13 @@ export class KeptBlobs implements Blobs {
     this.writing.add(sha256);
     try {
       await this.room.promise(sha256, totalBytes);
+    } catch (thrown) {
+      this.writing.delete(sha256);
+      throw thrown;
+    }
+    try {
       const path = partialPath(this.options.folder, sha256);
-      const file = await this.guarded(() => BlobFile.open(path, true));
+      const file = this.wake(sha256) ?? (await this.guarded(() => BlobFile.open(path, true)));
       return this.writerOf(sha256, totalBytes, file);
     } catch (thrown) {
       this.end(sha256);
@@ -134,10 +143,26 @@ export class KeptBlobs implements Blobs {
     this.room.giveBack(sha256);
   }
 
+  private rest(sha256: string, file: BlobFile): void {
+    this.writing.delete(sha256);
+    this.room.left(sha256, file.offset);
+    const timer = setTimeout(() => void this.wake(sha256)?.leave(), REST_MS).unref();
+    this.resting.set(sha256, { file, timer });
+    const [oldest = ''] = this.resting.keys();
+    if (this.resting.size > MAX_RESTING) void this.wake(oldest)?.leave();
+  }
+
+  private wake(sha256: string): BlobFile | undefined {
+    const found = this.resting.get(sha256);
+    clearTimeout(found?.timer);
+    this.resting.delete(sha256);
+    return found?.file;
+  }
+
   private writerOf(sha256: string, totalBytes: number, file: BlobFile): BlobWriter {
     const { folder } = this.options;
-    const close = async (how: 'leave' | 'discard'): Promise<void> => {
-      await file[how]().catch(() => {});
+    const discard = async (): Promise<void> => {
+      await file.discard().catch(() => {});
       this.end(sha256);
     };
     /** A disk that takes no more gets back what it took. */
@@ -145,7 +170,7 @@ export class KeptBlobs implements Blobs {
       try {
         await body();
       } catch (thrown) {
-        await close('discard');
+        await discard();
         throw toBlobError(thrown, folder);
       }
     };
@@ -167,8 +192,8 @@ export class KeptBlobs implements Blobs {
           this.writing.delete(sha256);
           this.room.kept(sha256, totalBytes);
         }),
-      leave: () => close('leave'),
-      discard: () => close('discard'),
+      leave: async () => this.rest(sha256, file),
+      discard,
     };
   }
 

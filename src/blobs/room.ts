@@ -32,8 +32,9 @@ interface Kept {
 export class Room {
   private readonly parts: RoomParts;
   private keptBytes = 0;
-  /** Promised to transfers under way, by name. */
+  /** To transfers under way: all of the file. To those that stand still: what is here of it. */
   private readonly promised = new Map<string, number>();
+  private readonly underWay = new Set<string>();
   /** One clearing at a time: two would count the same room twice. */
   private clearing: Promise<unknown> = Promise.resolve();
 
@@ -47,26 +48,44 @@ export class Room {
     return sum;
   }
 
+  /** What earlier lives have left. What they had begun under no hash cannot be gone on with. */
   async measure(): Promise<void> {
     let sum = 0;
     for await (const { bytes } of this.list()) sum += bytes;
     this.keptBytes = sum;
+    for (const { name, path, bytes } of await this.partials()) {
+      if (isSha256(name)) this.promised.set(name, bytes);
+      else await rm(path, { force: true });
+    }
   }
 
-  /** For a transfer of this name, until `kept` or `giveBack`. @throws MeshError STORAGE_FULL */
+  /** For a transfer of this name, until it was kept, left or given back. @throws MeshError STORAGE_FULL */
   async promise(name: string, bytes: number): Promise<void> {
-    const turn = this.clearing.then(() => this.makeRoom(bytes));
+    this.underWay.add(name);
+    const turn = this.clearing.then(() => this.makeRoom(bytes - (this.promised.get(name) ?? 0)));
     this.clearing = turn.catch(() => {});
-    await turn;
-    this.promised.set(name, bytes);
+    try {
+      await turn;
+      this.promised.set(name, bytes);
+    } catch (thrown) {
+      this.underWay.delete(name);
+      throw thrown;
+    }
   }
 
   kept(name: string, bytes: number): void {
-    this.promised.delete(name);
+    this.giveBack(name);
     this.keptBytes += bytes;
   }
 
+  /** It may be gone on with: so many bytes of it stay. */
+  left(name: string, bytes: number): void {
+    this.underWay.delete(name);
+    this.promised.set(name, bytes);
+  }
+
   giveBack(name: string): void {
+    this.underWay.delete(name);
     this.promised.delete(name);
   }
 
@@ -100,19 +119,30 @@ export class Room {
   }
 
   private async expirePartials(before: number): Promise<void> {
-    const folder = partialFolder(this.parts.folder);
-    for (const name of await readdir(folder)) {
-      if (this.promised.has(name)) continue;
-      const path = join(folder, name);
-      const found = await stat(path).catch(() => undefined);
-      if (found && found.mtimeMs < before) await rm(path, { force: true });
+    for (const { name, path, changedAt } of await this.partials()) {
+      if (this.underWay.has(name) || changedAt >= before) continue;
+      await rm(path, { force: true });
+      this.giveBack(name);
     }
+  }
+
+  private async partials(): Promise<
+    { name: string; path: string; bytes: number; changedAt: number }[]
+  > {
+    const folder = partialFolder(this.parts.folder);
+    const found = (await readdir(folder)).map(async (name) => {
+      const path = join(folder, name);
+      const there = await stat(path).catch(() => undefined);
+      return there ? [{ name, path, bytes: there.size, changedAt: there.mtimeMs }] : [];
+    });
+    return (await Promise.all(found)).flat();
   }
 
   private async makeRoom(bytes: number): Promise<void> {
     const { limitBytes } = this.parts;
     const excess = (): number => this.usedBytes + bytes - limitBytes;
     if (bytes <= limitBytes && excess() > 0) {
+      await this.expirePartials(this.parts.now() - FRESH_MS);
       for (const { sha256 } of await this.unnamedOldestFirst()) {
         if (excess() <= 0) break;
         await this.remove(sha256);

@@ -65,6 +65,11 @@ export function collectLabel(text: string, before: Pairs = {}): Pairs {
 export const collectCapability = (text: string, before: Pairs = {}): Pairs =>
   collectLabel(text.includes('=') ? text : `${text}=true`, before);
 
+export const collectText = (text: string, before: readonly string[] = []): readonly string[] => [
+  ...before,
+  text,
+];
+
 export function parseSeconds(text: string): number {
   const ms = parseDurationMs(text);
   if (ms === undefined) throw new InvalidArgumentError('Write it as 90, 30s, 5m or 2h.');

@@ -15,6 +15,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import { CommandTree } from './command-tree.ts';
 import { addConflicts } from './commands/conflicts.ts';
 import { addDoctor } from './commands/doctor.ts';
+import { addFiles } from './commands/files.ts';
 import { addJobs } from './commands/jobs.ts';
 import { addKey } from './commands/key.ts';
 import { addLeaving } from './commands/leaving.ts';
@@ -48,6 +49,7 @@ function createProgram(): CommandTree {
     addRun,
     addProgress,
     addJobs,
+    addFiles,
     addNodes,
     addLeaving,
     addConflicts,

@@ -4,9 +4,11 @@ import {
   type CancelledJson,
   type ExplanationJson,
   isFinalStatus,
+  type JobFilesJson,
   type JobJson,
   type JobListJson,
   type SubmittedJson,
+  type UploadedJson,
 } from '../api/job-json.ts';
 import type { JobRequest } from '../api/job-request.ts';
 import type {
@@ -22,6 +24,14 @@ import type {
 } from '../api/node-json.ts';
 import type { ProblemJson } from '../api/problem.ts';
 import { type EventOptions, followEvents, type JobEvent } from './events.ts';
+import {
+  type DownloadOptions,
+  download,
+  filePath,
+  type UploadOptions,
+  type UploadSource,
+  upload,
+} from './files.ts';
 import { type OutputOptions, readOutput } from './output.ts';
 import { type ClientOptions, Requests, withQuery } from './request.ts';
 
@@ -68,6 +78,19 @@ export interface Client {
   cancel(id: string, options?: Stoppable): Promise<CancelledJson>;
   /** What the newest attempt printed, piece by piece; goes on by itself after a broken connection. */
   output(id: string, options?: OutputOptions): AsyncGenerator<Uint8Array, void, void>;
+  /** To the node that is asked, for jobs to name as an input; goes on by itself after a break. */
+  upload(source: UploadSource, options?: UploadOptions): Promise<UploadedJson>;
+  /** What the job has left; empty until it has ended. */
+  files(id: string, options?: Stoppable): Promise<JobFilesJson>;
+  /**
+   * One of these files, piece by piece; goes on by itself after a broken connection. Its hash is in
+   * the list: whoever has all the bytes can check them.
+   */
+  download(
+    id: string,
+    path: string,
+    options?: DownloadOptions,
+  ): AsyncGenerator<Uint8Array, void, void>;
   /**
    * All that happens to a job until it has ended, with both streams of each attempt; goes on by
    * itself, at another node if need be. The last event is its end.
@@ -102,6 +125,9 @@ export function createClient(options: ClientOptions): Client {
 
 type JobCalls = Pick<
   Client,
+  | 'upload'
+  | 'files'
+  | 'download'
   | 'submit'
   | 'submitMany'
   | 'getJob'
@@ -134,6 +160,9 @@ function jobCalls(requests: Requests): JobCalls {
     explain: (id, { signal } = {}) => requests.json(pathOf(PATHS.explain, id), { signal }),
     cancel: (id, { signal } = {}) =>
       requests.jsonAnywhere(pathOf(PATHS.cancel, id), { method: 'POST', body: {}, signal }),
+    upload: (source, options = {}) => upload(requests, source, options),
+    files: (id, { signal } = {}) => requests.jsonAnywhere(pathOf(PATHS.files, id), { signal }),
+    download: (id, path, options = {}) => download(requests, filePath(id, path), options),
     output: (id, options = {}) => readOutput(requests, pathOf(PATHS.output, id), options),
     events: (id, options = {}) => followEvents(requests, pathOf(PATHS.jobEvents, id), options),
     waitFor: (id, { signal } = {}) => waitFor(requests, id, signal),

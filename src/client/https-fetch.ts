@@ -33,6 +33,6 @@ export function fetchBy(
         const stream = isEmpty ? null : (Readable.toWeb(answer) as ReadableStream<Uint8Array>);
         resolve(new Response(stream, { status, headers: Object.fromEntries(fields) }));
       });
-      sent.end(typeof body === 'string' ? body : undefined);
+      sent.end(typeof body === 'string' || body instanceof Uint8Array ? body : undefined);
     });
 }

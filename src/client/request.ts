@@ -17,9 +17,11 @@ export interface ClientOptions {
 }
 
 export interface RequestInit {
-  readonly method?: 'GET' | 'POST' | 'DELETE';
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
   /** Sent as JSON. */
   readonly body?: unknown;
+  /** Sent as they are, in place of `body`. */
+  readonly bytes?: Uint8Array | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
 }
@@ -75,7 +77,7 @@ export class Requests {
 
   /** Whatever the status is. */
   async fetch(path: string, init: RequestInit): Promise<Response> {
-    const { method = 'GET', body, headers, signal } = init;
+    const { method = 'GET', body, bytes, headers, signal } = init;
     const { token, fetch: ask = globalThis.fetch } = this.options;
     try {
       return await ask(this.base + path, {
@@ -84,9 +86,11 @@ export class Requests {
         headers: {
           ...headers,
           ...(body !== undefined && { 'Content-Type': 'application/json' }),
+          ...(bytes && { 'Content-Type': 'application/octet-stream' }),
           ...(token !== undefined && { Authorization: `Bearer ${token}` }),
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
+        ...(bytes && { body: bytes as Uint8Array<ArrayBuffer> }),
         ...(signal && { signal }),
       });
     } catch (cause) {

@@ -11,6 +11,7 @@ import { ByteSink } from '../byte-sink.ts';
 import {
   collectCapability,
   collectLabel,
+  collectText,
   collectVariable,
   type Pairs,
   parseCount,
@@ -19,6 +20,7 @@ import {
 } from '../command-line.ts';
 import type { CommandTree } from '../command-tree.ts';
 import { EXIT } from '../exit-codes.ts';
+import { sendInputs } from '../input-files.ts';
 import { type Audience, followJob, type StreamName } from '../job-follower.ts';
 import { addMannerOptions, type MannerOptions, toManners } from '../manner-options.ts';
 import { type ConnectionOptions, connectToAny } from '../node-connection.ts';
@@ -39,6 +41,8 @@ interface RunOptions extends ConnectionOptions, MannerOptions, TaskOptions {
   readonly atMostOnce?: boolean;
   readonly onIsolation?: JobRequest['on_isolation'];
   readonly replicas?: JobRequest['replicas'];
+  readonly in?: readonly string[];
+  readonly out?: readonly string[];
   readonly detach?: boolean;
 }
 
@@ -51,6 +55,7 @@ Examples:
   mesh run --type python report.py 2026     # or source: 'print(1)'
   mesh run --type http https://example.org/ # or: -- POST URL
   mesh run --docker alpine:3.20 -- ls -l /
+  mesh run --in data.csv --in lib/=src/lib --out 'result/*' -- ./work.sh
 
 Its output appears here as it is printed. Exit code: the command's own; 124
 when it ran into its timeout, 125 when the mesh failed. The first Ctrl-C
@@ -96,6 +101,12 @@ export function addRun(tree: CommandTree): void {
       'nodes that must have it on disk, or it is not taken',
       parseReplicas,
     )
+    .option('--in <file>', 'file or folder it gets, also as NAME=FILE (repeatable)', collectText)
+    .option(
+      '--out <pattern>',
+      'files of its folder to keep, for mesh get (repeatable)',
+      collectText,
+    )
     .option('-d, --detach', 'print the id of the job and do not wait');
   addMannerOptions(command)
     .passThroughOptions()
@@ -113,7 +124,12 @@ const hasTask = ({ type, docker }: TaskOptions): boolean =>
 
 async function run(words: readonly string[], options: RunOptions): Promise<number> {
   const client = await connectToAny(options);
-  const job = await client.submit(toRequest(words, options));
+  const inputs = options.in && (await sendInputs(client, options.in));
+  const job = await client.submit({
+    ...toRequest(words, options),
+    ...(inputs && { inputs }),
+    ...(options.out && { outputs: [...options.out] }),
+  });
   if (options.detach) {
     if (options.json) printJson(job);
     else print(job.job_id);
