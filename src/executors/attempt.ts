@@ -382,7 +382,7 @@ export class Attempt {
     try {
       if (this.isEndAsked) await life.remove(listing);
       else {
-        await life.keepEnd(listing);
+        life.keepEnd(listing);
         onEndKept(this.ref, listing);
       }
     } catch {

@@ -384,8 +384,11 @@ class AllExecutors implements Executors {
     const listing = this.endsKept.get(key);
     if (!listing || !this.life) return;
     this.endsKept.delete(key);
-    // One that stays behind is told once more by the next start, to a node that knows it.
-    this.await(this.life.removeEnd(listing).catch(() => {}));
+    try {
+      this.life.removeEnd(listing);
+    } catch {
+      // The next start tells it once more, to a node that knows it.
+    }
   }
 
   stop(running: 'end' | 'leave' = 'end'): Promise<void> {

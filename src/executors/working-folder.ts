@@ -1,5 +1,6 @@
 /** The folder an attempt runs in: the one its job names, else an empty one of its own. */
-import { access, chmod, constants, mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { access, chmod, constants, readdir, rm, stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import type { AttemptOrder } from '../core/effects.ts';
@@ -18,7 +19,7 @@ export async function prepareWorkingFolder(
   const { workingDir } = order.grant.spec;
   if (workingDir !== undefined) return checkNamed(workingDir);
   const path = workPath(workFolder, order);
-  await mkdir(path, { recursive: true, mode: 0o700 });
+  mkdirSync(path, { recursive: true, mode: 0o700 });
   return { tag: 'ready', path, isOwn: true };
 }
 
@@ -44,16 +45,24 @@ async function checkNamed(path: string): Promise<WorkingFolder> {
 export async function removeTree(path: string): Promise<string | undefined> {
   const options = { recursive: true, force: true } as const;
   try {
-    // Most jobs leave nothing in it, and this is one call instead of four.
-    await rmdir(path)
-      .catch(() => rm(path, options))
-      .catch(async () => {
-        await unlock(path);
-        await rm(path, options);
-      });
+    if (removeEmpty(path)) return undefined;
+    await rm(path, options).catch(async () => {
+      await unlock(path);
+      await rm(path, options);
+    });
     return undefined;
   } catch (thrown) {
     return `The working folder ${path} cannot be removed (${messageOf(thrown)}); remove it by hand.`;
+  }
+}
+
+/** Most jobs leave nothing in it: one call, done at once. */
+function removeEmpty(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { MeshProcesses, type NodeProcess } from '../e2e/mesh-processes.ts';
 import { simulate } from '../sim/simulate.ts';
+import { measureShellJobs } from './shell-jobs.ts';
 
 const SAMPLES = 200;
 const DISCOVERY_RUNS = 20;
@@ -162,4 +163,5 @@ print(`Node ${process.version}, ${process.platform}-${process.arch}`);
 await discovery();
 await latency();
 await throughput();
+for (const line of await measureShellJobs(1000, 3)) print(line);
 await simulation();

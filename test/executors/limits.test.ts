@@ -77,6 +77,21 @@ for (const mayMakeCgroups of [true, false]) {
   });
 }
 
+const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'only root may run jobs as another user';
+
+describe('a limit of processes without cgroups', { ...DEADLINE, skip: NEEDS_ROOT }, () => {
+  test('is that of the user a job names, and refused for root, who has none', async (t) => {
+    const { run } = await startBench(t, { mayMakeCgroups: false });
+    const limits = { processes: 60 };
+    const { stdout } = await run('ulimit -p', { run: toRunText({ limits, user: 'nobody' }) });
+    assert.equal(textOf(stdout), '60\n');
+    const { end, startedAt } = await run('true', limited(limits));
+    assert(end.tag === 'failed');
+    assert.match(end.reason, /runs as root.*Name a user/);
+    assert.equal(startedAt, undefined);
+  });
+});
+
 describe('limits by cgroup', { ...DEADLINE, skip: NO_CGROUPS }, () => {
   test('hold processor time of all processes together', async (t) => {
     const { run } = await startBench(t);

@@ -3,6 +3,7 @@
  * starts: an attempt that outlives its node, or ends while the node is away, leaves its files to the
  * node's next life, which knows nothing of its job any more.
  */
+import { existsSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import * as z from 'zod';
 import type { AttemptOrder } from '../../core/effects.ts';
@@ -52,10 +53,12 @@ export class AttemptFiles {
   }
 
   private async readList(): Promise<z.output<typeof keepList> | undefined> {
+    // As a rule there is none, and this says so without waiting its turn.
+    if (!existsSync(this.listPath)) return undefined;
     try {
       return keepList.parse(JSON.parse(await readFile(this.listPath, 'utf8')));
     } catch {
-      // As a rule there is none.
+      // Nobody could write it whole.
       return undefined;
     }
   }
@@ -67,6 +70,7 @@ export class AttemptFiles {
 
   /** They have been kept. */
   async close(): Promise<void> {
+    if (!existsSync(this.listPath)) return;
     await rm(this.listPath, { force: true }).catch(() => {});
   }
 }

@@ -12,9 +12,12 @@
  * files. So a group that is about to start is either seen or sees that it must not start, without
  * any waiting. The next life adopts a group by moving its file into its own folder: who writes
  * into it has it open, and at every moment exactly one supervisor finds it.
+ *
+ * What is done for every job is done at once, not in turn: in the folder of the database, which is
+ * written to in the same way, a rename takes microseconds, and waiting for a thread ten times that.
  */
 import { randomBytes } from 'node:crypto';
-import { rmSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AttemptRef } from '../../core/messages.ts';
@@ -84,12 +87,12 @@ export class Life {
   }
 
   /** Nothing of it runs any more, and only its file tells how it ended. */
-  async keepEnd({ path, endedPath }: Listing): Promise<void> {
-    await rename(path, endedPath);
+  keepEnd({ path, endedPath }: Listing): void {
+    renameSync(path, endedPath);
   }
 
-  async removeEnd({ endedPath }: Listing): Promise<void> {
-    await rm(endedPath, { force: true });
+  removeEnd({ endedPath }: Listing): void {
+    unlinkSync(endedPath);
   }
 
   /** At once: the next group is started when this returns. @throws what the file system says */

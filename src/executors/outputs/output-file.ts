@@ -3,7 +3,7 @@
  * (O_APPEND), so the node can cut what is over the limit away under it. How far it shoots over
  * between two looks is bounded by the speed of the disk; nobody is ever shown those bytes.
  */
-import { constants } from 'node:fs';
+import { constants, fstatSync } from 'node:fs';
 import { type FileHandle, open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { MAX_TAIL_BYTES, NO_OUTPUT, type OutputTail } from '../../core/job.ts';
 import { cutPath } from '../layout.ts';
@@ -79,7 +79,8 @@ export class OutputFile {
   async close(): Promise<OutputTail> {
     try {
       await this.looking?.catch(() => {});
-      const { size } = await this.handle.stat();
+      // Of an open file the system knows it at once.
+      const { size } = fstatSync(this.handle.fd);
       if (size === 0 && !this.isCut) return NO_OUTPUT;
       if (size > this.limitBytes) await this.cut().catch(() => {});
       const kept = Math.min(size, this.limitBytes);
