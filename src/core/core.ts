@@ -87,7 +87,7 @@ export class Core {
     this.tickAt = options.now.mono;
     this.out = new Outgoing(options);
     const { out } = this;
-    this.records = this.makeRecords();
+    this.records = this.makeRecords(options);
     this.execution = this.makeExecution(options);
     this.membership = this.makeMembership(options);
     const { records, membership, execution } = this;
@@ -137,9 +137,10 @@ export class Core {
     this.departure = new Departure(parts);
   }
 
-  private makeRecords(): Records {
+  private makeRecords({ knownDisks = [], peerTimeoutMs }: CoreOptions): Records {
     return new Records({
       out: this.out,
+      remembered: { nodes: [...knownDisks].map(({ node }) => node), forMs: peerTimeoutMs },
       membership: () => this.membership,
       ownership: () => this.ownership,
       onWon: (found, won) =>

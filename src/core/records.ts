@@ -16,6 +16,7 @@
  * Which moves a job makes is not its business: ownership.ts, assignments.ts and intake.ts propose.
  */
 import type { Birth, JobId, NodeId, RequestId } from '../base/ids.ts';
+import type { MonoMs } from '../base/instant.ts';
 import { unreachable } from '../base/unreachable.ts';
 import { Bans } from './bans.ts';
 import { Births, conflictOfBirth } from './births.ts';
@@ -38,6 +39,8 @@ import { Takeover, type Won } from './takeover.ts';
 
 export interface RecordParts {
   readonly out: Outgoing;
+  /** Met in earlier lives: waited for so long after a start as if they were members out of reach. */
+  readonly remembered: { readonly nodes: readonly NodeId[]; readonly forMs: number };
   readonly membership: () => Membership;
   readonly ownership: () => Ownership;
   /** This node leads the job now, with this value; it is not written under its epoch yet. */
@@ -62,6 +65,7 @@ export class Records {
   readonly leases: Leases;
   private readonly parts: RecordParts;
   private readonly out: Outgoing;
+  private readonly bornAt: MonoMs;
   private readonly bans: Bans;
   private readonly takeover: Takeover;
   private readonly catchUp: CatchUp;
@@ -69,6 +73,7 @@ export class Records {
   constructor(parts: RecordParts) {
     this.parts = parts;
     this.out = parts.out;
+    this.bornAt = parts.out.now.mono;
     const { out, membership, ownership } = parts;
     const isBanned = (node: NodeId): boolean => this.isBanned(node);
     const isOwned = (job: JobId): boolean => ownership().get(job) !== undefined;
@@ -99,7 +104,7 @@ export class Records {
       member,
       isBanned,
       linked,
-      listed: () => nodesOf(membership().listed()),
+      listed: () => [...nodesOf(membership().listed()), ...this.notMetAgain()],
       isOwned,
       ownedCount: () => ownership().size,
       mayFollowAlone: (owner) => membership().isKnownGone(owner),
@@ -124,6 +129,12 @@ export class Records {
         replicas.with(job, (kept) => act(ownership().get(job)?.record ?? kept?.record)),
       onLost: (own) => this.giveWay(own),
     });
+  }
+
+  private notMetAgain(): NodeId[] {
+    const { out, remembered, membership } = this.parts;
+    if (out.now.mono >= this.bornAt + remembered.forMs) return [];
+    return remembered.nodes.filter((node) => !membership().get(node));
   }
 
   private linked(): NodeId[] {

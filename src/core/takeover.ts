@@ -57,7 +57,7 @@ export interface TakeoverParts {
   readonly isBanned: (node: NodeId) => boolean;
   /** Every other node that can be asked now. */
   readonly linked: () => readonly NodeId[];
-  /** Those too that are out of reach and have not been given up. */
+  /** Those too that are out of reach, or were not met since the start, and are not given up. */
   readonly listed: () => readonly NodeId[];
   readonly isOwned: (job: JobId) => boolean;
   readonly ownedCount: () => number;

@@ -180,6 +180,19 @@ describe('a banned node', () => {
     assert.equal(bench.core.owned().unfinished, 1);
   });
 
+  test('leaves a set whose rest waits for a node it met in an earlier life only, as long', () => {
+    const knownDisks = [{ node: C, boot: bootOf(1) }];
+    const bench = new CoreBench({ facts: { slots: 0 }, knownDisks });
+    bench.link(B, { slots: 0 });
+    bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
+    bench.messages(B, 'accepted');
+    forget(bench, B);
+    bench.advance(25_000);
+    assert.equal(bench.core.owned().unfinished, 0);
+    bench.advance(6000);
+    assert.equal(bench.core.owned().unfinished, 1);
+  });
+
   test('leaves a set whose rest waits for its own first seconds: it has not met everybody', () => {
     const bench = mesh(B, C);
     bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
