@@ -22,6 +22,7 @@ export const PATHS = {
   job: `${API_PREFIX}/jobs/:id`,
   output: `${API_PREFIX}/jobs/:id/output`,
   jobEvents: `${API_PREFIX}/jobs/:id/events`,
+  terminal: `${API_PREFIX}/jobs/:id/terminal`,
   explain: `${API_PREFIX}/jobs/:id/explain`,
   cancel: `${API_PREFIX}/jobs/:id/cancel`,
   events: `${API_PREFIX}/events`,

@@ -20,21 +20,18 @@ export const NO_NODE =
   'No node of yours runs on this machine. Start one with `mesh up` (in a checkout: make run), or name one with --api URL (MESH_API).';
 
 /** @throws MeshError NODE_UNREACHABLE when none runs here and none is named */
-export async function connect(
-  { api }: ConnectionOptions,
-  others?: () => ClientOptions[],
-): Promise<Client> {
+export async function connect(options: ConnectionOptions): Promise<Client> {
+  return clientOf(await chooseNode(options), process.env.MESH_TOKEN);
+}
+
+async function chooseNode({ api }: ConnectionOptions): Promise<Known> {
   const { MESH_API, MESH_TOKEN } = process.env;
   const running = readRunningNodes(configFolder());
   const url = api ?? MESH_API;
-  if (url) {
-    const known = running.find((node) => isSameNode(url, node.api));
-    return createClient({ ...optionsOf({ ...known, api: url }, MESH_TOKEN), others });
-  }
+  if (url) return { ...running.find((node) => isSameNode(url, node.api)), api: url };
   const [first, ...more] = running;
   if (!first) throw new MeshError('NODE_UNREACHABLE', NO_NODE);
-  const node = more.length === 0 ? first : await firstThatAnswers(running, MESH_TOKEN);
-  return createClient({ ...optionsOf(node, MESH_TOKEN), others });
+  return more.length === 0 ? first : firstThatAnswers(running, MESH_TOKEN);
 }
 
 /**
@@ -43,19 +40,42 @@ export async function connect(
  * @throws MeshError NODE_UNREACHABLE when none runs here and none is named
  */
 export async function connectToAny(options: ConnectionOptions): Promise<Client> {
+  return (await connectWithEndpoints(options)).client;
+}
+
+/** Where a node's API is, and what it takes to be let in. */
+export interface Endpoint {
+  readonly url: string;
+  readonly token: string | undefined;
+  /** PEM of the authority that its certificate is issued by. */
+  readonly ca: string | undefined;
+}
+
+/** The same, and all nodes that can be asked at the moment of the call, the one of the client first. */
+export async function connectWithEndpoints(
+  options: ConnectionOptions,
+): Promise<{ client: Client; endpoints: () => Endpoint[] }> {
   const { MESH_TOKEN } = process.env;
   const elsewhere: string[] = [];
-  const others = (): ClientOptions[] =>
-    [...readRunningNodes(configFolder()), ...elsewhere.map((api) => ({ api }))].map((node) =>
-      optionsOf(node, MESH_TOKEN),
-    );
-  const client = await connect(options, others);
+  const known = (): Known[] => [
+    ...readRunningNodes(configFolder()),
+    ...elsewhere.map((api) => ({ api })),
+  ];
+  const others = (): ClientOptions[] => known().map((node) => optionsOf(node, MESH_TOKEN));
+  const first = await chooseNode(options);
+  const client = createClient({ ...optionsOf(first, MESH_TOKEN), others });
+  const endpoints = (): Endpoint[] =>
+    [first, ...known()].map(({ api, token, ca }) => ({
+      url: api,
+      token: MESH_TOKEN || token,
+      ca: ca ?? certificateAuthority(),
+    }));
   // Only a live node can say where the others are.
   void client.nodes().then(
     ({ nodes }) => elsewhere.push(...nodes.flatMap(({ api_url }) => reachableFromHere(api_url))),
     () => undefined,
   );
-  return client;
+  return { client, endpoints };
 }
 
 const reachableFromHere = (url: string): string[] =>

@@ -26,6 +26,7 @@ import { addTorture } from './commands/torture.ts';
 import { addUp } from './commands/up.ts';
 import { EXIT } from './exit-codes.ts';
 import { visible } from './terminal.ts';
+import { withTerminalFlag } from './terminal-flag.ts';
 
 /** Settles with the exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
@@ -35,7 +36,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     return EXIT.ok;
   }
   try {
-    await tree.root.parseAsync([...argv]);
+    await tree.root.parseAsync(withTerminalFlag(argv, tree.root));
     return tree.exitCode;
   } catch (failure) {
     return explain(failure, argv, tree.given === 'run');

@@ -3,7 +3,6 @@ import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { includesRole, type Role } from '../api/api.ts';
 import { MeshError } from '../base/errors.ts';
-import { Access } from './access.ts';
 import type { Answers } from './answers.ts';
 import { conflictRoutes } from './conflict-routes.ts';
 import { eventRoutes } from './events/event-routes.ts';
@@ -19,8 +18,7 @@ interface Env {
 }
 
 export function createApp(parts: RouteParts): Hono<Env> {
-  const { answers, options } = parts;
-  const access = new Access(options);
+  const { answers, options, access } = parts;
   const app = new Hono<Env>();
   app.use(async (context, next) => {
     context.set('role', await access.roleOf(context.env.incoming));

@@ -24,6 +24,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { MeshService } from '../node/service.ts';
+import { Access } from './access.ts';
 import { Answers } from './answers.ts';
 import { createApp } from './app.ts';
 import { JobFeeds } from './events/job-feeds.ts';
@@ -33,6 +34,7 @@ import { JobWatch } from './job-watch.ts';
 import { isLoopbackHost } from './loopback.ts';
 import { DEFAULT_LIMITS, type HttpLimits, type HttpOptions } from './options.ts';
 import { RequestGuard } from './request-guard.ts';
+import { TerminalUpgrades } from './terminal/terminal-upgrades.ts';
 
 export interface HttpServer {
   /** Settles once it listens. @throws MeshError PORT_IN_USE, BAD_SETTING */
@@ -68,6 +70,7 @@ class ApiServer implements HttpServer {
   private readonly feeds: JobFeeds;
   private readonly meshFeed: MeshFeed;
   private readonly guard: RequestGuard;
+  private readonly upgrades: TerminalUpgrades;
   private readonly listener: ReturnType<typeof getRequestListener>;
   private readonly server: Server;
   private started: Promise<{ url: string; port: number }> | undefined;
@@ -83,11 +86,19 @@ class ApiServer implements HttpServer {
     this.feeds = new JobFeeds(service, this.limits.heartbeatMs);
     this.meshFeed = new MeshFeed(service, this.limits.heartbeatMs);
     const { answers, held, watch, followers, feeds, meshFeed } = this;
-    const parts = { service, options, answers, held, watch, followers, feeds, meshFeed };
+    const access = new Access(options);
+    const streams = { followers, feeds, meshFeed };
+    const parts = { service, options, access, answers, held, watch, ...streams };
     this.guard = new RequestGuard(options);
+    const { guard } = this;
+    const { onFault } = options;
+    this.upgrades = new TerminalUpgrades({ service, guard, access, answers, watch, onFault });
     this.listener = getRequestListener(createApp(parts).fetch);
     this.server = this.createServer();
     this.server.on('request', (incoming, outgoing) => this.onRequest(incoming, outgoing));
+    this.server.on('upgrade', (incoming, socket, head) => {
+      void this.upgrades.onUpgrade(incoming, socket, head);
+    });
     this.server.maxConnections = this.limits.maxConnections;
     this.server.on('clientError', (error, socket) => this.onUnreadable(error, socket as Socket));
   }
@@ -112,6 +123,9 @@ class ApiServer implements HttpServer {
       maxHeaderSize: maxHeaderBytes,
       // A request without Host is refused by the guard, with its reason.
       requireHostHeader: false,
+      // Others that offer to change to something (curl to HTTP/2) are answered as they are.
+      shouldUpgradeCallback: ({ headers }: IncomingMessage) =>
+        headers.upgrade?.toLowerCase() === 'websocket',
     };
     const { tls } = this.options;
     return tls
@@ -154,6 +168,7 @@ class ApiServer implements HttpServer {
     this.followers.stop();
     this.feeds.stop();
     this.meshFeed.stop();
+    this.upgrades.stop();
     if (!this.server.listening) return;
     const closed = once(this.server, 'close');
     this.server.close();

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Role } from '../api/api.ts';
 import type { MeshService } from '../node/service.ts';
+import type { Access } from './access.ts';
 import type { Answers } from './answers.ts';
 import type { JobFeeds } from './events/job-feeds.ts';
 import type { MeshFeed } from './events/mesh-feed.ts';
@@ -32,6 +33,7 @@ export interface RouteParts {
   readonly service: MeshService;
   readonly options: HttpOptions;
   readonly answers: Answers;
+  readonly access: Access;
   readonly held: HeldRequests;
   readonly watch: JobWatch;
   /** Streams of events, which are many and cost little. */

@@ -20,7 +20,7 @@ import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { killAtOnce } from '../../src/torture/processes.ts';
 
-const BUNDLE = new URL('../../dist/mesh.mjs', import.meta.url).pathname;
+export const BUNDLE = new URL('../../dist/mesh.mjs', import.meta.url).pathname;
 const POLL_MS = 50;
 
 export type Json = Record<string, unknown>;

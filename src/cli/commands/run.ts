@@ -5,6 +5,7 @@ import { ON_ISOLATION } from '../../api/api.ts';
 import type { ProgressEventJson } from '../../api/event-json.ts';
 import type { JobJson } from '../../api/job-json.ts';
 import type { JobRequest } from '../../api/job-request.ts';
+import { TERMINAL_TASK_TYPE } from '../../api/terminal-json.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
 import type { Client } from '../../client/client.ts';
 import { ByteSink } from '../byte-sink.ts';
@@ -23,7 +24,7 @@ import { EXIT } from '../exit-codes.ts';
 import { sendInputs } from '../input-files.ts';
 import { type Audience, followJob, type StreamName } from '../job-follower.ts';
 import { addMannerOptions, type MannerOptions, toManners } from '../manner-options.ts';
-import { type ConnectionOptions, connectToAny } from '../node-connection.ts';
+import { type ConnectionOptions, connectToAny, connectWithEndpoints } from '../node-connection.ts';
 import { progressText } from '../progress-text.ts';
 import { type TaskOptions, toTask } from '../task-request.ts';
 import { print, printError, printJson, visible } from '../terminal.ts';
@@ -44,6 +45,7 @@ interface RunOptions extends ConnectionOptions, MannerOptions, TaskOptions {
   readonly in?: readonly string[];
   readonly out?: readonly string[];
   readonly detach?: boolean;
+  readonly terminal?: boolean;
 }
 
 const EXAMPLES = `
@@ -52,6 +54,7 @@ Examples:
   mesh run 'ls *.log | wc -l'          # one word: a line for /bin/sh
   mesh run --need gpu --timeout 2h -- python3 train.py
   mesh run --env STAGE=test --node atlas --detach -- ./deploy.sh
+  mesh run -it -n atlas -- bash        # a shell on that node, in this terminal
   mesh run --type python report.py 2026     # or source: 'print(1)'
   mesh run --type http https://example.org/ # or: -- POST URL
   mesh run --docker alpine:3.20 -- ls -l /
@@ -107,6 +110,7 @@ export function addRun(tree: CommandTree): void {
       'files of its folder to keep, for mesh get (repeatable)',
       collectText,
     )
+    .option('-i, --terminal', 'in a terminal there, with this one before it (also: -it)')
     .option('-d, --detach', 'print the id of the job and do not wait');
   addMannerOptions(command)
     .passThroughOptions()
@@ -123,13 +127,9 @@ const hasTask = ({ type, docker }: TaskOptions): boolean =>
   docker !== undefined || (type !== undefined && type !== 'shell');
 
 async function run(words: readonly string[], options: RunOptions): Promise<number> {
+  if (options.terminal) return runInTerminal(words, options);
   const client = await connectToAny(options);
-  const inputs = options.in && (await sendInputs(client, options.in));
-  const job = await client.submit({
-    ...toRequest(words, options),
-    ...(inputs && { inputs }),
-    ...(options.out && { outputs: [...options.out] }),
-  });
+  const job = await client.submit(await withFiles(client, words, options));
   if (options.detach) {
     if (options.json) printJson(job);
     else print(job.job_id);
@@ -137,6 +137,19 @@ async function run(words: readonly string[], options: RunOptions): Promise<numbe
   }
   if (options.json) printJson({ type: 'submitted', job });
   return new ForegroundJob(client, job.job_id, options.json ?? false).follow();
+}
+
+async function withFiles(
+  client: Client,
+  words: readonly string[],
+  options: RunOptions,
+): Promise<JobRequest> {
+  const inputs = options.in && (await sendInputs(client, options.in));
+  return {
+    ...toRequest(words, options),
+    ...(inputs && { inputs }),
+    ...(options.out && { outputs: [...options.out] }),
+  };
 }
 
 function toRequest(words: readonly string[], options: RunOptions): JobRequest {
@@ -157,6 +170,40 @@ function toRequest(words: readonly string[], options: RunOptions): JobRequest {
     ...(onIsolation !== undefined && { on_isolation: onIsolation }),
     ...(replicas !== undefined && { replicas }),
   };
+}
+
+/** A job may run so long; a terminal is closed sooner when nobody uses it. */
+const LONGEST_SECONDS = 7 * 24 * 3600;
+
+/** Never run a second time, and as long as somebody sits before it. */
+async function runInTerminal(words: readonly string[], options: RunOptions): Promise<number> {
+  const { stdin: input, stdout: output } = process;
+  if (!input.isTTY || !output.isTTY || options.json || options.detach) {
+    const reason = 'A terminal (-it) needs one here, too, and neither --json nor --detach.';
+    throw new MeshError('BAD_REQUEST', reason);
+  }
+  const { client, endpoints } = await connectWithEndpoints(options);
+  const { TERM = 'xterm-256color' } = process.env;
+  const { job_id: job } = await client.submit({
+    timeout_seconds: LONGEST_SECONDS,
+    ...(await withFiles(client, words, options)),
+    env: { TERM, ...options.env },
+    task_type: TERMINAL_TASK_TYPE,
+    delivery: 'at_most_once',
+  });
+  const onNotice = (sentence: string): void => printError(`mesh: ${visible(sentence)}\r`);
+  // What it takes is loaded by who needs it.
+  const { sitAtTerminal } = await import('../terminal-session.ts');
+  const rising = await sitAtTerminal({ job, endpoints, input, output, onNotice });
+  if (rising.tag === 'takenOver') return EXIT.mesh;
+  if (rising.tag === 'left') {
+    await client.cancel(job).catch(() => undefined);
+    return EXIT.interrupted;
+  }
+  const ended = rising.job;
+  const { code, notice } = endOf(ended);
+  if (notice !== undefined && ended.exit_code === null) onNotice(notice);
+  return code;
 }
 
 /** A job that this process stands for: signals go to it, its output and end come from it. */

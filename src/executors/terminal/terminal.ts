@@ -29,6 +29,9 @@ const FIRST_SIZE = { cols: 80, rows: 24 };
 const LINGER_MS = 30_000;
 const GONE_DEADLINE_MS = 5000;
 
+/** Of what a job may ask for: files come and go as with any other. */
+const USABLE: ReadonlySet<string> = new Set(['argv', 'inputs', 'outputs']);
+
 const ABANDONED: Readonly<Record<Abandoned, string>> = {
   absent: 'Its client went away and did not come back.',
   idle: 'Nothing was typed for longer than a terminal may rest (setting terminal-idle).',
@@ -54,8 +57,8 @@ export class TerminalType implements TaskType, Terminals {
 
   async launch(launch: Launch): Promise<Launched> {
     const { order, run } = launch;
-    const { argv, ...unusable } = run;
-    const [name] = Object.keys(unusable);
+    const { argv } = run;
+    const name = Object.keys(run).find((each) => !USABLE.has(each));
     if (name !== undefined) {
       const reason = `A terminal cannot be run with ${name}.`;
       return { tag: 'failed', reason };
