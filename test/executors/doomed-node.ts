@@ -15,6 +15,8 @@ export interface DoomedOrder {
   readonly command: string;
   readonly lease: SupervisedLease;
   readonly isRenewed?: boolean;
+  /** `JobSpec.run`. */
+  readonly run?: string;
   /** Parameters of a docker job. */
   readonly docker?: object;
 }
@@ -40,7 +42,7 @@ await executor.start((report) => {
   if (runningCount < orders.length) return;
   console.log(JSON.stringify({ pid: process.pid, supervisor: supervisorOf(folder) }));
 });
-orders.forEach(({ command, lease, isRenewed, docker }, index) => {
+orders.forEach(({ command, lease, isRenewed, run = '{}', docker }, index) => {
   const ref = {
     job: asJobId(`doomed-${index}`),
     fence: { epoch: { counter: 1, node }, attempt: 1 },
@@ -49,7 +51,7 @@ orders.forEach(({ command, lease, isRenewed, docker }, index) => {
     taskType: docker ? 'docker' : 'shell',
     command,
     params: JSON.stringify(docker ?? {}),
-    run: '{}',
+    run,
     env: {},
     timeoutMs: 300_000,
     priority: 5,

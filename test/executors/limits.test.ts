@@ -5,7 +5,8 @@ import { basename } from 'node:path';
 import { describe, test } from 'node:test';
 import { CgroupTree, cgroupName } from '../../src/executors/limits/cgroup-tree.ts';
 import { type Limits, toRunText } from '../../src/run/run-options.ts';
-import { firstLine, order, startBench, textOf, until } from './attempts.ts';
+import { firstLine, order, startBench, temporaryFolder, textOf, until } from './attempts.ts';
+import { kill, outputOf, startDoomed } from './doomed.ts';
 import { isAlive, processesAbout } from './processes.ts';
 
 const DEADLINE = { timeout: 60_000 };
@@ -148,6 +149,24 @@ describe('limits by cgroup', { ...DEADLINE, skip: NO_CGROUPS }, () => {
     executor.end(ordered.job, ordered.fence, 20_000);
     const { stdout } = await reports.ended(ordered);
     assert.match(textOf(stdout), /bye/);
+  });
+
+  test('the supervisor of a node that is dead ends who strayed, too', async (t) => {
+    const folder = temporaryFolder(t);
+    const command = 'setsid sh -c "echo \\$\\$; exec sleep 1000" & wait; sleep 1000';
+    const lease = { tag: 'leased', leftMs: 2500 } as const;
+    const doomed = await startDoomed(t, folder, [
+      { command, lease, ...limited({ processes: 100 }) },
+    ]);
+    await until('it has strayed', () => /^\d+\n/.test(outputOf(folder, 0)));
+    const strayed = Number(outputOf(folder, 0).trim());
+    assert(isAlive(strayed));
+    await kill(doomed.child);
+    await until('it is ended', () => !isAlive(strayed));
+    // What is left of its cgroup goes with the next life.
+    const { executor } = await startBench(t, { folder });
+    await executor.stop();
+    assert.deepEqual(cgroupsOf(folder), []);
   });
 
   test('are kept for one that was adopted, and its cgroup goes with it', async (t) => {

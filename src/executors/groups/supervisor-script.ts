@@ -13,7 +13,8 @@
  * - A process inside a system call dies when that returns, and a group whose dead nobody has
  *   fetched looks alive to `kill` for ever: so it strikes again, but not for ever.
  * - What a job left in groups of their own is still in its session, which takes a walk through all
- *   processes: once for all that are due.
+ *   processes: once for all that are due. What has left even that is in the job's cgroup, if it has
+ *   one, and is ended last, when nobody of the session makes any more.
  * - The node sends SIGTERM 1 s before the end of a lease; this one comes a moment later, so that a
  *   job does not get two where the node is well.
  */
@@ -66,13 +67,25 @@ sweep() {
 is_cut() { case $cut in *" $number "*) return 0;; esac; return 1; }
 cut() { is_cut || { cut="$cut$number "; [ -e "$file" ] && echo cut >>"$file"; }; }
 over() { ended="$ended$number " some=$others; }
+end_strays() {
+  while read -r line; do
+    case $line in 'limits '*) for cgroup in $line; do
+      case $cgroup in /*)
+        while read -r stray; do kill -s KILL "$stray"; done <"$cgroup/cgroup.procs";;
+      esac
+    done;; esac
+  done <"$file"
+}
 end_now() {
   eval "strikes=\\\${strikes_$number:-0}"
   eval "strikes_$number=$((strikes + 1))"
   if [ "$strikes" -lt ${MAX_STRIKES} ] && is_same && strike KILL; then
     to_kill="$to_kill$id "
     soon ${LOOK_AGAIN}
-  else over; fi
+  else
+    end_strays
+    over
+  fi
 }`;
 
 const LOOK = `
