@@ -76,15 +76,8 @@ function ownEntry(): string {
 /** @throws Error that says what is wrong with the module */
 async function loadTasks(file: string): Promise<Map<string, Task>> {
   const exported = await importModule(file);
-  const values = Object.values(exported).flatMap((value): unknown[] =>
-    Array.isArray(value)
-      ? value
-      : isTask(value) || !isPlain(value)
-        ? [value]
-        : Object.values(value),
-  );
   const tasks = new Map<string, Task>();
-  for (const task of new Set(values.filter(isTask))) {
+  for (const task of new Set(tasksIn(exported))) {
     if (tasks.has(task.name)) throw new Error(`two of its tasks are called ${task.name}`);
     tasks.set(task.name, task);
   }
@@ -94,9 +87,15 @@ async function loadTasks(file: string): Promise<Map<string, Task>> {
   );
 }
 
-/** What a module in CommonJS exports, seen as a default export. */
-const isPlain = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+/** A list may be the default export, and what a module in CommonJS exports is one more level down. */
+function tasksIn(exported: unknown, depth = 0): Task[] {
+  if (isTask(exported)) return [exported];
+  if (depth > 3 || typeof exported !== 'object' || exported === null) return [];
+  const isOfModule = depth === 0 || Array.isArray(exported) || isPlain(exported);
+  return isOfModule ? Object.values(exported).flatMap((value) => tasksIn(value, depth + 1)) : [];
+}
+
+const isPlain = (value: object): boolean => Object.getPrototypeOf(value) === Object.prototype;
 
 // ---------------------------------------------------------------- running
 
@@ -261,11 +260,12 @@ const isClean = (): boolean => !process.getActiveResourcesInfo().includes('Proce
 const phraseOf = (thrown: unknown): string =>
   (thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown)).slice(0, 2000);
 
-/** ` (file:line)`, where the error tells it: one of syntax begins its stack with it. */
-function placeOf(thrown: unknown): string {
+/** ` (file:line)` of the first place in the module or beside it that the error names. */
+function placeOf(thrown: unknown, file: string): string {
   const stack = thrown instanceof Error ? (thrown.stack ?? '') : '';
-  const [, place] = /^(?:\s+at .*?\(?)?(?:file:\/\/)?(\/[^\s()]+:\d+)/m.exec(stack) ?? [];
-  return place === undefined ? '' : ` (${place})`;
+  const places = stack.matchAll(/(?:file:\/\/)?(\/[^\s()]+?)(?:\?[^\s:]*)?:(\d+)/g);
+  const found = places.find(([, path]) => path?.startsWith(dirname(file)) === true);
+  return found ? ` (${found[1]}:${found[2]})` : '';
 }
 
 const stackOf = (thrown: unknown): string =>
@@ -296,7 +296,7 @@ async function main(): Promise<void> {
   try {
     tasks = await loadTasks(file);
   } catch (thrown) {
-    tell({ kind: 'broken', reason: `${phraseOf(thrown)}${placeOf(thrown)}` });
+    tell({ kind: 'broken', reason: `${phraseOf(thrown)}${placeOf(thrown, file)}` });
     return;
   }
   process.on('message', (command: Command) => {

@@ -192,8 +192,13 @@ describe('a handler that has much to say', () => {
 });
 
 describe('a module', () => {
-  const problemsOf = async (t: TestContext, text: string): Promise<string[]> => {
-    const file = join(temporaryFolder(t), 'tasks.ts');
+  interface Judged {
+    readonly types: string[];
+    readonly problems: string[];
+  }
+
+  const judged = async (t: TestContext, text: string, name = 'tasks.ts'): Promise<Judged> => {
+    const file = join(temporaryFolder(t), name);
     writeFileSync(file, text);
     const problems: string[] = [];
     const handlers = new Handlers({
@@ -202,15 +207,36 @@ describe('a module', () => {
       heapBytes: 64 * 1024 ** 2,
       reserved: ['shell'],
       nodeEnv: process.env,
-      onProblem: (sentence) => problems.push(sentence),
+      onProblem: (sentence) => problems.push(sentence.replaceAll(file, 'FILE')),
       onNotice: () => {},
     });
     release(t, () => handlers.close());
     await handlers.start(() => {});
-    await until('it is judged', () => problems.length > 0);
-    assert.deepEqual(handlers.types(), []);
-    return problems.map((problem) => problem.replaceAll(file, 'FILE'));
+    await until('it is judged', () => problems.length + handlers.types().length > 0);
+    return { types: handlers.types().map((type) => type.name), problems };
   };
+
+  const problemsOf = async (t: TestContext, text: string): Promise<string[]> => {
+    const { types, problems } = await judged(t, text);
+    assert.deepEqual(types, []);
+    return problems;
+  };
+
+  test('may be of any kind, and export its tasks in any way', DEADLINE, async (t) => {
+    const head = "import { defineTask } from 'worker-mesh';\n";
+    const [a, b] = ['a', 'b'].map((name) => `defineTask({ name: '${name}', run: () => 1 })`);
+    const both = { types: ['a', 'b'], problems: [] };
+    for (const [text, name] of [
+      [`${head}export default [${a}, ${b}];`],
+      [`${head}enum X { A }\nexport default [${a}, ${b}];`],
+      [`${head}export const x = ${a}, y = ${b}, z = x;`, 'tasks.mjs'],
+      [
+        `const { defineTask } = require('worker-mesh');\nmodule.exports = { x: ${a}, y: ${b} };`,
+        'x.cjs',
+      ],
+    ] as const)
+      assert.deepEqual(await judged(t, text, name), both, text);
+  });
 
   test('with a mistake is named with its place', DEADLINE, async (t) => {
     const [wrong] = await problemsOf(t, 'const a = 1;\nconst b = ;');
