@@ -21,6 +21,7 @@ const run = promisify(execFile);
 export const makePython = (interpreter: string): TaskType => ({
   name: 'python',
   look: () => look(interpreter),
+  looksSlowly: true,
   launch: async ({ order, startGroup }) => {
     const params = parseParams(pythonParams, order.grant.spec);
     if (typeof params === 'string') return { tag: 'failed', reason: params };

@@ -37,10 +37,15 @@ export class Sightings {
     this.types = types.filter(({ name }) => wanted === undefined || wanted.includes(name));
   }
 
-  /** Settles after the first look; `onChange` is called with it and whenever anything differs. */
+  /**
+   * Settles after the first look at all types but the slow ones; `onChange` is called with it and
+   * whenever anything differs.
+   */
   async start(onChange: (offers: Offers) => void): Promise<void> {
     this.onChange = onChange;
-    await this.lookAgain();
+    const types = this.all();
+    await this.lookAt(types.filter(({ looksSlowly }) => !looksSlowly));
+    void this.lookAt(types.filter(({ looksSlowly }) => looksSlowly));
     void this.parts.find?.().then((found) => {
       this.found = found;
       this.tell();
@@ -55,8 +60,11 @@ export class Sightings {
 
   /** Something told that a type has come, gone or changed. */
   async lookAgain(): Promise<void> {
+    await this.lookAt(this.all());
+  }
+
+  private async lookAt(types: readonly TaskType[]): Promise<void> {
     if (!this.onChange) return;
-    const types = this.all();
     await Promise.all(types.map(async (type) => this.note(type.name, await sightingOf(type))));
     this.tell();
   }

@@ -13,6 +13,8 @@ export interface TaskType {
    * Without it the type is always there.
    */
   readonly look?: () => Promise<Sighting>;
+  /** A node does not wait for its first look: it starts a program. */
+  readonly looksSlowly?: boolean;
   /** Never rejects for a mistake in the job: that is a `failed` result. */
   launch(attempt: Launch): Promise<Launched>;
   /** After the last attempt: what it holds open is released. */

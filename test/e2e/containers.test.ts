@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
+import type { StatusJson } from '../../src/api/node-json.ts';
 import {
   type ContainerEngine,
   IMAGE,
@@ -89,10 +90,12 @@ describe('task types of a node', () => {
     const flags = ['--http-allow-private', '--docker-socket', join(mesh.folder, 'none.sock')];
     const [one] = await mesh.startMesh(['one'], { flags });
     assert(one);
-    const { body } = await one.get<{ task_types: string[]; type_versions: Record<string, string> }>(
-      '/api/v1/status',
-    );
-    assert(body.task_types.includes('http') && body.task_types.includes('python'));
+    const status = async () => (await one.get<StatusJson>('/api/v1/status')).body;
+    // Its interpreter is asked for its version, which no start waits for.
+    const hasPython = async () => (await status()).task_types.includes('python');
+    await until('python is told', JOB_DEADLINE_MS, hasPython);
+    const body = await status();
+    assert(body.task_types.includes('http'));
     assert(!body.task_types.includes('docker'));
     assert.match(body.type_versions.python ?? '', /^3\./);
     const python = { task_type: 'python', params: { code: 'print(6 * 7)' } };
