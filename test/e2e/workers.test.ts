@@ -121,6 +121,21 @@ describe('a worker', () => {
     assert.equal((await say(node, again, 'heartbeat')).status, 409);
   });
 
+  test('that does not come leaves the attempt to another', DEADLINE, async (t) => {
+    const node = await newMesh(t).start('one');
+    const known = { ...claimBody(['slow']), wait_seconds: 0 };
+    assert.equal((await node.post('/api/v1/workers/claim', known)).status, 204);
+    const id = await submit(node, { task_type: 'slow' });
+    const history = async (): Promise<string> => JSON.stringify((await node.job(id)).attempts);
+    await until('it is given back', 30_000, async () =>
+      (await history()).includes('no worker of this node took it within 10 s'),
+    );
+    const claimed = await claim(node, 'slow');
+    assert.equal(claimed.attempt_number, 2);
+    await say(node, claimed, 'complete', { exit_code: 3 });
+    assert.equal((await node.jobEnds(id)).exit_code, 3);
+  });
+
   test('hears of a cancel with its next word', DEADLINE, async (t) => {
     const node = await newMesh(t).start('one', { flags: ['--kill-grace', '30s'] });
     const first = claim(node, 'slow');
