@@ -1,10 +1,14 @@
 /**
  * Nodes that are never let in again. Bans only grow, so members simply tell each other all of them
- * at each new link, and new ones at once.
+ * at each new link, and new ones at once; and one of them now and then, should a word have been lost.
  */
 import type { NodeId } from '../base/ids.ts';
+import { afterMono, type MonoMs } from '../base/instant.ts';
+import { randomBelow } from '../base/random.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { Ban } from './record.ts';
+
+const TELL_AGAIN_MS = 30_000;
 
 export interface BanParts {
   readonly out: Outgoing;
@@ -15,9 +19,11 @@ export interface BanParts {
 export class Bans {
   private readonly parts: BanParts;
   private readonly bans = new Map<NodeId, Ban>();
+  private tellAt: MonoMs;
 
   constructor(parts: BanParts) {
     this.parts = parts;
+    this.tellAt = afterMono(parts.out.now.mono, TELL_AGAIN_MS);
   }
 
   has(node: NodeId): boolean {
@@ -45,6 +51,15 @@ export class Bans {
       if (!this.bans.has(node)) out.send(node, { kind: 'bans', bans: fresh });
     }
     for (const ban of fresh) onBanned(ban);
+  }
+
+  onTick(): void {
+    const { out, linked } = this.parts;
+    if (this.bans.size === 0 || out.now.mono < this.tellAt) return;
+    this.tellAt = afterMono(out.now.mono, TELL_AGAIN_MS);
+    const nodes = linked();
+    const chosen = nodes[randomBelow(out.random, nodes.length)];
+    if (chosen) this.tell(chosen);
   }
 
   tell(node: NodeId): void {

@@ -277,6 +277,7 @@ export class Records {
     this.takeover.onTick();
     this.replicaSets.onTick();
     this.catchUp.onTick();
+    this.bans.onTick();
   }
 
   forget(request: RequestId, node: NodeId): void {

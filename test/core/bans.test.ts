@@ -44,6 +44,17 @@ describe('forgetting a node', () => {
     assert.ok(bench.disk.tables.bans.has(C));
   });
 
+  test('is told again now and then, should the first word have been lost', () => {
+    const bench = mesh(B, C);
+    forget(bench, C);
+    bench.messages(B, 'bans');
+    bench.advance(31_000);
+    assert.deepEqual(
+      bench.messages(B, 'bans').map(({ bans }) => bans.map(({ node }) => node)),
+      [[C]],
+    );
+  });
+
   test('twice is told once', () => {
     const bench = mesh(B, C);
     assert.equal(forget(bench, C).kind, 'forgotten');

@@ -57,6 +57,8 @@ export class Checker {
   readonly trace = new Trace();
   /** Acknowledged jobs that a lost disk may take with it: no other disk had them. */
   private readonly excused = new Set<JobId>();
+  /** Its word alone counted, and others still had a copy that it was taking back. */
+  private readonly excusedIfGone = new Set<JobId>();
   private readonly usedFences = new Set<string>();
   private readonly outboxes = new Set<string>();
   private readonly executed = new Map<JobId, Execution[]>();
@@ -272,6 +274,7 @@ export class Checker {
       const isOnly = header !== undefined && isKeptAlone(header, node.id);
       if (this.final(job) || (disks > 1 && !isOnly)) continue;
       if (this.registers.holders(job, node.id) === 0) this.excused.add(job);
+      else if (isOnly) this.excusedIfGone.add(job);
     }
   }
 
@@ -283,9 +286,12 @@ export class Checker {
   }
 
   openJobs(): JobId[] {
-    return [...this.acknowledged.keys()].filter(
-      (job) => !this.final(job) && !this.excused.has(job),
-    );
+    return [...this.acknowledged.keys()].filter((job) => !this.final(job) && !this.isExcused(job));
+  }
+
+  private isExcused(job: JobId): boolean {
+    if (this.excused.has(job)) return true;
+    return this.excusedIfGone.has(job) && this.registers.holders(job) === 0;
   }
 
   /** What is still to be done at this node, as a phrase. */
