@@ -27,11 +27,11 @@ SEEDS ?= 200
 FROM ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench sim mutants format clean setup
+.PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench bench-files sim mutants format clean setup
 
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: dist/mesh ## Three nodes find each other and run real jobs; ends by itself in under a minute
 	@exec dist/mesh demo
@@ -75,6 +75,9 @@ mutants: setup ## Break one rule of the core after the other: does the simulatio
 
 bench: dist/mesh ## Measure this machine
 	@node --import tsx test/bench/main.ts
+
+bench-files: dist/mesh ## A file of SIZE=1024 MiB goes through three nodes: speed and memory
+	@node --import tsx test/bench/files/main.ts
 
 format: node_modules/.installed ## Format the code
 	@npm run -s format

@@ -36,6 +36,7 @@ import type {
 } from './ports.ts';
 import { Queries } from './queries.ts';
 import { Retention } from './retention.ts';
+import { SecondCopies } from './second-copies.ts';
 import type {
   CancelReply,
   ConflictPage,
@@ -82,6 +83,7 @@ export class MeshNode implements MeshService {
   readonly boot: BootId;
   facts: NodeFacts;
   readonly files: MeshFiles;
+  private readonly secondCopies: SecondCopies;
   private readonly parts: MeshNodeParts;
   private readonly core: Core;
   private readonly driver: Driver;
@@ -141,12 +143,11 @@ export class MeshNode implements MeshService {
     const answering = { store, outputs, executor, terminals };
     const queries = new Queries({ self, core, driver, links, finder, ...answering });
     this.finder = finder;
-    this.files = new MeshFiles({
-      blobs: parts.blobs,
-      links,
-      linked: () => core.linked().map(({ facts }) => facts.node),
-      unlinked: () => finder.unlinked(),
-    });
+    const linked = (): NodeId[] => core.linked().map((member) => member.facts.node);
+    const unlinked = (): NodeId[] => finder.unlinked();
+    this.files = new MeshFiles({ blobs: parts.blobs, links, linked, unlinked });
+    const replicasOf = (job: JobId): NodeId[] => [...(store.readRecord(job)?.header.rs ?? [])];
+    this.secondCopies = new SecondCopies({ self, replicasOf, linked, links });
     this.queries = queries;
     this.commands = new Commands({ self, core, driver, links, finder, queries });
     const storeFailure = (): string | undefined => this.storeFailure();
@@ -263,6 +264,7 @@ export class MeshNode implements MeshService {
   /** Releases everything at once; attempts that still run are ended, or left for the next start. */
   async close(running: 'end' | 'leave' = 'end'): Promise<void> {
     this.retention.stop();
+    this.secondCopies.stop();
     for (const handIn of this.handIns) handIn.stop();
     await this.parts.executor.stop(running);
     // What ended at the last moment is reported by now, and nobody else knows of it: the turn that
@@ -374,6 +376,7 @@ export class MeshNode implements MeshService {
     if (event.kind === 'anomaly') this.noteAnomaly(event.note);
     if (event.kind === 'memberChanged') this.rememberPeer(event.node);
     this.parts.onEvent(event);
+    this.secondCopies.onEvent(event);
     for (const listener of this.listeners) listener(event);
   }
 

@@ -41,8 +41,8 @@ const arrivedAt = ({ dataDir }: NodeProcess): number => {
   return existsSync(path) ? statSync(path).size : 0;
 };
 
-const hasWhole = ({ dataDir }: NodeProcess): boolean =>
-  existsSync(join(dataDir, 'blobs', SHA256.slice(0, 2), SHA256));
+const hasWhole = ({ dataDir }: NodeProcess, sha256 = SHA256): boolean =>
+  existsSync(join(dataDir, 'blobs', sha256.slice(0, 2), sha256));
 
 describe('files in a mesh', () => {
   test('go to where the job runs and come back to whoever asks', DEADLINE, async (t) => {
@@ -59,6 +59,11 @@ describe('files in a mesh', () => {
     ]);
     assert.equal(await hashOf(three, job, 'out/copy'), SHA256);
     assert.equal(await hashOf(one, job, 'out/tail'), sha256Of(BYTES.subarray(-1000)));
+    // The owner has a second copy: the node that ran it may go with its disk.
+    const tail = sha256Of(BYTES.subarray(-1000));
+    await until('a second copy', 60_000, () => hasWhole(one, tail) && hasWhole(one));
+    await two.kill('SIGKILL');
+    assert.equal(await hashOf(three, job, 'out/tail'), tail);
   });
 
   test('go on when the node that has them is killed and started again', DEADLINE, async (t) => {
