@@ -115,6 +115,8 @@ export class AddressBook {
     if (!address) return;
     const { mono } = this.out.now;
     address.hosts = unique([...hosts, ...address.hosts]);
+    // It was started again: that nobody was at the old port says nothing about the new one.
+    if (address.port !== port) address.failures = 0;
     address.port = port;
     address.hintedAt = mono;
     const waitMs = this.out.self < node ? 0 : POLITE_MS;

@@ -300,6 +300,19 @@ describe('dialling', () => {
     assert.equal(bench.take('dial').length, 1);
   });
 
+  test('is done at once when a node was started again, though its old port refused', () => {
+    const bench = new CoreBench();
+    hint(bench, B);
+    for (let dials = 0; dials < 3; dials++) {
+      bench.advance(5000);
+      bench.take('dial');
+      bench.put({ kind: 'dialFailed', node: B, isRefused: true, reason: 'refused' });
+    }
+    bench.put({ kind: 'hint', node: B, boot: bootOf(2), host: '10.0.0.9', port: 4100 });
+    bench.advance(100);
+    assert.equal(bench.one('dial').port, 4100);
+  });
+
   test('goes on every thirty seconds for a dead member, so that a partition heals', () => {
     const bench = new CoreBench();
     bench.link(B);
