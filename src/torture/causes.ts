@@ -11,7 +11,8 @@
  * A node that has left for good is taken out of the replica sets, one that was away at the job's
  * birth is not in them yet, and only the owner takes it in: an owner that is away before it did
  * leaves a set of two without its quorum. Its own node's absence and that of a majority may also
- * follow each other, with no moment for a renewal in between.
+ * follow each other, with no moment for a renewal in between; and a node whose loop stands still
+ * after it has come back, as the machine is overloaded, renews nothing either.
  *
  * Two executions may live at the same time only when the older one stood on a host that was frozen
  * as a whole, since nothing on it could end it. One key may become two jobs only while the nodes
@@ -20,6 +21,7 @@
 import { unreachable } from '../base/unreachable.ts';
 import {
   acknowledgedJobs,
+  type Disturbance,
   type Execution,
   type FaultRecord,
   type History,
@@ -30,8 +32,12 @@ import {
 const ADOPTED_MS = 4000;
 /** A node that is well again has taken up its attempts and renewed their leases. */
 const RENEWED_MS = 2000;
-/** A node that has left and is back has been taken into the replica sets again. */
-export const TAKEN_IN_MS = 2000;
+/** When all nodes are there for so long, who was missing in a replica set has been taken in. */
+export const TAKEN_IN_MS = 3000;
+/** From the start of a node to its links: one of two that meet leaves the other so much time. */
+const LINKED_MS = 1200;
+/** One that stands still right after it has come back has not got round to its attempts. */
+const STANDSTILL_PAUSE_MS = 1000;
 /** What a fault set going may still start so long after it. */
 const AFTERMATH_MS = 1000;
 /** After joins and deaths. */
@@ -54,18 +60,25 @@ export const causeOfLoss = (history: History, execution: Execution): string | un
 
 function causeOfEnd(history: History, execution: Execution, until: number): string | undefined {
   const window = { from: execution.start, to: until };
-  const during = history.faults.filter((fault) => isWithin(fault, window.from, window.to));
-  const own = during.filter((fault) => fault.nodes.includes(execution.node));
+  const all: readonly Disturbance[] = [...history.faults, ...history.standstills];
+  const own = all.filter(
+    (fault) => fault.nodes.includes(execution.node) && isWithin(fault, window.from, window.to),
+  );
   const chain = chainsOf(own, execution.start).findLast(canEnd);
   if (chain) return `${[...new Set(chain.map(({ kind }) => kind))].join(' and ')} of its node`;
   const needed = history.nodes.length > 2 ? 2 : 1;
   const bornAt = acknowledgedJobs(history).get(execution.job)?.submits[0]?.at;
-  const outages = withAbsences(during.filter(isOutage), bornAt);
-  const isMissed = (nodes: readonly string[]): boolean => nodes.length >= needed;
-  if (longestOutage(outages, isMissed, window) >= LEASE_LEFT_MS) return 'its replicas out of reach';
-  const isStuck = (nodes: readonly string[]): boolean =>
-    nodes.includes(execution.node) || isMissed(nodes);
-  return longestOutage(outages, isStuck, window) > ADOPTED_MS
+  const outages = all.filter(isOutage);
+  const absences = absencesOf(history.faults, bornAt);
+  const isMissed = (active: readonly Outage[]): boolean =>
+    namesOf(active).length >= needed && active.some(({ isAbsence }) => !isAbsence);
+  const away = [...outages, ...absences];
+  if (longestOutage(away, isMissed, window) >= LEASE_LEFT_MS) return 'its replicas out of reach';
+  const isOwn = ({ nodes, isAbsence }: Outage): boolean =>
+    !isAbsence && nodes.includes(execution.node);
+  const isStuck = (active: readonly Outage[]): boolean => active.some(isOwn) || isMissed(active);
+  const linked = away.map((one) => (isOwn(one) ? one : { ...one, to: one.to + LINKED_MS }));
+  return longestOutage(linked, isStuck, window) > ADOPTED_MS
     ? 'its node and its replicas out of reach in turn'
     : undefined;
 }
@@ -74,21 +87,22 @@ function causeOfEnd(history: History, execution: Execution, until: number): stri
  * Faults of one node, the oldest first; those of one chain left an execution that had begun by
  * then no time to renew in between.
  */
-function chainsOf(faults: readonly FaultRecord[], begunAt: number): FaultRecord[][] {
-  const chains: FaultRecord[][] = [];
+function chainsOf(faults: readonly Disturbance[], begunAt: number): Disturbance[][] {
+  const chains: Disturbance[][] = [];
   for (const fault of faults.toSorted((a, b) => a.from - b.from)) {
     const last = chains.at(-1);
     const isFelt = last !== undefined && endOf(last) >= begunAt;
-    if (isFelt && fault.from - endOf(last) < RENEWED_MS) last.push(fault);
+    const pauseMs = fault.kind === 'standstill' ? STANDSTILL_PAUSE_MS : RENEWED_MS;
+    if (isFelt && fault.from - endOf(last) < pauseMs) last.push(fault);
     else chains.push([fault]);
   }
   return chains;
 }
 
-const endOf = (chain: readonly FaultRecord[]): number => Math.max(...chain.map(({ to }) => to));
+const endOf = (chain: readonly Disturbance[]): number => Math.max(...chain.map(({ to }) => to));
 
 /** Whether it can cost an attempt its processes or its lease. */
-function canEnd(chain: readonly FaultRecord[]): boolean {
+function canEnd(chain: readonly Disturbance[]): boolean {
   const counting = chain.filter(isOutage);
   const [first] = counting;
   if (!first) return false;
@@ -97,11 +111,12 @@ function canEnd(chain: readonly FaultRecord[]): boolean {
 }
 
 /** So long can an attempt outlive it. */
-function outlivedMs({ kind }: FaultRecord): number {
+function outlivedMs({ kind }: Disturbance): number {
   switch (kind) {
     case 'kill':
     case 'restart':
     case 'rolling':
+    case 'standstill':
       return ADOPTED_MS;
     case 'host':
     case 'drain':
@@ -121,7 +136,7 @@ function outlivedMs({ kind }: FaultRecord): number {
 }
 
 /** Whether it keeps a node from renewing. */
-export const isOutage = ({ kind }: FaultRecord): boolean => kind !== 'udp' && kind !== 'disk';
+export const isOutage = ({ kind }: Disturbance): boolean => kind !== 'udp' && kind !== 'disk';
 
 /** Undefined: the two should not have lived at the same time. */
 export function causeOfOverlap(
@@ -159,34 +174,42 @@ export function isListedConflict(history: History, job: string): boolean {
   return causeOfConflict(history, asked) !== undefined;
 }
 
-const isWithin = (fault: FaultRecord, from: number, to: number): boolean =>
+const isWithin = (fault: Disturbance, from: number, to: number): boolean =>
   fault.from <= to && fault.to + AFTERMATH_MS >= from;
 
-/** Such a node is missing in the sets for as long as another one, away before it was taken in, is. */
-function withAbsences(faults: readonly FaultRecord[], bornAt: number | undefined): Outage[] {
-  return faults.map((fault) => {
-    const isBornWithout = bornAt !== undefined && bornAt >= fault.from && bornAt <= fault.to;
-    if (fault.kind !== 'drain' && !isBornWithout) return fault;
-    const away = faults.filter(
-      ({ nodes, from }) =>
-        from >= fault.from &&
-        from <= fault.to + TAKEN_IN_MS &&
-        !nodes.some((node) => fault.nodes.includes(node)),
-    );
-    return { ...fault, to: Math.max(fault.to, ...away.map(({ to }) => to)) };
-  });
+interface Outage extends Pick<Disturbance, 'nodes' | 'from' | 'to'> {
+  /** It is there, and not in the replica set. */
+  readonly isAbsence?: boolean;
 }
 
-interface Outage {
-  readonly nodes: readonly string[];
-  readonly from: number;
-  readonly to: number;
+/**
+ * Who has left, or was away when the job was born, is in the sets again when its owner has taken it
+ * in: at the latest when all nodes, the owner among them, have been there for a while.
+ */
+function absencesOf(faults: readonly FaultRecord[], bornAt: number | undefined): Outage[] {
+  const outages = faults.filter(isOutage).toSorted((a, b) => a.from - b.from);
+  return outages
+    .filter(({ kind, from, to }) => {
+      const isBornWithout = bornAt !== undefined && bornAt >= from && bornAt <= to;
+      return kind === 'drain' || isBornWithout;
+    })
+    .map(({ nodes, to: back }) => {
+      const until = outages.reduce(
+        (at, { from, to }) => (from <= at + TAKEN_IN_MS ? Math.max(at, to) : at),
+        back,
+      );
+      return { nodes, from: back, to: until + TAKEN_IN_MS, isAbsence: true };
+    });
 }
+
+const namesOf = (outages: readonly Outage[]): string[] => [
+  ...new Set(outages.flatMap(({ nodes }) => nodes)),
+];
 
 /** The longest time within the window in which the faulty nodes were such. */
 function longestOutage(
   outages: readonly Outage[],
-  isSuch: (faulty: readonly string[]) => boolean,
+  isSuch: (active: readonly Outage[]) => boolean,
   window: { from: number; to: number },
 ): number {
   const edges = [...new Set(outages.flatMap(({ from, to }) => [from, to]))]
@@ -199,7 +222,7 @@ function longestOutage(
     const next = edges[i + 1] ?? at;
     if (next === at) return;
     const active = outages.filter(({ from, to }) => from <= at && to >= next);
-    if (!isSuch([...new Set(active.flatMap(({ nodes }) => nodes))])) {
+    if (!isSuch(active)) {
       since = undefined;
       return;
     }

@@ -8,6 +8,8 @@ export interface History {
   /** Names, in the order of their lanes. */
   readonly nodes: readonly string[];
   readonly faults: readonly FaultRecord[];
+  /** Nobody had planned these. */
+  readonly standstills: readonly Disturbance[];
   readonly jobs: readonly JobHistory[];
   readonly executions: readonly Execution[];
   readonly sightings: readonly Sighting[];
@@ -19,13 +21,19 @@ export interface History {
   readonly end: EndState | undefined;
 }
 
-export interface FaultRecord {
-  readonly kind: FaultKind;
+/** What kept nodes from their work. */
+export interface Disturbance {
+  /** `standstill`: by its own log the node's loop stood still, as the machine or its disk did. */
+  readonly kind: FaultKind | 'standstill';
   /** Names of the nodes it touched. */
   readonly nodes: readonly string[];
   readonly from: number;
   /** When it was healed: of a process, when it answered again. */
   readonly to: number;
+}
+
+export interface FaultRecord extends Disturbance {
+  readonly kind: FaultKind;
   /** `40 % of all packets`; empty: nothing more to say. */
   readonly note: string;
 }

@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { VERSION } from '../version.ts';
 import { Injector } from './faults.ts';
-import type { EndState, History } from './history.ts';
+import type { Disturbance, EndState, History } from './history.ts';
 import { type LedgerClock, readLedger, readLedgerClock } from './ledger.ts';
 import { Load } from './load.ts';
 import { TortureMesh } from './mesh.ts';
@@ -23,6 +23,7 @@ import type { TortureNode } from './node.ts';
 import { pageOf } from './page.ts';
 import { type FaultKind, type Plan, planTorture } from './plan.ts';
 import { makeReport, type Report } from './report.ts';
+import { readStandstills } from './standstills.ts';
 import { survey, untilAgreed } from './survey.ts';
 
 export interface TortureOptions {
@@ -230,6 +231,7 @@ class Run {
     return {
       nodes: mesh.nodes.map(({ name }) => name),
       faults: injector?.records ?? [],
+      standstills: mesh.nodes.flatMap(({ name }) => this.standstillsOf(name)),
       jobs: load?.jobs ?? [],
       executions: existsSync(mesh.ledger) ? readLedger(mesh.ledger, this.clock) : [],
       sightings: load?.sightings ?? [],
@@ -237,6 +239,12 @@ class Run {
       ownEnds: this.ownEnds,
       end,
     };
+  }
+
+  private standstillsOf(node: string): Disturbance[] {
+    const file = join(this.mesh.folder, 'logs', `${node}.log`);
+    if (!existsSync(file)) return [];
+    return readStandstills(readFileSync(file, 'utf8'), node, this.clock.calendarMs);
   }
 
   private defaultFolder(): string {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type CheckName, checkHistory } from '../../src/torture/checks.ts';
-import type { Cancel, History, Submit } from '../../src/torture/history.ts';
+import type { Cancel, Disturbance, History, Submit } from '../../src/torture/history.ts';
 import {
   endWith,
   execution,
@@ -252,7 +252,7 @@ describe('a second execution', () => {
     const freeze = (from: number) =>
       fault({ kind: 'freeze', nodes: ['node3'], from, to: from + 6000 });
     assertKept(repeated({ faults: [drain, freeze(12_000)] }));
-    assertBroken(repeated({ faults: [drain, freeze(13_500)] }), 'repeated');
+    assertBroken(repeated({ faults: [drain, freeze(14_500)] }), 'repeated');
     assertBroken(repeated({ faults: [freeze(12_000)] }), 'repeated');
     const restart = { ...drain, kind: 'restart', from: 10_200 } as const;
     assertBroken(repeated({ faults: [restart, freeze(12_000)] }), 'repeated');
@@ -271,7 +271,30 @@ describe('a second execution', () => {
       ['node1', 'node3'].map((node) => fault({ nodes: [node], from: 12_000, to }));
     const own = fault({ nodes: ['node2'], from: 13_500, to: 17_000 });
     assertKept(repeated({ faults: [...others(14_000), own] }));
-    assertBroken(repeated({ faults: [...others(13_000), own] }), 'repeated');
+    assertBroken(repeated({ faults: [...others(12_200), own] }), 'repeated');
+  });
+
+  test('has one when its node stood still as soon as it was back, by its own log', () => {
+    const faults = [fault({ to: 12_500 })];
+    const still = (from: number, to: number, node = 'node2'): Disturbance => ({
+      kind: 'standstill',
+      nodes: [node],
+      from,
+      to,
+    });
+    const both = [still(13_000, 13_600), still(13_900, 14_700)];
+    assertKept(repeated({ faults, standstills: both }));
+    assertBroken(repeated({ standstills: both }), 'repeated');
+    assertBroken(repeated({ faults, standstills: [still(13_900, 14_700)] }), 'repeated');
+    assertBroken(repeated({ faults, standstills: [still(13_000, 14_400)] }), 'repeated');
+    const elsewhere = both.map((one) => ({ ...one, nodes: ['node3'] }));
+    assertBroken(repeated({ faults, standstills: elsewhere }), 'repeated');
+  });
+
+  test('has none when nobody but nodes that came later to its sets was missing', () => {
+    const faults = ['node1', 'node3'].map((node) => fault({ nodes: [node], from: 8500, to: 9000 }));
+    const submits = job().submits.map((one) => ({ ...one, at: 8900 }));
+    assertBroken(repeated({ faults, jobs: [job({ submits })] }), 'repeated');
   });
 
   test('of a pair has one when the other node was away', () => {

@@ -93,6 +93,7 @@ export const finalEnd = (more: Partial<FinalView> = {}, attempts = 1): EndState 
 export const history = (more: Partial<History> = {}): History => ({
   nodes: NODES,
   faults: [],
+  standstills: [],
   jobs: [job()],
   executions: [execution()],
   sightings: [{ at: 11_100, node: 'node1', job: JOB, owner: 'node1', final: final() }],

@@ -102,7 +102,7 @@ describe('measures', () => {
       crowded,
     );
     assert.deepEqual(measured({ kind: 'cut', nodes: ['node1'], from: 5000, to: 9000 }), crowded);
-    assert.deepEqual(measured({ kind: 'cut', nodes: ['node1'], from: 4000, to: 8000 }), alone);
+    assert.deepEqual(measured({ kind: 'cut', nodes: ['node1'], from: 4000, to: 7000 }), alone);
     assert.deepEqual(measured({ kind: 'cut', nodes: ['node1'], from: 20_500 }), alone);
     assert.deepEqual(measured({ kind: 'udp', nodes: ['node1'], from: 12_000 }), alone);
   });
