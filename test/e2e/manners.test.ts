@@ -1,0 +1,64 @@
+/** How a job is run, from the request at one node to what another one did. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type JobJson, type Json, type NodeProcess, newMesh } from './mesh-processes.ts';
+
+const DEADLINE = { timeout: 120_000 };
+const MIB = 1024 * 1024;
+
+interface Ended extends JobJson {
+  readonly usage: {
+    readonly cpu_seconds: number | null;
+    readonly peak_memory_bytes: number | null;
+    readonly limits_by: 'cgroup' | 'rlimit' | null;
+  };
+  readonly error_message: string | null;
+  readonly progress: number | null;
+  readonly progress_message: string | null;
+}
+
+/** Submitted at one node for another. */
+async function runAt(one: NodeProcess, target: NodeProcess, job: Json): Promise<Ended> {
+  const request = { target_node_id: target.id, ...job };
+  const { status, body } = await one.post<{ job_id: string }>('/api/v1/jobs', request);
+  assert.equal(status, 201, JSON.stringify(body));
+  return (await one.jobEnds(body.job_id)) as Ended;
+}
+
+describe('a job that says how it is run', DEADLINE, () => {
+  test('is run like that at another node, and what it took is told', async (t) => {
+    const mesh = newMesh(t);
+    const [one, two] = await mesh.startMesh(['one', 'two']);
+    assert(one && two);
+    const sorted = await runAt(one, two, { argv: ['sort', '-u'], stdin: 'b\na b\nb\n' });
+    assert.deepEqual([sorted.status, sorted.stdout], ['JOB_COMPLETED', 'a b\nb\n']);
+    assert.equal(sorted.usage.limits_by, null);
+    assert.equal(typeof sorted.usage.cpu_seconds, 'number');
+
+    const masked = await runAt(one, two, { command: 'umask; ulimit -n', umask: '077' });
+    assert.match(masked.stdout ?? '', /^0077\n/);
+
+    const told = await runAt(one, two, { command: 'echo 30 "third of it" >>$MESH_PROGRESS' });
+    assert.deepEqual([told.progress, told.progress_message], [30, 'third of it']);
+
+    const command = 'head -c 200000000 /dev/zero | tail';
+    const eaten = await runAt(one, two, { command, limits: { memory_bytes: 32 * MIB } });
+    assert.equal(eaten.status, 'JOB_FAILED');
+    const { limits_by, peak_memory_bytes } = eaten.usage;
+    if (limits_by === 'cgroup') {
+      assert.match(eaten.error_message ?? '', /^out of memory: /);
+      assert((peak_memory_bytes ?? 0) > 16 * MIB);
+    } else assert.equal(limits_by, 'rlimit');
+
+    const burnt = await runAt(one, two, {
+      command: 'while :; do :; done',
+      limits: { cpu_seconds: 1 },
+    });
+    assert.equal(burnt.status, 'JOB_FAILED');
+    assert.match(burnt.error_message ?? '', /^CPU time over: /);
+
+    const nobody = await runAt(one, two, { command: 'id', user: 'no-such-user' });
+    assert.equal(nobody.status, 'JOB_FAILED');
+    assert.match(nobody.error_message ?? '', /no user no-such-user/);
+  });
+});
