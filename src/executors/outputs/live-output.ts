@@ -1,5 +1,5 @@
 /** The two output files of an attempt that is not over yet, and who waits for more of them. */
-import { mkdirSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import type { OutputStream } from '../../core/calls.ts';
 import { NO_OUTPUT, type OutputTail } from '../../core/job.ts';
 import { GROWTHS, type Growth, OutputFile } from './output-file.ts';
@@ -44,7 +44,7 @@ export class LiveOutput {
   private async openBoth(make: MakeFile): Promise<Record<OutputStream, OutputFile>> {
     const { folder, stdoutPath, stderrPath } = this.parts;
     for (let tries = 3; ; tries--) {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      await mkdir(folder, { recursive: true, mode: 0o700 });
       const opened = await Promise.allSettled([
         this.openOne('stdout', () => make(stdoutPath)),
         this.openOne('stderr', () => make(stderrPath)),
