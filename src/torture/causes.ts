@@ -26,6 +26,7 @@ import {
   type FaultRecord,
   type History,
   type JobHistory,
+  type OddAnswer,
 } from './history.ts';
 
 /** Started again within so long, a node takes up what it ran; the lease allows it. */
@@ -36,6 +37,8 @@ const RENEWED_MS = 2000;
 export const TAKEN_IN_MS = 3000;
 /** From the start of a node to its links: one of two that meet leaves the other so much time. */
 const LINKED_MS = 1200;
+/** An answer may be so old. */
+const ASK_MS = 2000;
 /** One that stands still right after it has come back has not got round to its attempts. */
 const STANDSTILL_PAUSE_MS = 1000;
 /** What a fault set going may still start so long after it. */
@@ -161,6 +164,27 @@ export function causeOfConflict(history: History, job: JobHistory): string | und
     (one) => one.from <= to && one.to + MEMBERS_DISAGREE_MS >= from,
   );
   return fault && `${fault.kind} of ${fault.nodes.join(', ')}`;
+}
+
+/**
+ * Undefined: nobody may deny the job. A job that was taken by one disk alone, and said to be, is
+ * gone from the mesh while the node of that disk has left it.
+ */
+export function causeOfDenial(history: History, odd: OddAnswer): string | undefined {
+  const submits = acknowledgedJobs(history).get(odd.job ?? '')?.submits ?? [];
+  const isLocal = submits.every(
+    ({ answer }) => answer.tag !== 'acknowledged' || answer.durability === 'local',
+  );
+  const left = history.faults.find(
+    ({ kind, nodes, from, to }) =>
+      kind === 'drain' &&
+      !nodes.includes(odd.node) &&
+      odd.at >= from &&
+      odd.at <= to + ASK_MS + LINKED_MS,
+  );
+  return left && submits.length > 0 && isLocal && odd.code.startsWith('JOB_NOT_FOUND')
+    ? `drain of ${left.nodes.join(', ')}`
+    : undefined;
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 import {
   causeOfConflict,
+  causeOfDenial,
   causeOfLoss,
   causeOfOverlap,
   causeOfRepeat,
@@ -289,10 +290,12 @@ function findSecondBirths(history: History): Case[] {
 }
 
 function findOddAnswers(history: History): Case[] {
-  return history.oddAnswers.map(({ at, node, request, job, code }) => ({
-    job,
-    what: `${node} answered ${code} to ${request} at ${secondsText(at)}`,
-  }));
+  return history.oddAnswers
+    .filter((odd) => !causeOfDenial(history, odd))
+    .map(({ at, node, request, job, code }) => ({
+      job,
+      what: `${node} answered ${code} to ${request} at ${secondsText(at)}`,
+    }));
 }
 
 // ---------------------------------------------------------------- nodes

@@ -466,6 +466,29 @@ describe('the nodes', () => {
       'odd-answer',
     ));
 
+  test('deny a job only while the one node that kept it has left', () => {
+    const denied = (
+      durability: string,
+      node: string,
+      kind: 'drain' | 'kill',
+    ): Partial<History> => ({
+      oddAnswers: [{ at: 12_000, node, request: 'GET job', job: JOB, code: 'JOB_NOT_FOUND (no)' }],
+      faults: [fault({ kind })],
+      jobs: [
+        job({
+          submits: job().submits.map((submit) => ({
+            ...submit,
+            answer: { tag: 'acknowledged', job: JOB, durability },
+          })),
+        }),
+      ],
+    });
+    assertKept(denied('local', 'node1', 'drain'));
+    assertBroken(denied('replicated', 'node1', 'drain'), 'odd-answer');
+    assertBroken(denied('local', 'node2', 'drain'), 'odd-answer');
+    assertBroken(denied('local', 'node1', 'kill'), 'odd-answer');
+  });
+
   test('do not end by themselves', () =>
     assertBroken({ ownEnds: [{ at: 1, node: 'node1', how: 'exit code 1' }] }, 'own-end'));
 
