@@ -89,8 +89,11 @@ describe('mesh run -it', () => {
     person.resize(90, 20);
     person.type('sleep 0.2; stty size\r');
     await person.sees('20 90');
-    person.type('sleep 1000\r');
+    person.type("PS1='re''ady> '; echo asleep'!'; sleep 1000\r");
+    await person.sees('asleep!');
     person.type('\u0003');
+    // A shell that is interrupted drops what was typed before its next prompt.
+    await person.sees('ready> ');
     person.type("echo still 'here'\r");
     await person.sees('still here');
     const { stdout } = await two.mesh(['jobs']);
