@@ -36,7 +36,7 @@ export interface AttemptEventJson {
   readonly node_id: string;
 }
 
-/** `output`: has `text` where the bytes are UTF-8, else `base64`. */
+/** `output`: has `text` where the bytes are UTF-8 and not mostly control characters, else `base64`. */
 export interface OutputEventJson {
   readonly stream: 'stdout' | 'stderr';
   /** Of the first byte. */

@@ -17,8 +17,11 @@ export class ByteSink {
 
   async write(bytes: Uint8Array | string): Promise<void> {
     if (this.isClosed || this.stream.write(bytes)) return;
-    await Promise.race([once(this.stream, 'drain'), once(this.stream, 'close')]).catch(
-      () => undefined,
-    );
+    const settled = new AbortController();
+    const { signal } = settled;
+    const either = ['drain', 'close'].map((event) => once(this.stream, event, { signal }));
+    await Promise.race(either).catch(() => undefined);
+    // The one that did not come is listened for no more.
+    settled.abort();
   }
 }

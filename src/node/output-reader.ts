@@ -69,6 +69,13 @@ export class OutputReader {
       return { ...answer.chunk, fence, totalBytes, isTail: false };
     }
     const tail = fromTail(source, stream, range);
+    const removal = answer.tag === 'nothing' ? answer.removal : undefined;
+    if (tail && removal && tail.offset > range.offset) {
+      throw new MeshError(
+        'OUTPUT_GONE',
+        `The output of ${job} was removed by ${source.executor}, which ran it: ${removalText(removal)}. Its last bytes, from ${tail.offset} on, can still be had.`,
+      );
+    }
     if (tail) return { ...tail, fence, totalBytes: source.outcome?.[stream].totalBytes };
     if (isOver) {
       const why = answer.tag === 'nothing' ? removalText(answer.removal) : 'it cannot be asked';

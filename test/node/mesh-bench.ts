@@ -10,7 +10,7 @@ import type { JobId, NodeId } from '../../src/base/ids.ts';
 import { asWall } from '../../src/base/instant.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { KeptBlobs } from '../../src/blobs/blobs.ts';
-import type { LiveRecord, OutputStream } from '../../src/core/calls.ts';
+import type { LiveRecord, OutputRemoval, OutputStream } from '../../src/core/calls.ts';
 import type { AttemptOrder, MeshEvent } from '../../src/core/effects.ts';
 import type { AttemptReport } from '../../src/core/inputs.ts';
 import type { AttemptEnd, JobSpec, JobStatus } from '../../src/core/job.ts';
@@ -39,6 +39,8 @@ export class BenchNode {
   readonly id: NodeId;
   readonly disk = new MemoryDisk();
   /** Attempt → what it printed. */
+  /** Outputs that retention has removed. */
+  readonly removed = new Map<string, OutputRemoval>();
   readonly printed = new Map<string, Record<OutputStream, string>>();
   readonly events: MeshEvent[] = [];
   readonly started: AttemptOrder[] = [];
@@ -177,7 +179,7 @@ export class BenchNode {
 
   private outputs(): Outputs {
     return {
-      whyRemoved: async () => undefined,
+      whyRemoved: async ({ job, fence }) => this.removed.get(attemptKey(job, fence)),
       read: async ({ job, fence }, stream, { offset, maxBytes, waitMs = 0 }) => {
         const key = attemptKey(job, fence);
         const text = (): string | undefined => this.printed.get(key)?.[stream];

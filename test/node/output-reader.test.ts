@@ -52,6 +52,24 @@ describe('the output of a job', { concurrency: true }, () => {
     assert.equal(text(await reading), 'late');
   });
 
+  test('is gone where retention has removed it, but for its tail', DEADLINE, async (t) => {
+    const mesh = await MeshBench.start(t, '123');
+    const { job, executor, order } = await runElsewhere(mesh);
+    executor.print(order, `${'x'.repeat(93)}the end`);
+    executor.end(order, EXIT_0, 7);
+    await mesh.of(0).becomes(job, 'JOB_COMPLETED');
+    const key = attemptKey(order.job, order.fence);
+    executor.printed.delete(key);
+    executor.removed.set(key, 'space');
+    const { node } = mesh.of(2);
+    await assert.rejects(node.readOutput(job, 'stdout', RANGE), (thrown) => {
+      assert.match(String(thrown), /output-space.*from 93 on/);
+      return isCode('OUTPUT_GONE')(thrown);
+    });
+    const tail = await node.readOutput(job, 'stdout', { ...RANGE, offset: 93 });
+    assert.deepEqual([text(tail), tail.isTail], ['the end', true]);
+  });
+
   test('is the tail of the outcome where the disk is gone, and says so', DEADLINE, async (t) => {
     const mesh = await MeshBench.start(t, '123');
     const { job, executor, order } = await runElsewhere(mesh);

@@ -61,17 +61,17 @@ export function outputData(part: {
   const { stream, offset, isTruncated } = part;
   const bytes = part.bytes.subarray(0, wholeCharacters(part.bytes) || part.bytes.length);
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const content = isUtf8(buffer)
-    ? { text: buffer.toString('utf8') }
-    : { base64: buffer.toString('base64') };
-  const event: OutputEventJson = {
-    stream,
-    offset,
-    ...content,
-    ...(isTruncated && { truncated: true as const }),
-  };
-  return { data: JSON.stringify(event), byteCount: bytes.length };
+  const make = (content: Pick<OutputEventJson, 'text' | 'base64'>): string =>
+    JSON.stringify({ stream, offset, ...content, ...(isTruncated && { truncated: true }) });
+  const text = isUtf8(buffer) ? make({ text: buffer.toString('utf8') }) : undefined;
+  // Six characters stand for a zero byte: what is mostly such is no text that anybody reads.
+  const isReadable = text !== undefined && text.length <= ABOUT_CHARS + 2 * bytes.length;
+  const data = isReadable ? text : make({ base64: buffer.toString('base64') });
+  return { data, byteCount: bytes.length };
 }
+
+/** Of an event without its bytes. */
+const ABOUT_CHARS = 100;
 
 /** Length without a character that has begun at the end and is not whole. */
 function wholeCharacters(bytes: Uint8Array): number {

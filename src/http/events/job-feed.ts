@@ -16,7 +16,7 @@ import type { MeshService, OutputPart } from '../../node/service.ts';
 import { toJobJson } from '../job-view.ts';
 import { outputData } from './event-text.ts';
 
-/** In JSON a byte may take six, so an event has less than 200 KiB. */
+/** An event has at most 65 KiB then. */
 const PIECE_BYTES = 32 * 1024;
 const MAX_PIECES = 8;
 const WAIT_MS = 5000;
