@@ -35,8 +35,6 @@ export interface ContainerEngine {
   readonly pid: number;
   /** The root of the image, as a tar file. */
   readonly tar: string;
-  /** At once; `stop` clears up. */
-  kill(): void;
   /** Ids of all containers, running or not. */
   containers(): Promise<string[]>;
   stop(): Promise<void>;
@@ -85,7 +83,6 @@ export async function startEngine(): Promise<ContainerEngine> {
     socket,
     pid: daemon.pid ?? assert.fail('no process'),
     tar: join(folder, 'image.tar'),
-    kill: () => void daemon.kill('SIGKILL'),
     ask: (path, method = 'GET', body) => ask(socket, path, method, body),
     containers: async () => {
       const all = (await ask(socket, '/containers/json?all=1', 'GET')) as { Id: string }[];

@@ -14,7 +14,7 @@ import { followStats, type Sampled } from './stats.ts';
 /** What was printed arrives with the end of a container, or not any more. */
 const OUTPUT_DEADLINE_MS = 5000;
 /** An engine that is being restarted. */
-const ENGINE_DEADLINE_MS = 15_000;
+const ENGINE_DEADLINE_MS = 10_000;
 const ASK_AGAIN_MS = 500;
 const REMOVE_TRIES = 3;
 
@@ -79,7 +79,12 @@ async function follow(order: ContainerOrder, id: string, ending: Ending): Promis
     (failure: unknown) => failure,
   );
   try {
-    await engine.call({ method: 'POST', path: `/containers/${id}/start` });
+    await engine
+      .call({ method: 'POST', path: `/containers/${id}/start` })
+      .catch((thrown: unknown) => {
+        // Without an answer it may run by now.
+        throw thrown instanceof EngineRefusal ? thrown : new EngineAway(thrown);
+      });
     const stats = followStats(engine, id, over.signal);
     endWhenAsked(order, id, ending);
     const state = await untilEnded(engine, id);

@@ -20,7 +20,7 @@ import { type Ending, Hosted, type HostedWork } from '../hosted.ts';
 import type { Launch, Launched, Sighting, TaskType } from '../task-type.ts';
 import { type ContainerEnd, EngineAway, runContainer } from './container.ts';
 import { containerConfig } from './container-config.ts';
-import { Engine } from './engine.ts';
+import { Engine, EngineRefusal, isAway } from './engine.ts';
 import { findImage, type Image } from './images.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
 import { removeLeftovers } from './leftovers.ts';
@@ -129,6 +129,7 @@ class Docker {
       image = await findImage(seen.engine, about);
     } catch (thrown) {
       if (launch.ending.aborted) return { tag: 'failed', reason: ENDED_BEFORE_START };
+      if (isAway(thrown)) return { tag: 'returned', reason: sentenceOf(thrown) };
       return { tag: 'failed', reason: sentenceOf(thrown) };
     }
     const { node } = this.options;
@@ -163,7 +164,7 @@ class Docker {
         note({ usage: ended.usage, result: resultOf(ended, image) });
         return ended.end;
       } catch (thrown) {
-        return failed(thrown, ending);
+        return notEnded(thrown, ending);
       } finally {
         if (container !== undefined) this.abandoned.add(container);
       }
@@ -187,11 +188,19 @@ class Contained extends Hosted {
   }
 }
 
+/** Of one that is not known to have ended, or has not started. */
+function notEnded(thrown: unknown, ending: Ending): AttemptEnd {
+  const end = failed(thrown, ending);
+  if (thrown instanceof EngineRefusal || end.tag !== 'failed') return end;
+  const { reason } = end;
+  // Before it was told to start: nothing has run.
+  return { tag: thrown instanceof EngineAway ? 'lost' : 'returned', reason };
+}
+
 function failed(thrown: unknown, { asked }: Ending): AttemptEnd {
   // How it was made to end; what comes of that is known to whoever asked.
   if (asked.aborted) throw thrown;
-  const reason = sentenceOf(thrown);
-  return thrown instanceof EngineAway ? { tag: 'lost', reason } : { tag: 'failed', reason };
+  return { tag: 'failed', reason: sentenceOf(thrown) };
 }
 
 const sentenceOf = (thrown: unknown): string =>

@@ -40,6 +40,12 @@ export class EngineRefusal extends Error {
 export const isMissing = (thrown: unknown): boolean =>
   thrown instanceof EngineRefusal && thrown.status === 404;
 
+const AWAY: readonly unknown[] = ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE'];
+
+/** Nobody answers at its socket: other machines may have one that does. */
+export const isAway = (thrown: unknown): boolean =>
+  AWAY.includes((thrown as { code?: unknown } | undefined)?.code);
+
 export class Engine {
   readonly socket: string;
   /** Of all paths. */
