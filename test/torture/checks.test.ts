@@ -276,12 +276,8 @@ describe('a second execution', () => {
 
   test('has one when its node stood still as soon as it was back, by its own log', () => {
     const faults = [fault({ to: 12_500 })];
-    const still = (from: number, to: number, node = 'node2'): Disturbance => ({
-      kind: 'standstill',
-      nodes: [node],
-      from,
-      to,
-    });
+    const about = { kind: 'standstill', nodes: ['node2'] } as const;
+    const still = (from: number, to: number): Disturbance => ({ ...about, from, to });
     const both = [still(13_000, 13_600), still(13_900, 14_700)];
     assertKept(repeated({ faults, standstills: both }));
     assertBroken(repeated({ standstills: both }), 'repeated');
@@ -467,22 +463,12 @@ describe('the nodes', () => {
     ));
 
   test('deny a job only while the one node that kept it has left', () => {
-    const denied = (
-      durability: string,
-      node: string,
-      kind: 'drain' | 'kill',
-    ): Partial<History> => ({
-      oddAnswers: [{ at: 12_000, node, request: 'GET job', job: JOB, code: 'JOB_NOT_FOUND (no)' }],
-      faults: [fault({ kind })],
-      jobs: [
-        job({
-          submits: job().submits.map((submit) => ({
-            ...submit,
-            answer: { tag: 'acknowledged', job: JOB, durability },
-          })),
-        }),
-      ],
-    });
+    const denied = (durability: string, node: string, kind: 'drain' | 'kill'): Partial<History> => {
+      const answer = { tag: 'acknowledged', job: JOB, durability } as const;
+      const submits = job().submits.map((submit) => ({ ...submit, answer }));
+      const odd = { at: 12_000, node, request: 'GET job', job: JOB, code: 'JOB_NOT_FOUND (no)' };
+      return { oddAnswers: [odd], faults: [fault({ kind })], jobs: [job({ submits })] };
+    };
     assertKept(denied('local', 'node1', 'drain'));
     assertBroken(denied('replicated', 'node1', 'drain'), 'odd-answer');
     assertBroken(denied('local', 'node2', 'drain'), 'odd-answer');
