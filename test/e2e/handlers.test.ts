@@ -13,7 +13,7 @@ import {
   until,
 } from './mesh-processes.ts';
 
-const DEADLINE = { timeout: 120_000 };
+const DEADLINE = { timeout: 180_000 };
 
 const TASKS = `
 import { defineTask } from 'worker-mesh';
@@ -62,7 +62,7 @@ async function startTwo(
 
 /** That `asked` knows it. */
 const serves = (asked: NodeProcess, node: NodeProcess, type: string): Promise<void> =>
-  until(`${type} is served`, 20_000, async () => {
+  until(`${type} is served`, 60_000, async () => {
     const { body } = await asked.get<{ nodes: Json[] }>('/api/v1/nodes');
     const found = body.nodes.find((each) => each.node_id === node.id);
     return JSON.stringify(found).includes(`"${type}"`);

@@ -21,13 +21,14 @@ export interface ProcessOptions {
 
 export type Loaded =
   | { readonly tag: 'loaded'; readonly tasks: readonly string[] }
-  | { readonly tag: 'broken'; readonly reason: string };
+  /** `isLate`: the machine may have been too busy, so that it is worth to try again. */
+  | { readonly tag: 'broken'; readonly reason: string; readonly isLate?: boolean };
 
 /** Settles when it is written; never rejects. */
 export type Print = (stream: 'stdout' | 'stderr', bytes: Uint8Array) => Promise<void>;
 
 /** A module that takes longer is called broken. */
-const LOAD_DEADLINE_MS = 20_000;
+const LOAD_DEADLINE_MS = 60_000;
 /** What a killed process's pipes may take to close: what it printed last is read first. */
 const CLOSE_DEADLINE_MS = 500;
 const TOTAL_MEMORY_FACTOR = 1.5;
@@ -112,7 +113,8 @@ export class HandlerProcess {
     return new Promise((resolve) => {
       const broken = (reason: string): void => resolve({ tag: 'broken', reason });
       const late = setTimeout(() => {
-        broken(`it was not loaded after ${LOAD_DEADLINE_MS / 1000} s`);
+        const reason = `it was not loaded after ${LOAD_DEADLINE_MS / 1000} s`;
+        resolve({ tag: 'broken', reason, isLate: true });
         this.kill();
       }, LOAD_DEADLINE_MS);
       void this.ended.then(broken);

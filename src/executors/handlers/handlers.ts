@@ -156,6 +156,7 @@ class HandlerModule {
     const first = await pool.take();
     if ('tag' in first) {
       await pool.close();
+      if (first.isLate) this.tried = '';
       this.tellBroken(first.reason);
       return;
     }
