@@ -67,7 +67,11 @@ function causeOfEnd(history: History, execution: Execution, until: number): stri
   const own = all.filter(
     (fault) => fault.nodes.includes(execution.node) && isWithin(fault, window.from, window.to),
   );
-  const chain = chainsOf(own, execution.start).findLast(canEnd);
+  // A standstill is named only where the faults alone would not have done it.
+  const planned = own.filter(({ kind }) => kind !== 'standstill');
+  const ended = (faults: readonly Disturbance[]): Disturbance[] | undefined =>
+    chainsOf(faults, execution.start).findLast(canEnd);
+  const chain = ended(planned) ?? ended(own);
   if (chain) return `${[...new Set(chain.map(({ kind }) => kind))].join(' and ')} of its node`;
   const needed = history.nodes.length > 2 ? 2 : 1;
   const bornAt = acknowledgedJobs(history).get(execution.job)?.submits[0]?.at;
