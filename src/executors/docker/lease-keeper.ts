@@ -17,7 +17,8 @@ const KILL_BEFORE_MS = 300;
 /**
  * A line is a container's id and: `U ms` it is killed so long after that, `D ms` so long after the
  * node's death, `N` never, `E` it is gone. The time is that since the machine started, which goes
- * on while it sleeps. A kill that the engine does not take is tried again.
+ * on while it sleeps. A kill that the engine does not take is tried again each
+ * second for a minute: an engine that is gone for longer has ended its containers.
  */
 const SCRIPT = `
 const { request } = require('node:http');
@@ -34,7 +35,13 @@ const kill = (id) => {
   sent.on('error', () => {}).on('timeout', () => sent.destroy()).end();
 };
 const look = () => {
-  for (const [id, { at }] of leases) if (at !== undefined && uptime() >= at) kill(id);
+  for (const [id, lease] of leases) {
+    if (lease.at === undefined || uptime() < lease.at) continue;
+    lease.due ??= lease.at;
+    lease.at = uptime() + 1;
+    if (uptime() > lease.due + 60) leases.delete(id);
+    else kill(id);
+  }
   if (isAlone && ![...leases.values()].some(({ at }) => at !== undefined)) process.exit();
 };
 const take = (line) => {
