@@ -1,7 +1,7 @@
 /** Limits, kept by cgroups where this machine lets us, and by the system for each process. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
-import { basename } from 'node:path';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { CgroupTree, cgroupName } from '../../src/executors/limits/cgroup-tree.ts';
 import { type Limits, toRunText } from '../../src/run/run-options.ts';
@@ -96,7 +96,7 @@ describe('a limit of processes without cgroups', { ...DEADLINE, skip: NEEDS_ROOT
 describe('limits by cgroup', { ...DEADLINE, skip: NO_CGROUPS }, () => {
   test('hold processor time of all processes together', async (t) => {
     const { run } = await startBench(t);
-    const command = 'for i in 1 2 3 4; do timeout 5 sh -c "while :; do :; done" & done; wait';
+    const command = 'for i in 1 2 3 4; do timeout 50 sh -c "while :; do :; done" & done; wait';
     const { end, receipt } = await run(command, limited({ cpu_seconds: 1 }));
     assert(end.tag === 'failed' && end.reason.startsWith('CPU time over'), JSON.stringify(end));
     const { cpuMs = 0 } = receipt?.usage ?? {};
@@ -171,13 +171,16 @@ describe('limits by cgroup', { ...DEADLINE, skip: NO_CGROUPS }, () => {
 
   test('are kept for one that was adopted, and its cgroup goes with it', async (t) => {
     const first = await startBench(t);
-    const ordered = order(`echo begun; ${BURN}`, limited({ cpu_seconds: 3 }));
+    const go = join(first.folder, 'go');
+    const command = `echo begun; until [ -e ${go} ]; do sleep 0.05; done; ${BURN}`;
+    const ordered = order(command, limited({ cpu_seconds: 1 }));
     first.executor.run(ordered);
     await firstLine(first.executor, ordered);
     await first.executor.stop('leave');
     const second = await startBench(t, { folder: first.folder });
     assert.equal(second.survivors.length, 1);
     assert(cgroupsOf(first.folder).length > 0);
+    writeFileSync(go, '');
     const { end, receipt } = await second.reports.ended(ordered);
     assert(end.tag === 'failed' && end.reason.startsWith('CPU time over'), JSON.stringify(end));
     assert.equal(receipt?.usage?.limitsBy, 'cgroup');
