@@ -11,7 +11,7 @@
  *   kept is what was hashed, whoever still writes to the original.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, constants, copyFile, type FileHandle, mkdir, open, stat } from 'node:fs/promises';
+import { chmod, constants, copyFile, type FileHandle, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError } from '../base/errors.ts';
 import type { BlobChunk } from '../core/calls.ts';
@@ -19,6 +19,7 @@ import type { Blobs, BlobWriter } from '../node/ports.ts';
 import { BlobFile, readAt } from './blob-file.ts';
 import { isMissing, toBlobError } from './failures.ts';
 import { blobPath, partialFolder, partialPath } from './layout.ts';
+import { OpenFiles } from './open-files.ts';
 import { Room } from './room.ts';
 
 export interface BlobOptions {
@@ -40,6 +41,7 @@ const MAX_RESTING = 64;
 export class KeptBlobs implements Blobs {
   private readonly options: BlobOptions;
   private readonly room: Room;
+  private readonly open = new OpenFiles();
   private readonly writing = new Set<string>();
   /** Left a moment ago, by name, the oldest first: who goes on soon need not read all of it again. */
   private readonly resting = new Map<string, { file: BlobFile; timer: NodeJS.Timeout }>();
@@ -71,20 +73,12 @@ export class KeptBlobs implements Blobs {
     sha256: string,
     { offset, maxBytes }: { offset: number; maxBytes: number },
   ): Promise<BlobChunk | undefined> {
-    const file = await this.opened(sha256);
-    if (!file) return undefined;
+    const wanted = Math.min(maxBytes, MAX_READ_BYTES);
     try {
-      const { size } = await file.stat();
-      const wanted = Math.max(0, Math.min(maxBytes, MAX_READ_BYTES, size - offset));
-      return { bytes: await readAt(file, offset, wanted), totalBytes: size };
-    } finally {
-      await file.close();
-    }
-  }
-
-  private async opened(sha256: string): Promise<FileHandle | undefined> {
-    try {
-      return await open(blobPath(this.options.folder, sha256), 'r');
+      return await this.open.use(blobPath(this.options.folder, sha256), async (file) => {
+        const [{ size }, bytes] = await Promise.all([file.stat(), readAt(file, offset, wanted)]);
+        return { bytes, totalBytes: size };
+      });
     } catch (thrown) {
       if (isMissing(thrown)) return undefined;
       throw toBlobError(thrown, this.options.folder);
@@ -233,6 +227,7 @@ export class KeptBlobs implements Blobs {
 
   /** It was found to be damaged. */
   async remove(sha256: string): Promise<void> {
+    this.open.forget(blobPath(this.options.folder, sha256));
     await this.room.remove(sha256);
   }
 

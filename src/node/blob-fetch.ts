@@ -27,7 +27,7 @@ export interface FetchParts {
 
 /** An answer has a little more than its bytes, and two parts of it are sent as they are. */
 const PIECE_BYTES = 255 * 1024;
-const MAX_IN_FLIGHT = 8;
+const MAX_IN_FLIGHT = 16;
 const LOOK_DEADLINE_MS = 3000;
 const PIECE_DEADLINE_MS = 10_000;
 const LOOK_AGAIN_MS = 500;

@@ -22,8 +22,8 @@ export interface Wanted {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Each has up to 2 MiB on its way. */
-const MAX_FETCHES = 8;
+/** Each has up to 4 MiB on its way; a link takes 16 at most. */
+const MAX_FETCHES = 3;
 const MAX_WAITING = 1000;
 /** A node that is started again is back by then. */
 const PATIENCE_MS = 15_000;
