@@ -60,5 +60,7 @@ describe('a job that says how it is run', DEADLINE, () => {
     const nobody = await runAt(one, two, { command: 'id', user: 'no-such-user' });
     assert.equal(nobody.status, 'JOB_FAILED');
     assert.match(nobody.error_message ?? '', /no user no-such-user/);
+    // In time for its cgroups and its shared folder to go with it.
+    await Promise.all([one, two].map((node) => node.kill('SIGTERM')));
   });
 });
