@@ -84,6 +84,8 @@ const withoutNamed = (
 ): Record<string, string> =>
   Object.fromEntries(Object.entries(variables).filter(([name]) => !Object.hasOwn(named, name)));
 
+const GIVEN_BACK: AttemptEnd = { tag: 'returned', reason: 'its node was started again' };
+
 type Unusable = Extract<WorkingFolder, { tag: 'unusable' }>;
 
 export class Attempt {
@@ -111,6 +113,8 @@ export class Attempt {
   private isEndAsked = false;
   private isAbandoned = false;
   private isLeft = false;
+  /** It lived in this process, which goes: another start does it again, and nobody was lost. */
+  private isGivenBack = false;
   /** It came of itself, whatever is done to it from now on. */
   private isOver = false;
   private hasEnded = false;
@@ -156,7 +160,9 @@ export class Attempt {
     await this.finish(await running.ended);
   }
 
-  private async finish(end: AttemptEnd): Promise<void> {
+  private async finish(ended: AttemptEnd): Promise<void> {
+    const isDone = ended.tag === 'exited' && ended.code === 0;
+    const end = this.isGivenBack && !isDone ? GIVEN_BACK : ended;
     await this.progressFile?.close();
     this.progress.close();
     const now = this.parts.now();
@@ -169,7 +175,8 @@ export class Attempt {
     if (!this.isAbandoned) {
       const { job, fence } = this.ref;
       // What found no room to list itself has run nothing.
-      const startedAt = end.tag === 'returned' ? undefined : this.startedAt;
+      const hasRun = end.tag !== 'returned' || this.isGivenBack;
+      const startedAt = hasRun ? this.startedAt : undefined;
       const receipt = this.receiptAtEnd();
       const about = { job, fence, end, startedAt, finishedAt, receipt };
       this.parts.report({ kind: 'ended', ...about, ...tails });
@@ -225,7 +232,9 @@ export class Attempt {
   async leave(): Promise<void> {
     if (this.running) await this.running.untilFound(FOUND_DEADLINE_MS);
     if (!this.running?.canBeLeft || this.hasEnded) {
-      this.abandon();
+      this.isGivenBack = this.running !== undefined && !this.isOver;
+      if (this.isGivenBack) this.end(0);
+      else this.abandon();
       await this.over;
       return;
     }

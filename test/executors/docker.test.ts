@@ -241,14 +241,16 @@ describe('a docker job', skipWithoutEngine(), () => {
     assert((usage?.peakMemoryBytes ?? 0) > 10_000 && (usage?.peakMemoryBytes ?? 0) < 2e9);
   });
 
-  test('is ended and removed with its node, and not reported', async (t) => {
+  test('is ended and removed with its node, and given back', async (t) => {
     const { executor, reports } = await startDocker(t);
     const attempt = order('', runOf('echo up; exec sleep 1000'));
     executor.run(attempt);
     await firstLine(executor, attempt);
     await executor.stop('leave');
     assert.deepEqual(await engine.containers(), []);
-    assert(!reports.all.some(({ kind }) => kind === 'ended'));
+    const { end, startedAt } = await reports.ended(attempt);
+    assert.deepEqual(end, { tag: 'returned', reason: 'its node was started again' });
+    assert.notEqual(startedAt, undefined);
   });
 
   test('left by an earlier life is removed by the next start', async (t) => {
