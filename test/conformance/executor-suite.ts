@@ -235,7 +235,7 @@ export function describeExecutor(name: string, makeBench: (t: TestContext) => Ex
       const chunk = await executor.outputs.read(order, 'stdout', { offset: 4, maxBytes: 3 });
       assert.deepEqual(
         { ...chunk, bytes: textOf(chunk ?? ended.stdout) },
-        { bytes: 'two', offset: 4, isEnd: false, isTruncated: false },
+        { bytes: 'two', offset: 4, isEnd: false, isTruncated: false, keptBytes: 8 },
       );
       const errors = await executor.outputs.read(order, 'stderr', ALL);
       assert.equal(errors?.bytes.length, 0);

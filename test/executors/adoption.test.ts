@@ -12,7 +12,7 @@ import { isAlive, sessionMembers, supervisorsOf } from './processes.ts';
 
 const DEADLINE = { timeout: 60_000 };
 /** Prints its number, goes on until there is a file `go` in its folder, and ends with 7. */
-const WAITS = 'echo $$; while [ ! -e go ]; do sleep 0.02; done; echo went; exit 7';
+const WAITS = 'echo $$; while [ ! -e go ]; do sleep 0.1; done; echo went; exit 7';
 
 const workFolders = (folder: string): string[] => readdirSync(join(folder, 'work'));
 const letGo = (folder: string): void => {
@@ -57,7 +57,7 @@ describe('a node that is killed and started again', DEADLINE, () => {
 
   test('reports what ended while it was away, after its start', async (t) => {
     const folder = temporaryFolder(t);
-    const orders = [WAITS, 'echo $$; while [ ! -e go ]; do sleep 0.02; done; kill -SEGV $$', WAITS];
+    const orders = [WAITS, 'echo $$; while [ ! -e go ]; do sleep 0.1; done; kill -SEGV $$', WAITS];
     const { child } = await startDoomed(t, folder, orders);
     const pids = (await Promise.all([0, 1, 2].map((i) => numbersOf(folder, i)))).flat();
     await kill(child);
@@ -204,7 +204,7 @@ describe('an adopted attempt', DEADLINE, () => {
 
   test('takes what it left in the background with it', async (t) => {
     const folder = temporaryFolder(t);
-    const command = 'sleep 999 & echo $!; while [ ! -e go ]; do sleep 0.02; done';
+    const command = 'sleep 999 & echo $!; while [ ! -e go ]; do sleep 0.1; done';
     const { child } = await startDoomed(t, folder, [command]);
     const [left = 0] = await numbersOf(folder, 0);
     await kill(child);
