@@ -356,3 +356,40 @@ test('a disk that went back is refused by those who know its later life', async 
   const seen = states.find(({ facts }) => facts.node === mesh.executor.id);
   assert.notEqual(seen?.state, 'alive');
 });
+
+test('a disk that went back and is lost then takes nothing with it that another disk keeps', async () => {
+  const mesh = new Scenario({ slots: [1], ownerSlots: 1 });
+  const [peer, owner] = [mesh.executor, mesh.owner];
+  await mesh.start();
+  const job = mesh.submit(40_000);
+  await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+  const isMarked = () => peer.disk.tables.notes.get(job)?.lacking === owner.id;
+  owner.crash();
+  await mesh.until(isMarked, 'the peer leads alone');
+  const copy = peer.disk.copy();
+  owner.start();
+  await mesh.until(() => !isMarked(), 'both have it');
+  // A pong has said so, too.
+  await mesh.run(3000);
+  peer.crash();
+  const isLed = () => owner.disk.tables.records.get(job)?.header.accepted.epoch.node === owner.id;
+  await mesh.until(isLed, 'the owner leads it again');
+  peer.start();
+  // Until just before the job's end: nobody has taken the peer for dead by then.
+  await mesh.run(44_000 - mesh.events.now);
+  peer.crashHost();
+  mesh.checker.onDiskLost(peer);
+  copy.setBack();
+  peer.start();
+  peer.setBackAt = mesh.events.now;
+  const isOver = () => owner.disk.tables.records.get(job)?.job.state.tag === 'final';
+  await mesh.until(isOver, 'the owner has its outcome, and is not alone yet');
+  assert.equal(mesh.checker.final(job), undefined);
+  peer.lose();
+  owner.ask(
+    (request) => ({ kind: 'forget', request, node: peer.id }),
+    (reply) => void mesh.replies.push(reply),
+  );
+  await mesh.finish();
+  assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+});

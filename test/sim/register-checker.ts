@@ -390,11 +390,7 @@ export class RegisterChecker {
   /** A disk that was set back goes on from where it was. */
   private forget(job: JobId): void {
     this.takenAway.add(job);
-    for (const register of this.registers.get(job)?.values() ?? []) {
-      register.final = undefined;
-      register.values.clear();
-      register.writers.clear();
-    }
+    for (const register of this.registers.get(job)?.values() ?? []) register.final = undefined;
   }
 
   /** Every copy of a decided job says what was decided, and none is left that says nothing. */
