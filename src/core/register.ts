@@ -50,7 +50,7 @@ interface Tally {
   newest: JobRecord;
   /** Undecided values, oldest first. */
   readonly open: Proposal[];
-  /** Highest version of the newest value's epoch that each replica has. */
+  /** Highest version of the newest value's epoch that each of its replicas has; no others. */
   readonly votes: Map<NodeId, number>;
   youngestYes: MonoMs;
   /** This boot made the record, or has had the peer's word for this epoch. */
@@ -82,6 +82,7 @@ export class Register {
     const tally = this.tallyFor(record, hasPairRight);
     tally.newest = record;
     tally.open.push({ record, sentAt });
+    dropVotesOfOthers(tally);
     const before = replicas.keepOwn(record);
     if (before !== undefined && before > tally.youngestYes) tally.youngestYes = before;
     for (const node of replicasOf(record.header)) {
@@ -152,7 +153,8 @@ export class Register {
     if (!tally) return;
     const { accepted, rs, oldRs } = tally.newest.header;
     if (compareEpochs(accepted.epoch, vote.epoch) !== 0) return;
-    const isNews = (tally.votes.get(from) ?? 0) < vote.version;
+    const isReplica = replicasOf(tally.newest.header).includes(from);
+    const isNews = isReplica && (tally.votes.get(from) ?? 0) < vote.version;
     if (isNews) tally.votes.set(from, vote.version);
     const yesAt = yesAtOf(this.parts.out.now.mono, vote.yesAgoMs);
     if (yesAt > tally.youngestYes) tally.youngestYes = yesAt;
@@ -366,6 +368,12 @@ export class Register {
       if (tally) this.settle(job, tally);
     }
   }
+}
+
+/** Who is let go keeps nothing, and has to take it anew should it be chosen again. */
+function dropVotesOfOthers({ newest, votes }: Tally): void {
+  const kept = replicasOf(newest.header);
+  for (const node of votes.keys()) if (!kept.includes(node)) votes.delete(node);
 }
 
 type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

@@ -226,6 +226,22 @@ describe('a place in a full set', () => {
   });
 });
 
+test('a disk that was let go is not counted any more for who submits its key again', () => {
+  const bench = owner([B, C]);
+  const disks = (): unknown => {
+    const reply = bench.reply(bench.submit({}, { key: 'k' }).request);
+    return reply.kind === 'submitted' && reply.disks;
+  };
+  bench.submit({}, { key: 'k' });
+  bench.take('reply');
+  assert.equal(disks(), 3);
+  bench.talking.set(B, { ...IDLE_LOAD, draining: true, leaving: true });
+  bench.talk();
+  bench.advance(2200);
+  assert.equal(bench.replica(B).get('k' as JobId)?.record, undefined);
+  assert.equal(disks(), 2);
+});
+
 describe('changes of sets', () => {
   test('wait until the job has nothing undecided', () => {
     const bench = owner([B, C]);
