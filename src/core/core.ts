@@ -80,6 +80,9 @@ export class Core {
   private readonly machine: () => MachineUse | undefined;
   private tickAt: MonoMs;
   private isPeersTurn = true;
+  /** Asked with each input: made once. */
+  private readonly queuedAt = (owner: NodeId): number =>
+    this.membership.get(owner)?.load.queued ?? 0;
 
   constructor(options: CoreOptions) {
     this.facts = options.facts;
@@ -201,8 +204,7 @@ export class Core {
   }
 
   private askPeers(most: number): void {
-    const queuedAt = (owner: NodeId): number => this.membership.get(owner)?.load.queued ?? 0;
-    if (this.execution.askForWork(queuedAt, most) > 0) this.isPeersTurn = false;
+    if (this.execution.askForWork(this.queuedAt, most) > 0) this.isPeersTurn = false;
   }
 
   /** When the next `tick` is due. */
