@@ -125,11 +125,18 @@ describe('a worker', () => {
     const node = await newMesh(t).start('one');
     const known = { ...claimBody(['slow']), wait_seconds: 0 };
     assert.equal((await node.post('/api/v1/workers/claim', known)).status, 204);
-    const id = await submit(node, { task_type: 'slow' });
-    const history = async (): Promise<string> => JSON.stringify((await node.job(id)).attempts);
+    // Nobody has it while it waits: that is no time of its run.
+    const id = await submit(node, { task_type: 'slow', timeout_seconds: 5 });
+    const seen = new Set<string>();
+    const history = async (): Promise<string> => {
+      const { status, attempts } = await node.job(id);
+      seen.add(status);
+      return JSON.stringify(attempts);
+    };
     await until('it is given back', 30_000, async () =>
       (await history()).includes('no worker of this node took it within 10 s'),
     );
+    assert(!seen.has('JOB_RUNNING'), [...seen].join());
     const claimed = await claim(node, 'slow');
     assert.equal(claimed.attempt_number, 2);
     await say(node, claimed, 'complete', { exit_code: 3 });

@@ -4,8 +4,9 @@ import { promisify } from 'node:util';
 import type { AttemptEnd, Progress } from '../../core/job.ts';
 import { attemptKey } from '../../core/record.ts';
 import type { ClaimedAttempt, WorkerEnd } from '../../node/worker-desk.ts';
+import { ENDED_BEFORE_START, type NotRun } from '../failures.ts';
 import { ENDED_ON_REQUEST, Hosted } from '../hosted.ts';
-import type { Launch } from '../task-type.ts';
+import type { Launch, Launched } from '../task-type.ts';
 
 const UNTAKEN_MS = 10_000;
 const SILENCE_MS = 15_000;
@@ -20,7 +21,10 @@ type State =
 export class WorkerAttempt extends Hosted {
   readonly key: string;
   readonly taskType: string;
+  /** Settles when a worker has it, or when none is to have it any more. */
+  readonly launched: Promise<Launched>;
   private readonly attempt: Launch;
+  private readonly launch: (launched: Launched) => void;
   private readonly settle: (end: AttemptEnd) => void;
   private state: State = { tag: 'waiting', since: performance.now() };
   private endAsked = false;
@@ -40,11 +44,23 @@ export class WorkerAttempt extends Hosted {
     this.key = attemptKey(job, fence);
     this.taskType = grant.spec.taskType;
     this.settle = over.resolve;
+    const launched = Promise.withResolvers<Launched>();
+    this.launched = launched.promise;
+    this.launch = launched.resolve;
+    if (attempt.ending.aborted) this.onEndAsked();
+    else attempt.ending.addEventListener('abort', () => this.onEndAsked(), { once: true });
   }
 
   private onEndAsked(): void {
     this.endAsked = true;
-    if (this.state.tag === 'waiting') this.conclude(ENDED_ON_REQUEST);
+    this.turnBack({ tag: 'failed', reason: ENDED_BEFORE_START });
+  }
+
+  /** If nobody has it: nothing of it has run. */
+  private turnBack(end: NotRun): void {
+    if (this.state.tag !== 'waiting') return;
+    this.launch(end);
+    this.conclude(end);
   }
 
   private conclude(end: AttemptEnd): void {
@@ -80,6 +96,12 @@ export class WorkerAttempt extends Hosted {
   /** Who took it never heard of it. */
   putBack(): void {
     if (this.state.tag === 'taken') this.state = { tag: 'waiting', since: performance.now() };
+    if (this.endAsked) this.turnBack({ tag: 'failed', reason: ENDED_BEFORE_START });
+  }
+
+  /** Who took it hears of it now. */
+  begin(): void {
+    this.launch({ tag: 'started', running: this });
   }
 
   /** @param stoodMs in which nobody could be heard */
@@ -89,7 +111,7 @@ export class WorkerAttempt extends Hosted {
       state.since += stoodMs;
       if (now - state.since <= UNTAKEN_MS) return;
       const reason = `no worker of this node took it within ${UNTAKEN_MS / 1000} s`;
-      this.conclude({ tag: 'returned', reason });
+      this.turnBack({ tag: 'returned', reason });
     } else if (state.tag === 'taken') {
       state.heardAt += stoodMs;
       if (now - state.heardAt <= SILENCE_MS) return;

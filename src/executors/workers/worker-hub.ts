@@ -5,9 +5,12 @@
  *
  * | attempt | entered when             | left when                                                  |
  * |---------|--------------------------|------------------------------------------------------------|
- * | waiting | the node started it      | a worker took it; 10 s went by (returned); it is to end    |
+ * | waiting | it was given to the node | a worker took it; 10 s went by (returned); it is to end    |
  * | taken   | a worker claimed it      | the worker said how it ended; silent for 15 s (lost)       |
  * | over    | its end is known         | never: from now on each word about it is refused           |
+ *
+ * It is running, and its timeout counts, from the moment that a worker has it: until then nothing of
+ * it is done anywhere, and whoever looks at the job had better see that it waits.
  *
  * A worker is a process that this node cannot end. It is told that its attempt is to end with the
  * answer to whatever it says next, and when the grace time is over it is not listened to any more.
@@ -24,7 +27,7 @@ import type {
   WorkerView,
 } from '../../node/worker-desk.ts';
 import type { TaskSource } from '../task-source.ts';
-import type { Launch, TaskType } from '../task-type.ts';
+import type { Launch, Launched, TaskType } from '../task-type.ts';
 import { WorkerAttempt } from './worker-attempt.ts';
 
 /** A worker that says nothing for so long is gone. */
@@ -72,17 +75,17 @@ export class WorkerHub implements TaskSource, WorkerDesk {
     const names = new Set([...this.workers.values()].flatMap(({ taskTypes }) => taskTypes));
     return [...names].map((name) => ({
       name,
-      launch: async (attempt) => ({ tag: 'started', running: this.launch(attempt) }),
+      launch: (attempt) => this.launch(attempt),
     }));
   }
 
-  private launch(launch: Launch): WorkerAttempt {
+  private launch(launch: Launch): Promise<Launched> {
     const attempt = new WorkerAttempt(launch);
     const { key } = attempt;
     this.attempts.set(key, attempt);
     void attempt.ended.then(() => this.attempts.delete(key));
     this.match(attempt);
-    return attempt;
+    return attempt.launched;
   }
 
   private match(attempt: WorkerAttempt): void {
@@ -147,6 +150,7 @@ export class WorkerHub implements TaskSource, WorkerDesk {
       this.match(attempt);
       return undefined;
     }
+    attempt.begin();
     return attempt.claimed;
   }
 
