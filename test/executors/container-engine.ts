@@ -14,6 +14,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { request } from 'node:http';
@@ -124,6 +125,8 @@ async function importImage(socket: string, folder: string): Promise<void> {
   await copyFile(path.trim(), join(root, 'bin/busybox'));
   for (const name of ['sh', 'cat', 'echo', 'sleep', 'head', 'tail', 'ls', 'id', 'env', 'true'])
     symlinkSync('busybox', join(root, 'bin', name));
+  mkdirSync(join(root, 'etc'));
+  writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0::/:/bin/sh\nguest:x:4321:4321::/:/bin/sh\n');
   const tar = join(folder, 'image.tar');
   await run('tar', ['-C', root, '-cf', tar, '.']);
   const body = readFileSync(tar);

@@ -224,6 +224,37 @@ describe('a docker job', skipWithoutEngine(), () => {
     );
   });
 
+  test('has its files as the user that it names, by number and by the name of its image', {
+    skip: process.getuid?.() === 0 ? false : 'only root may give files away',
+  }, async (t) => {
+    const { run } = await startDocker(t);
+    const inputs = [
+      { path: 'in/secret', text: 'from the mesh', mode: '600' },
+      { path: 'list', text: '' },
+    ];
+    for (const [user, uid] of [
+      ['1234', 1234],
+      ['guest', 4321],
+    ] as const) {
+      const spec = runOf('cat in/secret >out; echo more >>list; id -u; ls -ln out');
+      const options = JSON.stringify({ user, inputs, outputs: ['out', 'list'] });
+      const { end, stdout, stderr, receipt } = await run('', { ...spec, run: options });
+      assert.deepEqual([end, textOf(stderr)], [{ tag: 'exited', code: 0 }, '']);
+      assert.match(textOf(stdout), new RegExp(`^${uid}\n-rw\\S+ +1 +${uid} `));
+      assert.deepEqual(
+        receipt?.files?.map(({ path, bytes }) => [path, bytes]),
+        [
+          ['list', 5],
+          ['out', 13],
+        ],
+      );
+    }
+    const options = JSON.stringify({ user: 'nobody-here', inputs });
+    const { end } = await run('', { ...runOf('true'), run: options });
+    assert(end.tag === 'failed');
+    assert.match(end.reason, /unable to find user nobody-here/);
+  });
+
   test('with a folder of its node as its own is refused, whoever has taken it', async (t) => {
     const { run } = await startDocker(t);
     const { end } = await run('', { ...runOf('ls'), workingDir: temporaryFolder(t) });

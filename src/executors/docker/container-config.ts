@@ -6,9 +6,7 @@ import type { RunOptions } from '../../run/run-options.ts';
 import type { Launch } from '../task-type.ts';
 import type { Image } from './images.ts';
 import { FENCE_LABEL, JOB_LABEL, LIFE_LABEL, NODE_LABEL } from './leftovers.ts';
-
-/** Where the attempt's working folder is in the container, if it has input or output files. */
-const WORK = '/work';
+import { hasFiles, WORK } from './work-folder.ts';
 
 export interface ContainerParts {
   readonly image: Image;
@@ -24,8 +22,8 @@ export function containerConfig(
   { image, binds, node, life }: ContainerParts,
 ): Readonly<Record<string, unknown>> {
   const { job, fence, grant } = order;
-  const hasFiles = run.inputs !== undefined || run.outputs !== undefined;
-  const user = run.user ?? (hasFiles ? ownUser() : undefined);
+  const isMounted = hasFiles(run);
+  const user = run.user ?? (isMounted ? ownUser() : undefined);
   return {
     Image: image.id,
     ...(params.command && { Cmd: params.command }),
@@ -34,7 +32,7 @@ export function containerConfig(
       ([name, value]) => `${name}=${value}`,
     ),
     ...(user !== undefined && { User: user }),
-    ...(hasFiles && { WorkingDir: WORK }),
+    ...(isMounted && { WorkingDir: WORK }),
     AttachStdout: true,
     AttachStderr: true,
     Labels: {
@@ -44,7 +42,7 @@ export function containerConfig(
       [LIFE_LABEL]: life,
     },
     HostConfig: {
-      Binds: hasFiles ? [...binds, `${place.path}:${WORK}:rw`] : binds,
+      Binds: isMounted ? [...binds, `${place.path}:${WORK}:rw`] : binds,
       ...limitsOf(params, run),
       ...(params.network !== undefined && { NetworkMode: params.network }),
       // It is in the attempt's own files, which have a limit.

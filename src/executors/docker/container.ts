@@ -24,8 +24,8 @@ export interface ContainerOrder {
   readonly config: Readonly<Record<string, unknown>>;
   readonly stopSignal: string;
   readonly place: Place;
-  /** From here on it exists, and has not started. */
-  readonly onCreated: (id: string) => void;
+  /** From here on it exists. It starts when this has settled. */
+  readonly onCreated: (id: string) => Promise<void>;
   readonly onRemoved: (id: string) => void;
   readonly onProblem: (sentence: string) => void;
 }
@@ -54,8 +54,8 @@ export async function runContainer(order: ContainerOrder, ending: Ending): Promi
     body: config,
   })) as { Id: string };
   const id = created.Id;
-  order.onCreated(id);
   try {
+    await order.onCreated(id);
     ending.asked.throwIfAborted();
     return await follow(order, id, ending);
   } finally {

@@ -26,6 +26,7 @@ import { LeaseKeeper } from './lease-keeper.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { type AllowedMounts, allowedBinds } from './mounts.ts';
 import { operate } from './operations.ts';
+import { giveFolder, whyNotGiven } from './work-folder.ts';
 
 export interface DockerOptions {
   readonly node: NodeId;
@@ -110,6 +111,8 @@ class Docker {
     if (typeof params === 'string') return { tag: 'failed', reason: params };
     const unfit = unfitIn(launch);
     if (unfit !== undefined) return { tag: 'failed', reason: `${unfit}.` };
+    const ungiven = whyNotGiven(launch.run);
+    if (ungiven !== undefined) return { tag: 'failed', reason: ungiven };
     const { seen } = this;
     if (!seen)
       return { tag: 'returned', reason: 'No container engine was found on this node yet.' };
@@ -139,7 +142,7 @@ class Docker {
 
   private contain(
     { engine, keeper }: Seen,
-    { place, note, lease }: Launch,
+    { run, place, note, lease }: Launch,
     { image, config }: { image: Image; config: Readonly<Record<string, unknown>> },
   ): Contained {
     let container: string | undefined;
@@ -148,9 +151,10 @@ class Docker {
       config,
       stopSignal: image.stopSignal,
       place,
-      onCreated: (id: string) => {
+      onCreated: async (id: string) => {
         container = id;
         keeper.hold(id, lease());
+        await giveFolder(engine, id, { run, folder: place.path });
       },
       onRemoved: (id: string) => {
         container = undefined;

@@ -80,9 +80,14 @@ export class Engine {
 
   /** Settles with the JSON of the answer; undefined where there is none. */
   async call(call: Call): Promise<unknown> {
+    return parse(await this.read(call));
+  }
+
+  /** Settles with the answer as a text, of at most 4 MiB. */
+  async read(call: Call): Promise<string> {
     const late = AbortSignal.timeout(ANSWER_DEADLINE_MS);
     const signal = call.signal ? AbortSignal.any([call.signal, late]) : late;
-    return parse(await readText(await this.open({ ...call, signal })));
+    return readText(await this.open({ ...call, signal }));
   }
 
   /** For answers that take as long as a container, or never end. Its body has not been read. */
