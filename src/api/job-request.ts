@@ -6,7 +6,7 @@
 import * as z from 'zod';
 import { MeshError } from '../base/errors.ts';
 import { isJobId } from '../base/ids.ts';
-import { RUN_FIELDS, toRunText } from '../run/run-options.ts';
+import { misplacedFiles, RUN_FIELDS, toRunText } from '../run/run-options.ts';
 import { paramsIssues, unfitField } from '../run/task-params.ts';
 import { DELIVERIES, ON_ISOLATION, REPLICAS } from './api.ts';
 import { COMMAND_REQUIRED, INVALID_BODY } from './problem.ts';
@@ -189,6 +189,8 @@ export function parseJobRequest(value: unknown, headerKey?: string): ParsedJob {
     given.map(([name]) => name),
   );
   if (unfit !== undefined) refuse(`${unfit}.`);
+  const misplaced = misplacedFiles(request, request.working_dir);
+  if (misplaced !== undefined) refuse(`${misplaced}.`);
   const wrong = paramsIssues({ taskType, command, params: request.params });
   if (wrong.length > 0) throw new MeshError('BAD_REQUEST', sentenceOf(wrong));
   return {

@@ -36,7 +36,7 @@ import type { WallMs } from '../base/instant.ts';
 import type { AttemptOrder, SupervisedLease } from '../core/effects.ts';
 import type { Offers } from '../core/facts.ts';
 import type { AttemptReport, Survivor } from '../core/inputs.ts';
-import { NO_OUTPUT } from '../core/job.ts';
+import { type JobSpec, NO_OUTPUT } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
 import type { Executor, ParamsChecked } from '../node/ports.ts';
@@ -301,7 +301,7 @@ class AllExecutors implements Executors {
       return;
     }
     this.supervisor?.wake();
-    const attempt = new Attempt(order, this.partsOf());
+    const attempt = new Attempt(order, this.partsOf(spec));
     this.attempts.set(key, attempt);
     this.follow(order, attempt, attempt.run(order, found, run));
   }
@@ -311,7 +311,8 @@ class AllExecutors implements Executors {
     return `This node does not serve the task type ${name}; it knows ${known.join(', ')}.`;
   }
 
-  private partsOf(): AttemptParts {
+  /** @param spec of one that begins */
+  private partsOf(spec?: JobSpec): AttemptParts {
     const { now, meshEnv = {}, nodeEnv = process.env, folder } = this.options;
     const { hiddenFolders = [] } = this.options;
     const { life, starter, outputs } = this;
@@ -327,6 +328,7 @@ class AllExecutors implements Executors {
         find: (name) => findProgram(name, nodeEnv.PATH),
         cgroups: () => this.cgroups(),
         hidden: [folder, ...hiddenFolders],
+        refusalOf: (opened) => spec && this.options.policy?.refusalOf(spec, opened),
       },
       files: this.options.files,
       now,

@@ -160,3 +160,18 @@ export function parseRunText(text: string): RunOptions | string {
     return 'it is no JSON text';
   }
 }
+
+/**
+ * A node puts files into a folder, and takes them from it, as the user that it is. A job that may do
+ * less than its node must not have it do that anywhere but in the job's own folder.
+ * @returns a phrase for what is wrong
+ */
+export function misplacedFiles(
+  { user, sandbox, inputs = [], outputs = [] }: RunOptions,
+  workingDir: string | undefined,
+): string | undefined {
+  const isFenced = user !== undefined || (sandbox !== undefined && sandbox !== false);
+  if (workingDir === undefined || !isFenced || inputs.length + outputs.length === 0)
+    return undefined;
+  return 'a job with a user or a sandbox has its inputs and outputs in a working folder of its own: leave working_dir out';
+}

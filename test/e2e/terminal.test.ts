@@ -1,5 +1,6 @@
 /** A terminal at one node, before it somebody at another one, in a terminal of their own. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { type IPty, spawn } from '@lydell/node-pty';
@@ -101,6 +102,24 @@ describe('mesh run -it', () => {
     person.type('exit 7\r');
     assert.equal(await person.leaves(), 7);
   });
+
+  test(
+    'is refused by a policy about commands, here and there, with its rule',
+    DEADLINE,
+    async (t) => {
+      const mesh = newMesh(t);
+      const policy = join(mesh.folder, 'policy.yaml');
+      writeFileSync(policy, 'rules: [{ name: no rm, deny: { command: "rm *" } }]');
+      const one = await mesh.start('one', { slots: 0 });
+      const two = await mesh.start('two', { flags: ['--policy', policy] });
+      await Promise.all([one, two].map((node) => node.seesPeers(1)));
+      for (const node of [one, two]) {
+        const person = new Person(t, node, ['-it', ...SHELL]);
+        assert.notEqual(await person.leaves(), 0);
+        assert.match(person.text.replace(/\s+/g, ' '), /rule "no rm" .* typed into a terminal/);
+      }
+    },
+  );
 
   test('goes on at another node when the one that was asked dies', DEADLINE, async (t) => {
     const { one } = await startOwnerAndTwo(newMesh(t));

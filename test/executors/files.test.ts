@@ -1,12 +1,25 @@
 /** Files that an attempt is given, and files that are kept of it. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { MeshError } from '../../src/base/errors.ts';
 import type { Files } from '../../src/executors/files/files.ts';
+import { whyNoSandbox } from '../../src/executors/manners/sandbox.ts';
+import { findProgram } from '../../src/executors/programs.ts';
 import { newBlobs, put, sha256Of } from '../blobs/blob-folders.ts';
-import { order, startBench, temporaryFolder, textOf, until } from './attempts.ts';
+import { firstLine, order, startBench, temporaryFolder, textOf, until } from './attempts.ts';
+
+const bwrap = await findProgram('bwrap', process.env.PATH);
+const NO_SANDBOX =
+  (bwrap === undefined ? 'bubblewrap is not installed here' : await whyNoSandbox(bwrap)) ?? false;
 
 type Blobs = Awaited<ReturnType<typeof newBlobs>>;
 
@@ -170,6 +183,79 @@ describe('outputs', () => {
     executor.end(ordered.job, ordered.fence, 1000);
     const { receipt } = await reports.ended(ordered);
     assert.deepEqual(receipt?.files, [kept('part', 'half')]);
+  });
+});
+
+/** What the node may read and this user may not: its files must be the job's own all the way. */
+describe('files of a job that is not its node', { timeout: 60_000 }, () => {
+  const NEEDS_ROOT = process.getuid?.() === 0 ? false : 'only root may run jobs as another user';
+  const command =
+    'cat a.txt deep/er/data; deep/tool; echo more >>deep/er/data; rm a.txt; mkdir out; cp deep/er/data out/copy; chmod 600 out/copy; exit 3';
+  const outputs = ['out', 'deep/er/data'];
+
+  async function check(t: TestContext, options: object): Promise<void> {
+    const { run, blobs, folder } = await startFileBench(t);
+    const sha256 = await put(blobs, Buffer.from('from the mesh\n'));
+    const inputs = [
+      { path: 'a.txt', text: 'text\n' },
+      { path: 'deep/tool', text: '#!/bin/sh\necho tool\n', mode: '700' },
+      { path: 'deep/er/data', sha256, bytes: 14, mode: '600' },
+    ];
+    const { end, stdout, stderr, receipt } = await run(
+      command,
+      runText({ ...options, inputs, outputs }),
+    );
+    assert.equal(textOf(stderr), '');
+    assert.equal(textOf(stdout), 'text\nfrom the mesh\ntool\n');
+    assert.deepEqual(end, { tag: 'exited', code: 3 });
+    const text = 'from the mesh\nmore\n';
+    assert.deepEqual(receipt?.files, [kept('deep/er/data', text), kept('out/copy', text)]);
+    // What the job wrote to was a copy.
+    assert.equal(await blobs.find(sha256), 14);
+    await until('all is removed', () => readdirSync(join(folder, 'work')).length === 0);
+  }
+
+  test('are those of the user it names', { skip: NEEDS_ROOT }, (t) => check(t, { user: 'nobody' }));
+
+  test('are in its sandbox', { skip: NO_SANDBOX }, (t) => check(t, { sandbox: true }));
+
+  test('are those of its user in its sandbox', { skip: NEEDS_ROOT || NO_SANDBOX }, (t) =>
+    check(t, { user: 'nobody', sandbox: true }),
+  );
+
+  test('are kept by the next life of its node', { skip: NEEDS_ROOT }, async (t) => {
+    const first = await startFileBench(t);
+    const command = 'printf it >result; echo; while [ ! -e go ]; do sleep 0.02; done; pwd';
+    const ordered = order(command, runText({ user: 'nobody', outputs: ['res*'] }));
+    first.executor.run(ordered);
+    await firstLine(first.executor, ordered);
+    await first.executor.stop('leave');
+    const second = await startFileBench(t, first.folder);
+    assert.equal(second.survivors.length, 1);
+    const [name = ''] = readdirSync(join(first.folder, 'work'));
+    const { folder } = JSON.parse(readFileSync(join(first.folder, 'work', name), 'utf8'));
+    writeFileSync(join(folder, 'go'), '');
+    const { end, receipt } = await second.reports.ended(ordered);
+    assert.deepEqual(end, { tag: 'exited', code: 0 });
+    assert.deepEqual(receipt?.files, [kept('result', 'it')]);
+    await until('its folder is removed', () => !existsSync(folder));
+  });
+
+  test('are never put into another folder, nor taken from one', async (t) => {
+    const { run } = await startFileBench(t);
+    const workingDir = temporaryFolder(t);
+    const inputs = [{ path: 'new', text: 'x' }];
+    for (const options of [
+      { user: 'nobody', inputs },
+      { sandbox: true, inputs },
+      { user: 'nobody', outputs: ['**'] },
+    ]) {
+      const { end, startedAt } = await run('echo ran', { workingDir, ...runText(options) });
+      assert(end.tag === 'failed');
+      assert.match(end.reason, /leave working_dir out/);
+      assert.equal(startedAt, undefined);
+    }
+    assert.deepEqual(readdirSync(workingDir), []);
   });
 });
 

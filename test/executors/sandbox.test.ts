@@ -1,12 +1,13 @@
 /** A sandbox by Debian's bubblewrap, which .ci/test-packages installs. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { prepareManners } from '../../src/executors/manners/manners.ts';
 import { whyNoSandbox } from '../../src/executors/manners/sandbox.ts';
 import { findProgram } from '../../src/executors/programs.ts';
+import { parsePolicy } from '../../src/policy/policy.ts';
 import { type RunOptions, toRunText } from '../../src/run/run-options.ts';
 import { firstLine, order, release, startBench, temporaryFolder, textOf } from './attempts.ts';
 import { isAlive, processesAbout } from './processes.ts';
@@ -89,6 +90,53 @@ describe('a job in a sandbox', SANDBOXED, () => {
     assert.equal(textOf(open.stdout), 'made\n');
   });
 
+  test('in a folder above those of its node, or in one of them, does not see them', async (t) => {
+    const above = temporaryFolder(t);
+    const secrets = join(above, 'secrets');
+    mkdirSync(secrets);
+    writeFileSync(join(secrets, 'key'), 'secret');
+    const way = join(temporaryFolder(t), 'way');
+    symlinkSync(above, way);
+    const { run } = await startBench(t, { hiddenFolders: [secrets] });
+    for (const workingDir of [above, way]) {
+      const { stdout, end } = await run('ls; ls secrets', { ...boxed(), workingDir });
+      assert.deepEqual([textOf(stdout), end], ['secrets\n', { tag: 'exited', code: 0 }]);
+    }
+    for (const workingDir of [secrets, join(way, 'secrets')]) {
+      const { end } = await run('cat key', { ...boxed(), workingDir });
+      assert(end.tag === 'failed', workingDir);
+      assert.match(end.reason, /its working folder .* is the node's own/);
+    }
+  });
+
+  test('opens no more than the policy of its node lets it, whatever a link says', async (t) => {
+    const shared = temporaryFolder(t);
+    const outside = temporaryFolder(t);
+    for (const name of ['one', 'two']) mkdirSync(join(shared, name));
+    symlinkSync(join(shared, 'two'), join(shared, 'within'));
+    symlinkSync(outside, join(shared, 'out'));
+    const rules = `rules: [{ name: fenced, sandbox: { writable: "${shared}/*" } }]`;
+    const { run } = await startBench(t, { policy: parsePolicy('policy.yaml', rules) });
+    for (const [name, real] of [
+      ['one', 'one'],
+      ['within', 'two'],
+    ] as const) {
+      const writable = [join(shared, name)];
+      const { end } = await run(`echo >${join(shared, real, 'made')}`, boxed({ writable }));
+      assert.deepEqual(end, { tag: 'exited', code: 0 });
+    }
+    const refusedAs = async (run_: ReturnType<typeof boxed>): Promise<string> => {
+      const { end, startedAt } = await run('true', run_);
+      assert(end.tag === 'failed');
+      assert.equal(startedAt, undefined);
+      return end.reason;
+    };
+    assert.match(await refusedAs(boxed(false)), /rule "fenced" .* in a sandbox only/);
+    assert.match(await refusedAs(boxed({ writable: ['/'] })), /rule "fenced" .* write to \//);
+    const linked = await refusedAs(boxed({ writable: [join(shared, 'out')] }));
+    assert.match(linked, new RegExp(`rule "fenced" .* write to ${outside}`));
+  });
+
   test('has its grace, and leaves nobody behind', async (t) => {
     const { executor, reports, folder } = await startBench(t);
     const command = `trap 'echo bye; exit' TERM; setsid sleep 1000 & : ${folder}; echo up; while :; do sleep 0.05; done`;
@@ -117,7 +165,8 @@ describe('a node without bubblewrap', () => {
     const about = { run, folder, isOwnFolder: true, stdinPath: '', progressFile };
     const find = () => Promise.resolve(undefined);
     const cgroups = () => Promise.resolve(undefined);
-    const prepared = await prepareManners(about, { find, cgroups, hidden: [] });
+    const means = { find, cgroups, hidden: [], refusalOf: () => undefined };
+    const prepared = await prepareManners(about, means);
     assert(prepared.tag === 'failed');
     assert.match(prepared.reason, /bwrap.*install bubblewrap/);
   });

@@ -9,7 +9,7 @@ import * as z from 'zod';
 import type { AttemptOrder } from '../../core/effects.ts';
 import type { Receipt } from '../../core/job.ts';
 import type { AttemptRef } from '../../core/messages.ts';
-import type { RunOptions } from '../../run/run-options.ts';
+import { misplacedFiles, type RunOptions } from '../../run/run-options.ts';
 import type { NotRun } from '../failures.ts';
 import { keepListPath } from '../layout.ts';
 import type { Files } from './files.ts';
@@ -35,6 +35,8 @@ export class AttemptFiles {
     { folder, signal }: { folder: string; signal: AbortSignal },
   ): Promise<NotRun | undefined> {
     const { files } = this;
+    const misplaced = misplacedFiles(run, grant.spec.workingDir);
+    if (misplaced !== undefined) return { tag: 'failed', reason: `${misplaced}.` };
     if (run.outputs && run.outputs.length > 0) {
       const list: z.output<typeof keepList> = { folder, patterns: [...run.outputs] };
       await writeFile(this.listPath, JSON.stringify(list), { mode: 0o600 });

@@ -47,6 +47,8 @@ export interface Means {
   readonly hidden: readonly string[];
   /** Undefined: it may make none. */
   readonly cgroups: () => Promise<CgroupTree | undefined>;
+  /** Why a sandbox of this job may not open these paths (without links), as a phrase. */
+  readonly refusalOf: (opened: readonly string[]) => string | undefined;
 }
 
 export type Prepared = ({ readonly tag: 'ready' } & Manners) | NotRun;
@@ -165,7 +167,8 @@ async function boxWords(order: MannersOrder, means: Means): Promise<readonly str
   }
   const { folder, isOwnFolder, progressFile } = order;
   const openFiles = [progressFile.path];
-  const about = { sandbox, folder, isOwnFolder, hidden: means.hidden, openFiles };
+  const { hidden, refusalOf } = means;
+  const about = { sandbox, folder, isOwnFolder, hidden, openFiles, refusalOf };
   const made = await sandboxWords(bwrap, about);
   if (made.tag === 'unusable') throw new Unable(made.reason);
   return made.words;

@@ -25,6 +25,8 @@ export interface SandboxOrder {
   readonly hidden: readonly string[];
   /** A file that the job may write to, wherever it is. */
   readonly openFiles: readonly string[];
+  /** Why these may not be written to, as a phrase; paths without links. */
+  readonly refusalOf: (writable: readonly string[]) => string | undefined;
 }
 
 const BASE = [
@@ -47,7 +49,7 @@ export type SandboxWords =
   | { readonly tag: 'unusable'; readonly reason: string };
 
 export async function sandboxWords(bwrap: string, order: SandboxOrder): Promise<SandboxWords> {
-  const { sandbox, folder, isOwnFolder, openFiles } = order;
+  const { sandbox, isOwnFolder, openFiles } = order;
   const { network = false, writable = [] } = sandbox === true ? {} : sandbox;
   const hidden = await Promise.all(order.hidden.map((path) => realpath(path).catch(() => path)));
   const found: string[] = [];
@@ -59,17 +61,24 @@ export async function sandboxWords(bwrap: string, order: SandboxOrder): Promise<
     }
     found.push(real);
   }
+  const refusal = order.refusalOf(found);
+  if (refusal !== undefined) return unusable(refusal);
+  // One that the job names may be a link, or lie above what is hidden.
+  const folder = isOwnFolder ? order.folder : await realpath(order.folder);
+  if (!isOwnFolder && hidden.some((one) => isWithin(folder, one))) {
+    return unusable(`its working folder ${order.folder} is the node's own`);
+  }
+  const isOpened = found.some((path) => isWithin(folder, path));
   return {
     tag: 'ready',
     words: [
       bwrap,
       ...BASE,
       ...(network ? ['--share-net', '--ro-bind-try', RESOLVER, RESOLVER] : []),
+      ...(isOwnFolder || isOpened ? [] : ['--ro-bind', folder, folder]),
       ...found.flatMap((path) => ['--bind', path, path]),
       ...hidden.flatMap((path) => ['--tmpfs', path]),
-      ...(isOwnFolder || !found.some((path) => isWithin(folder, path))
-        ? [isOwnFolder ? '--bind' : '--ro-bind', folder, folder]
-        : []),
+      ...(isOwnFolder ? ['--bind', folder, folder] : []),
       ...openFiles.flatMap((path) => ['--bind', path, path]),
       ...['--chdir', folder],
       '--',
