@@ -373,7 +373,7 @@ export class Attempt {
 
   /** Nothing is left of it but its output, and what its file says of its end. */
   private async close(): Promise<Tails> {
-    const unlisted = this.listing && this.unlist(this.listing);
+    const unlisted = this.listing && this.endListing(this.listing);
     if (this.ownFolder !== undefined) this.parts.removeFolder(this.ownFolder);
     await this.files.close();
     if (this.stdinPath !== undefined) await rm(this.stdinPath, { force: true }).catch(() => {});
@@ -382,11 +382,19 @@ export class Attempt {
   }
 
   /**
+   * Before the processes of another attempt may have the same numbers.
+   *
    * Of one that was made to end, the file tells the signal and not the reason: the next start had
    * better call it lost. A file that stays behind names a group that is gone: the start time
    * tells, and nobody is hurt.
    */
-  private async unlist(listing: Listing): Promise<void> {
+  private async endListing(listing: Listing): Promise<void> {
+    const isUnlisted = await this.unlist(listing);
+    this.running?.release?.(isUnlisted);
+  }
+
+  /** False: it never listed itself, or its folder is gone. */
+  private async unlist(listing: Listing): Promise<boolean> {
     const { life, onEndKept } = this.parts;
     try {
       if (this.isEndAsked) await life.remove(listing);
@@ -394,8 +402,9 @@ export class Attempt {
         life.keepEnd(listing);
         onEndKept(this.ref, listing);
       }
+      return true;
     } catch {
-      // It never listed itself, or its folder is gone.
+      return false;
     }
   }
 }

@@ -213,7 +213,7 @@ class AllExecutors implements Executors {
     const path = nodeEnv.PATH;
     const supervision = await findSupervision(procFolder, path);
     const isSupervised = supervision.tag === 'supervised';
-    const runners = new Runners(commonEnvironment(nodeEnv, meshEnv));
+    const runners = new Runners(commonEnvironment(nodeEnv, meshEnv), procFolder);
     this.starter = isSupervised ? { ...supervision, runners } : supervision;
     const life = await Life.begin(running);
     this.life = life;

@@ -83,6 +83,8 @@ export interface Running {
   prolong(lease: SupervisedLease): void;
   /** Settles once the next life would find it, or it is over, or it takes too long. */
   untilFound(deadlineMs: number): Promise<void>;
+  /** After `ended`, when what was kept of it is in order. @param isUnlisted its file is no group's any more */
+  release?(isUnlisted: boolean): void;
   /** It goes on without this node, whose process may end. */
   leave(): Promise<void>;
 }

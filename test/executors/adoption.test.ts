@@ -189,10 +189,10 @@ describe('an adopted attempt', DEADLINE, () => {
 
   test('is killed after the grace time, with all of its session', async (t) => {
     const folder = temporaryFolder(t);
-    const command = 'trap "" TERM; timeout 999 sleep 999 & echo $$; while :; do sleep 1; done';
+    const command = 'trap "" TERM; timeout 999 sleep 999 & echo $PPID; while :; do sleep 1; done';
     const { child } = await startDoomed(t, folder, [command]);
     const [pid = 0] = await numbersOf(folder, 0);
-    await until('all are there', () => sessionMembers(pid).length === 4);
+    await until('all are there', () => sessionMembers(pid).length === 5);
     await kill(child);
     const { executor, reports } = await startBench(t, { folder });
     const { job, fence } = doomedAttempt(0);

@@ -9,6 +9,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -32,7 +33,7 @@ import {
   NOT_LISTED_CODE,
   PLAIN_SCRIPT,
   plainArguments,
-  RUNNER_PREAMBLE,
+  runnerPreamble,
   runnerText,
 } from '../../src/executors/groups/start-scripts.ts';
 import { SUPERVISOR_SCRIPT } from '../../src/executors/groups/supervisor-script.ts';
@@ -78,7 +79,7 @@ interface ListedOptions {
   readonly env?: object;
 }
 
-/** Prints into this file. The process is the group's leader, or a runner that ends with it. */
+/** Prints into this file. The process is the group's leader: its main process, or a runner that ends with it. */
 const outputOf = ({ path }: Listing): string => `${path}.out`;
 
 function spawnGroup(listing: Listing, options: ListedOptions): ChildProcess {
@@ -100,10 +101,9 @@ function spawnGroup(listing: Listing, options: ListedOptions): ChildProcess {
   }
   const child = spawn('/bin/sh', ['-s'], { ...spawned, stdio: ['pipe', 'ignore', 'inherit'] });
   const files = { stdout: outputOf(listing), stderr: '/dev/null' };
-  const programs = { setsid: '/usr/bin/setsid', env: '/usr/bin/env' };
   const about = { begin: '', workingFolder: '/', variables: {}, spentMs: 0 };
-  const job = { entry, ...programs, ...files, program, ...about };
-  child.stdin?.end(`${RUNNER_PREAMBLE}${runnerText(job)}exit "$__mesh_code"\n`);
+  const job = { entry, env: '/usr/bin/env', ...files, program, ...about };
+  child.stdin?.end(`${runnerPreamble(way.procFolder)}${runnerText(job)}exit "$__mesh_code"\n`);
   return child;
 }
 
@@ -205,26 +205,29 @@ describe('a runner', () => {
     assert.deepEqual([same?.code, same?.isSignalled], [137, false]);
   });
 
-  test('is none of the group: a signal to all of it leaves the runner alive', async (t) => {
+  test('leads the group, and goes with it when all of it is killed', async (t) => {
     const { child, groupId, listing } = await startListed(t);
-    assert.notEqual(child.pid, groupId);
+    assert.equal(child.pid, groupId);
     const ended = once(child, 'exit');
     process.kill(-groupId, 'SIGKILL');
-    await ended;
+    assert.deepEqual(await ended, [null, 'SIGKILL']);
     const group = parseGroupFile(readFileSync(listing.path, 'utf8'));
-    assert.deepEqual([group?.exit?.code, group?.exit?.isSignalled], [137, true]);
+    assert.equal(group?.exit, undefined);
   });
 
   test('is deaf to what ends a terminal, and its job is not', async (t) => {
-    const { child, groupId, listing } = await startListed(t);
-    const { pid = 0 } = child;
-    for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.kill(pid, signal);
-    assert(isAlive(groupId));
-    const ended = once(child, 'exit');
-    process.kill(groupId, 'SIGHUP');
-    await ended;
-    const group = parseGroupFile(readFileSync(listing.path, 'utf8'));
-    assert.deepEqual([group?.exit?.code, group?.exit?.isSignalled], [129, true]);
+    for (const [signal, code] of [
+      ['SIGHUP', 129],
+      ['SIGTERM', 143],
+      ['SIGQUIT', 131],
+    ] as const) {
+      const { child, groupId, listing } = await startListed(t);
+      const ended = once(child, 'exit');
+      process.kill(-groupId, signal);
+      assert.deepEqual(await ended, [code, null]);
+      const group = parseGroupFile(readFileSync(listing.path, 'utf8'));
+      assert.deepEqual([group?.exit?.code, group?.exit?.isSignalled], [code, true]);
+    }
   });
 });
 
@@ -337,19 +340,19 @@ describe('a supervisor', () => {
   test('knows a group by a leader whose name looks like a line of /proc', async (t) => {
     const name = ') S 1 1\n';
     const command = `printf '${name}' >/proc/$$/comm; echo begun; while :; do read -r x <"$0"; done`;
-    const { life, groupId } = await startListed(t, { command });
+    const way = { ...PLAIN, procFolder: '/proc' };
+    const { life, groupId } = await startListed(t, { way, command });
     runSupervisor(life);
     await until('it is gone', () => !isAlive(groupId));
   });
 
-  test('ends a group whose leader is gone and whose runner is dead', async (t) => {
+  test('ends a group whose leader is gone', async (t) => {
     const command = 'sleep 1000 & echo $!; exec sleep 999';
-    const { life, groupId, child } = await startListed(t, { command });
-    process.kill(child.pid ?? 0, 'SIGKILL');
+    const { life, groupId } = await startListed(t, { command });
     process.kill(groupId, 'SIGKILL');
     await until('leader gone', () => !isAlive(groupId));
     const pids = sessionMembers(groupId);
-    assert.equal(pids.length, 1);
+    assert.equal(pids.length, 2);
     runSupervisor(life);
     await until('members gone', () => !pids.some(isAlive));
   });
@@ -410,9 +413,22 @@ describe('the next start', () => {
     const path = adopted[0]?.listing.path ?? '';
     assert(!existsSync(one.life.folder) && isAlive(one.groupId));
     const ended = once(one.child, 'exit');
-    process.kill(one.groupId, 'SIGTERM');
+    process.kill(-one.groupId, 'SIGTERM');
     await ended;
     assert.equal(parseGroupFile(readFileSync(path, 'utf8'))?.exit?.code, 143);
+  });
+
+  test('settles a group that is over, and spares what its runner does since', async (t) => {
+    const one = await startListed(t, { lease: { tag: 'never' } });
+    appendFileSync(one.listing.path, 'exit 0 1.00 0\n');
+    const path = one.listing.path.replace('.group', '.ended');
+    renameSync(one.listing.path, path);
+    const { adopted } = await takeOver(parentOf(one));
+    assert.deepEqual(
+      adopted.map(({ group }) => group.exit?.code),
+      [0],
+    );
+    assert(isAlive(one.groupId));
   });
 
   test('neither adopts nor hurts a stranger that was given the same number', async (t) => {

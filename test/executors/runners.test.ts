@@ -16,7 +16,7 @@ import {
   textOf,
   until,
 } from './attempts.ts';
-import { childrenNamed, isAlive } from './processes.ts';
+import { childrenNamed, isAlive, sessionMembers } from './processes.ts';
 
 const DEADLINE = { timeout: 60_000 };
 const runners = (): number[] => childrenNamed(process.pid, 'mesh-runner');
@@ -85,17 +85,48 @@ describe('a runner', DEADLINE, () => {
     for (const [name, value] of Object.entries(env)) assert.equal(found[name], value, name);
   });
 
-  test('that is killed takes its job with it, which is told as lost', async (t) => {
+  test('that is killed takes its job with it', async (t) => {
     const { executor, reports, run } = await startBench(t);
     const ordered = order('echo $PPID $$; sleep 999');
     executor.run(ordered);
     const [runner = 0, pid = 0] = (await firstLine(executor, ordered)).split(' ').map(Number);
     process.kill(runner, 'SIGKILL');
     const { end } = await reports.ended(ordered);
-    assert(end.tag === 'lost');
-    assert.match(end.reason, /process that waited for it/);
+    assert.deepEqual(end, { tag: 'signalled', signal: 'SIGKILL' });
     assert(!isAlive(pid));
     assert.deepEqual((await run('exit 4')).end, { tag: 'exited', code: 4 });
+  });
+
+  test('goes with what a job has left, and with a job that kills its group', async (t) => {
+    const { run } = await startBench(t);
+    // Of a short job those that were born since are asked, of a long one everybody.
+    for (const pause of ['', 'sleep 0.4; ']) {
+      const lefts = ['sleep 999', 'timeout 999 sleep 999', '(sleep 999 & exec true)'];
+      for (const left of lefts) {
+        const first = await run(`${left} & ${pause}echo $PPID`);
+        const runner = Number(textOf(first.stdout));
+        assert.deepEqual(sessionMembers(runner), [], left);
+        const next = Number(textOf((await run('echo $PPID')).stdout));
+        assert.notEqual(next, runner);
+      }
+    }
+    const { end } = await run('kill -KILL 0');
+    assert.deepEqual(end, { tag: 'signalled', signal: 'SIGKILL' });
+    assert.deepEqual((await run('kill -TERM 0; exit 4')).end, {
+      tag: 'signalled',
+      signal: 'SIGTERM',
+    });
+  });
+
+  test('tells the processor time of a job that was killed with it', async (t) => {
+    const { executor, reports } = await startBench(t);
+    const ordered = order('i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo up; sleep 999');
+    executor.run(ordered);
+    await firstLine(executor, ordered);
+    executor.end(ordered.job, ordered.fence, 0);
+    const { end, receipt } = await reports.ended(ordered);
+    assert.deepEqual(end, { tag: 'signalled', signal: 'SIGKILL' });
+    assert((receipt?.usage?.cpuMs ?? 0) > 10, JSON.stringify(receipt));
   });
 
   test('that is killed while it waits is replaced', async (t) => {
@@ -122,12 +153,12 @@ describe('a runner', DEADLINE, () => {
 
   test('that cannot enter the working folder says so, and lists nothing', async (t) => {
     const folder = temporaryFolder(t);
-    const runners = new Runners({ PATH: '/usr/bin:/bin' });
+    const runners = new Runners({ PATH: '/usr/bin:/bin' }, '/proc');
     release(t, () => runners.close());
     const path = join(folder, '1.group');
     const lease = leaseText({ tag: 'never' });
     const entry = { folder, name: '1.group', procFolder: '/proc', lease, job: 'a', fence: 'b' };
-    const programs = { setsid: '/usr/bin/setsid', env: '/usr/bin/env', program: ['/bin/true'] };
+    const programs = { env: '/usr/bin/env', program: ['/bin/true'] };
     const files = { stdout: join(folder, 'out'), stderr: join(folder, 'err') };
     const job = { entry: { ...entry, startedAt: 1 }, ...programs, ...files, begin: '' };
     const handed = await runners.run({ ...job, workingFolder: join(folder, 'gone') }, {});

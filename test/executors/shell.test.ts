@@ -32,13 +32,15 @@ describe('a shell command', () => {
     assert.deepEqual((await run('exit 137')).end, { tag: 'exited', code: 137 });
   });
 
-  test('may begin with a dash, hold lines, and is its own process group', async (t) => {
+  test('may begin with a dash, hold lines, and is in a session of its own', async (t) => {
     const { run } = await startBench(t);
     assert.deepEqual((await run('-x')).end, { tag: 'exited', code: 127 });
     const { stdout } = await run(
-      'set -- $(cat /proc/$$/stat)\necho $(($5 - $$)) $(($6 - $$)) "$0"',
+      'set -- $(cat /proc/$$/stat)\necho $(($5 - $PPID)) $(($6 - $PPID)) "$0" $PPID',
     );
-    assert.equal(textOf(stdout), '0 0 /bin/sh\n');
+    const [group, session, name, leader] = textOf(stdout).trim().split(' ');
+    assert.deepEqual([group, session, name], ['0', '0', '/bin/sh']);
+    assert.notEqual(Number(leader), process.pid);
   });
 
   test('gets an empty stdin and signals as a terminal would leave them', async (t) => {

@@ -11,10 +11,10 @@ import { isAlive, sessionMembers, stateOf, supervisorOf, supervisorsOf } from '.
 
 const DEADLINE = { timeout: 60_000 };
 
-/** Not to be ended but by SIGKILL; with a child, and one in a group of its own. */
+/** Not to be ended but by SIGKILL; with a child, and one in a group of its own. Names its leader. */
 const STUBBORN =
-  'trap "" TERM INT HUP; sleep 999 & timeout 999 sleep 999 & echo $$; while :; do sleep 1; done';
-const STUBBORN_COUNT = 5;
+  'trap "" TERM INT HUP; sleep 999 & timeout 999 sleep 999 & echo $PPID; while :; do sleep 1; done';
+const STUBBORN_COUNT = 6;
 /** Says so when it gets a SIGTERM, and goes on. */
 const HEARS = 'trap "echo term" TERM; echo $$; while :; do sleep 0.05; done';
 
@@ -41,7 +41,7 @@ describe('a lease that is over', DEADLINE, () => {
     await kill(child);
     await until('it is told', () => outputOf(folder, 1).includes('term'));
     // Also what is in a group of its own: timeout does not ignore it.
-    await until('timeout has heard it', () => sessionMembers(stubborn).length === 3);
+    await until('timeout has heard it', () => sessionMembers(stubborn).length === 4);
     const graceMs = await elapsed('killed', () => !isAlive(hears));
     assert(graceMs > 500 && graceMs < 1500, `${graceMs} ms`);
     await until('its session is gone', () => sessionMembers(stubborn).length === 0);

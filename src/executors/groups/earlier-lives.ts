@@ -9,7 +9,6 @@
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../base/errors.ts';
 import { fenceText } from '../../core/record.ts';
 import { asBootTime, type BootTime, bootTime, untilBootMs } from './boot-clock.ts';
@@ -17,6 +16,7 @@ import type { ListedGroup } from './group-file.ts';
 import {
   closeEarlierLife,
   type EarlierLife,
+  type FoundGroup,
   type Life,
   type Listing,
   readGroupFile,
@@ -32,7 +32,6 @@ import {
 } from './process-table.ts';
 
 const GONE_DEADLINE_MS = 5000;
-const NOTE_PAUSE_MS = 50;
 
 export interface EarlierLivesParts {
   readonly runningFolder: string;
@@ -62,8 +61,8 @@ export async function takeOverEarlierLives(parts: EarlierLivesParts): Promise<Ad
     if (folder === life.folder) continue;
     const earlier = await closeEarlierLife(folder, identity);
     await Promise.all(
-      earlier.groups.map(async ({ group, path }) => {
-        const taken = await takeOver(group, path, earlier, parts);
+      earlier.groups.map(async (found) => {
+        const taken = await takeOver(found, earlier, parts);
         if (taken) adopted.push(taken);
       }),
     );
@@ -73,13 +72,13 @@ export async function takeOverEarlierLives(parts: EarlierLivesParts): Promise<Ad
 }
 
 async function takeOver(
-  found: ListedGroup,
-  path: string,
+  { group: found, path, isOver }: FoundGroup,
   { isSameHost, deathAt }: EarlierLife,
   { life, mayAdopt, settle, onProblem }: EarlierLivesParts,
 ): Promise<Adopted | undefined> {
-  const isThere = isSameHost && (await isStillThere(found));
-  const group = isThere || found.exit ? found : ((await readLater(path)) ?? found);
+  const isThere = isSameHost && !isOver && (await isStillThere(found));
+  // It may have ended since its file was read.
+  const group = isThere || found.exit ? found : ((await readGroupFile(path)) ?? found);
   const endsAt = endOfLease(group, deathAt);
   if (mayAdopt && isSameHost && mayGoOn(group, endsAt) && (isThere || group.exit)) {
     // What is left of one whose main process ended is nobody's.
@@ -91,12 +90,6 @@ async function takeOver(
     onProblem(`The output of job ${group.job} cannot be closed (${messageOf(thrown)}).`);
   });
   return undefined;
-}
-
-/** Its main process is gone: its end may be on its way into the file. */
-async function readLater(path: string): Promise<ListedGroup | undefined> {
-  await delay(NOTE_PAUSE_MS);
-  return readGroupFile(path);
 }
 
 /** Undefined: never. */

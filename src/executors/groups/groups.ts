@@ -2,16 +2,17 @@
  * The processes of attempts. Each attempt is a session and process group of its own, so that a
  * signal reaches all of its processes and none of the node's. Four parts see to it that no group
  * outlives its right to run, whatever becomes of its node: a file on disk for every group that runs
- * (group-file.ts), a runner beside it that notes its end (runners.ts), a supervisor process
+ * (group-file.ts), a runner that leads it and notes its end (runners.ts), a supervisor process
  * that holds the leases and outlives the node (supervisor.ts), and the next start, which adopts
  * what still has a lease and ends the rest (earlier-lives.ts).
  *
- * That takes a /proc with the machine's uptime, and `setsid`: any Linux. Elsewhere (macOS) groups
- * are plain: no lease is kept while the node stands still, and all end with their node.
+ * That takes a /proc with the machine's uptime: any Linux. Elsewhere (macOS) groups are plain, and
+ * led by their main process: no lease is kept while the node stands still, and all end with their
+ * node.
  *
  * How attempts' processes are made, by runners or by child_process.spawn, can change without anybody
- * noticing. What a group is may not: a leader whose id is the group's and the session's, that lists
- * itself before its program begins.
+ * noticing. What a group is may not: a leader whose id is the group's and the session's, listed
+ * before the program of the job begins.
  */
 import { spawn } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -80,6 +81,8 @@ const GONE_DEADLINE_MS = 1000;
 const NOT_LISTED_PAUSE_MS = 5;
 const LAST_LOOK_MS = 250;
 const STRAY_PAUSE_MS = 50;
+/** The supervisor may have seen that a lease is over, and strike a moment later. */
+const LEASE_MARGIN_MS = 3000;
 
 /** Rejects with what spawn throws or reports: E2BIG, EAGAIN, EMFILE, …; a TypeError for a zero byte. */
 export function startProcessGroup(order: GroupOrder, starter: Starter): Promise<ProcessGroup> {
@@ -94,13 +97,12 @@ const entryOf = (
 
 async function startSupervised(
   order: GroupOrder,
-  { runners, procFolder, setsid, env }: Extract<Starter, { tag: 'supervised' }>,
+  { runners, procFolder, env }: Extract<Starter, { tag: 'supervised' }>,
 ): Promise<ProcessGroup> {
   const { program, begin, folder, stdout, stderr, listing, onLeaseFailure, holder } = order;
   const job = await runners.run(
     {
       entry: entryOf(order, toFileLease(order.lease), procFolder),
-      setsid,
       env,
       program,
       begin,
@@ -111,7 +113,8 @@ async function startSupervised(
     order.env,
   );
   const lease = new LeaseWriter(listing.path, onLeaseFailure);
-  return new ProcessGroup(watchRunner(job, listing.path), { lease, holder });
+  const main = watchRunner(job, listing.path);
+  return new ProcessGroup(main, { lease, holder, leased: order.lease });
 }
 
 async function startPlain(order: GroupOrder, { procFolder }: Plain): Promise<ProcessGroup> {
@@ -145,6 +148,8 @@ interface GroupParts {
   readonly holder: Holder;
   /** Undefined: it ends with its node. */
   readonly lease?: LeaseWriter;
+  /** What is in its file from the start. */
+  readonly leased?: SupervisedLease;
   /** It had ended before. */
   readonly isOver?: boolean;
 }
@@ -163,13 +168,25 @@ export class ProcessGroup implements Running {
   private isMainOver = false;
   private isGone: boolean;
   private isLeft = false;
+  /** Its runner is one of the group. */
+  private isSignalled = false;
+  /** What it had used when it was killed with its runner. */
+  private cpuMsAtKill: number | undefined;
+  /** performance.now() */
+  private leaseEndsAt = Number.POSITIVE_INFINITY;
 
-  constructor(main: MainProcess, { lease, holder, isOver = false }: GroupParts) {
+  constructor(main: MainProcess, { lease, leased, holder, isOver = false }: GroupParts) {
     this.main = main;
     this.lease = lease;
     this.holder = holder;
     this.isGone = isOver;
+    if (leased) this.noteLease(leased);
     this.ended = this.follow();
+  }
+
+  private noteLease(lease: SupervisedLease): void {
+    this.leaseEndsAt =
+      lease.tag === 'leased' ? performance.now() + lease.leftMs : Number.POSITIVE_INFINITY;
   }
 
   private async follow(): Promise<AttemptEnd> {
@@ -181,7 +198,7 @@ export class ProcessGroup implements Running {
     // Its end is in its file for the next life.
     if (this.isLeft) return new Promise(() => {});
     await this.lease?.close();
-    const judged = await this.holder.judge(end, cpuMs);
+    const judged = await this.holder.judge(end, cpuMs ?? this.cpuMsAtKill);
     this.used = judged.usage;
     return judged.end;
   }
@@ -195,6 +212,7 @@ export class ProcessGroup implements Running {
   }
 
   prolong(lease: SupervisedLease): void {
+    this.noteLease(lease);
     this.lease?.write(leaseText(toFileLease(lease)));
   }
 
@@ -210,11 +228,18 @@ export class ProcessGroup implements Running {
     }
   }
 
+  /** @param isUnlisted its file is gone, or has another name */
+  release(isUnlisted: boolean): void {
+    const isLeased = this.leaseEndsAt - performance.now() > LEASE_MARGIN_MS;
+    this.main.runner?.release(isUnlisted && !this.isSignalled && isLeased);
+  }
+
   end(graceMs: number): void {
     if (this.isGone) return;
     const dueAt = performance.now() + graceMs;
     if (this.killDueAt !== undefined && this.killDueAt <= dueAt) return;
     const isFirst = this.killDueAt === undefined;
+    this.isSignalled = true;
     this.killDueAt = dueAt;
     clearTimeout(this.killTimer);
     if (graceMs <= 0) {
@@ -242,6 +267,10 @@ export class ProcessGroup implements Running {
     const groupId = this.main.groupId();
     if (groupId === undefined || this.isGone || this.isLeft) return;
     const target = { hasLeader: !this.isMainOver };
+    if (signals.includes('SIGKILL')) {
+      this.cpuMsAtKill ??= this.main.runner?.cpuMs();
+      this.main.expectKilled?.();
+    }
     await Promise.all(
       signals.map(async (signal) => {
         await signalSession(groupId, signal, target);
@@ -258,10 +287,11 @@ export class ProcessGroup implements Running {
    */
   private async clear(): Promise<void> {
     const groupId = this.main.groupId();
+    const runner = this.main.runner?.runnerId;
     // A call of `end` may have shortened it meanwhile.
     while (groupId !== undefined && this.graceLeftMs() > 0) {
       const pauseMs = Math.min(this.graceLeftMs(), LAST_LOOK_MS);
-      if (!(await untilSessionIsGone(groupId, pauseMs))) continue;
+      if (!(await untilSessionIsGone(groupId, pauseMs, runner))) continue;
       if (await this.holder.isEmpty()) break;
       await delay(Math.min(this.graceLeftMs(), STRAY_PAUSE_MS));
     }
@@ -272,9 +302,14 @@ export class ProcessGroup implements Running {
   }
 
   private async killRest(groupId: number): Promise<void> {
+    const isKnown = this.main.runner !== undefined;
+    if ((await this.main.runner?.mayHaveLeft()) === false) return;
+    this.isSignalled = true;
     const wasThere = signalGroup(groupId, 'SIGKILL');
-    if (this.killDueAt !== undefined) await signalSession(groupId, 'SIGKILL', { hasLeader: false });
-    else if (!wasThere) return;
+    // A walk through all processes, for those that are in groups of their own.
+    if (isKnown || this.killDueAt !== undefined) {
+      await signalSession(groupId, 'SIGKILL', { hasLeader: false });
+    } else if (!wasThere) return;
     await untilSessionIsGone(groupId, GONE_DEADLINE_MS);
   }
 

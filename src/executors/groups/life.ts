@@ -125,17 +125,25 @@ export interface EarlierLife {
   readonly deathAt: BootTime | undefined;
   /** Its process ids mean what they meant. */
   readonly isSameHost: boolean;
-  readonly groups: readonly { readonly group: ListedGroup; readonly path: string }[];
+  readonly groups: readonly FoundGroup[];
+}
+
+export interface FoundGroup {
+  readonly group: ListedGroup;
+  readonly path: string;
+  /** Its node has seen that nothing of it is left: its runner may lead another group by now. */
+  readonly isOver: boolean;
 }
 
 export async function closeEarlierLife(folder: string, identity: string): Promise<EarlierLife> {
   await rm(join(folder, OPEN_FILE), { force: true });
-  const groups: { group: ListedGroup; path: string }[] = [];
+  const groups: FoundGroup[] = [];
   for (const name of await readdir(folder).catch(() => [])) {
-    if (!name.endsWith(GROUP_SUFFIX) && !name.endsWith(ENDED_SUFFIX)) continue;
+    const isOver = name.endsWith(ENDED_SUFFIX);
+    if (!name.endsWith(GROUP_SUFFIX) && !isOver) continue;
     const path = join(folder, name);
     const group = await readGroupFile(path);
-    if (group) groups.push({ group, path });
+    if (group) groups.push({ group, path, isOver });
   }
   const host = await readFile(join(folder, HOST_FILE), 'utf8').catch(() => '');
   const death = await readFile(join(folder, DEATH_FILE), 'utf8').catch(() => '');

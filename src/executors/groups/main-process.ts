@@ -12,7 +12,7 @@ import { NO_FOLDER, NOT_LISTED, unableReason } from '../failures.ts';
 import type { BootTime } from './boot-clock.ts';
 import { type ListedGroup, parseGroupFile } from './group-file.ts';
 import { isSameProcess } from './process-table.ts';
-import type { HandedJob } from './runners.ts';
+import type { HandedJob, RunnerEnd } from './runners.ts';
 import { NO_FOLDER_CODE, NOT_LISTED_CODE, UNABLE_CODE } from './start-scripts.ts';
 
 export interface MainProcess {
@@ -20,6 +20,10 @@ export interface MainProcess {
   readonly ended: Promise<MainEnd>;
   /** Undefined while the group has not listed itself, or when it never will. */
   groupId(): number | undefined;
+  /** All of the group is being killed by this node, with whoever would note its end. */
+  expectKilled?(): void;
+  /** Leads the group and waits for the main process; none: that leads itself. */
+  readonly runner?: HandedJob;
   /** It goes on without this node, which may end. */
   leave(): void;
 }
@@ -71,32 +75,39 @@ export function watchRunner(job: HandedJob, path: string): MainProcess {
     known ??= read()?.groupId;
     return known;
   };
-  const ended = job.ended.then((code): MainEnd => {
+  const ended = job.ended.then((how): MainEnd => {
     const group = read();
     known ??= group?.groupId;
-    if (code === NO_FOLDER_CODE && !group) return { end: { tag: 'failed', reason: NO_FOLDER } };
+    if (!group && how.tag === 'exited' && how.code === NO_FOLDER_CODE) {
+      return { end: { tag: 'failed', reason: NO_FOLDER } };
+    }
     if (!group || group.isRefused) return { end: NOTHING };
     if (group.exit || group.isCut) return { end: endOf(group), cpuMs: group.exit?.cpuMs };
     // The disk took the group's name and not its end; the runner has the same code.
-    return { end: code === undefined ? { tag: 'lost', reason: NOT_WATCHED } : exited(code) };
+    return { end: endOfRunner(how) };
   });
-  return { ended, groupId, leave: () => job.leave() };
+  return { ended, groupId, runner: job, leave: () => job.leave() };
 }
 
 const FIRST_LOOK_MS = 20;
 const LAST_LOOK_MS = 250;
-/** The runner notes the end within milliseconds, also on a busy machine. */
-const NOTE_DEADLINE_MS = 2000;
-
 /** Of an earlier life. @param readGroup its file, again and again */
 export function watchAdopted(
   group: ListedGroup,
   readGroup: () => Promise<ListedGroup | undefined>,
 ): MainProcess {
   const stop = new AbortController();
+  let isKilled = false;
+  const endOfGone = (found: ListedGroup | undefined): AttemptEnd => {
+    if (isKilled) return { tag: 'signalled', signal: 'SIGKILL' };
+    return { tag: 'lost', reason: found?.isCut ? LEASE_OVER : NOT_WATCHED };
+  };
   return {
-    ended: follow(group, readGroup, stop.signal),
+    ended: follow(group, readGroup, endOfGone, stop.signal),
     groupId: () => group.groupId,
+    expectKilled: () => {
+      isKilled = true;
+    },
     leave: () => stop.abort(),
   };
 }
@@ -104,23 +115,26 @@ export function watchAdopted(
 async function follow(
   { groupId, startTime }: ListedGroup,
   readGroup: () => Promise<ListedGroup | undefined>,
+  endOfGone: (group: ListedGroup | undefined) => AttemptEnd,
   signal: AbortSignal,
 ): Promise<MainEnd> {
-  let goneSince: number | undefined;
   for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(pauseMs * 1.5, LAST_LOOK_MS)) {
-    // Asked before the file: who is gone by then has its end in it, or never will.
+    // Asked before the file: its runner writes the end, and what is gone by then writes no more.
     const isThere = await isSameProcess(groupId, startTime);
     const group = await readGroup();
     if (group?.exit) return { end: endOf(group), at: group.exit.at, cpuMs: group.exit.cpuMs };
-    if (isThere) goneSince = undefined;
-    else goneSince ??= performance.now();
-    if (goneSince !== undefined && performance.now() - goneSince > NOTE_DEADLINE_MS) {
-      return { end: { tag: 'lost', reason: group?.isCut ? LEASE_OVER : NOT_WATCHED } };
-    }
+    if (!isThere) return { end: endOfGone(group) };
     const wait = delay(pauseMs, undefined, { signal }).catch(() => {});
     await wait;
     if (signal.aborted) return new Promise(() => {});
   }
+}
+
+/** A runner that was killed was so with its group: it is deaf to all that could be meant for it. */
+function endOfRunner(how: RunnerEnd): AttemptEnd {
+  if (how.tag === 'exited') return exited(how.code);
+  const { signal } = how;
+  return signal ? { tag: 'signalled', signal } : { tag: 'lost', reason: NOT_WATCHED };
 }
 
 const exited = (code: number): AttemptEnd => ({ tag: 'exited', code });

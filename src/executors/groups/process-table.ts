@@ -1,5 +1,6 @@
 /** What the system says of processes that are not this one's children. */
 import { execFile } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -58,13 +59,84 @@ export async function hasMember(sessionId: number, variables: readonly string[])
  * the system's first process fetches its status, which may take seconds or for ever (a container
  * whose first process is no init); so what is in the table is asked whether it is more than that.
  */
-export async function isSessionAlive(sessionId: number): Promise<boolean> {
+export async function isSessionAlive(sessionId: number, except?: number): Promise<boolean> {
   const processes = await allProcesses();
   if (processes.length === 0) return signalGroup(sessionId, 0);
   return processes.some(
-    ({ fields: [state, , , session] }) => Number(session) === sessionId && state !== 'Z',
+    ({ pid, fields }) => isLiveMember(fields, sessionId) && Number(pid) !== except,
   );
 }
+
+const isLiveMember = ([state, , , session]: readonly string[], sessionId: number): boolean =>
+  Number(session) === sessionId && state !== 'Z';
+
+/** The process id that the system gave away last; undefined: it does not tell. */
+export function lastPid(): number | undefined {
+  try {
+    const last = Number(readFileSync('/proc/loadavg', 'latin1').trim().split(' ')[4]);
+    return Number.isSafeInteger(last) ? last : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** More than that are not asked one by one. */
+const MAX_PIDS_ASKED = 64;
+
+/**
+ * Whether nobody but its leader is in the session. @param since a process id: nobody older was in
+ * it, and the system has not begun again with small ones; undefined: anybody may be
+ */
+export async function isAlone(sessionId: number, since: number | undefined): Promise<boolean> {
+  const answer = since === undefined ? undefined : areYoungerGone(sessionId, since);
+  return answer ?? !(await isSessionAlive(sessionId, sessionId));
+}
+
+/** Undefined: not known in this way. */
+function areYoungerGone(sessionId: number, since: number): boolean | undefined {
+  let asked = since;
+  // One that was asked may have had a child meanwhile: that is younger than all before.
+  for (let last = lastPid(); ; last = lastPid()) {
+    if (last === undefined || last < asked || last - since > MAX_PIDS_ASKED) return undefined;
+    // A job has at least one process, which is gone: who sees none sees another table.
+    if (last === since) return undefined;
+    if (last === asked) return true;
+    for (asked += 1; asked <= last; asked++) {
+      if (asked !== sessionId && isThereInSession(asked, sessionId)) return false;
+    }
+    asked = last;
+  }
+}
+
+function isThereInSession(pid: number, sessionId: number): boolean {
+  const path = `/proc/${pid}/stat`;
+  // Most are gone, and an exception costs more than all the rest.
+  if (!existsSync(path)) return false;
+  try {
+    return isLiveMember(fieldsOf(readFileSync(path, 'latin1')), sessionId);
+  } catch {
+    return false;
+  }
+}
+
+/** Processor time of its children and what they have waited for; undefined: not known. */
+export function childrenCpuMs(pid: number): number | undefined {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim();
+    const ticks = children.split(' ').flatMap((child) => {
+      const fields = fieldsOf(readFileSync(`/proc/${child}/stat`, 'latin1'));
+      return CPU_FIELDS.map((at) => Number(fields[at]));
+    });
+    return ticks.reduce((sum, each) => sum + each, 0) * MS_PER_TICK;
+  } catch {
+    return undefined;
+  }
+}
+
+/** User and system time, its own and its children's. */
+const CPU_FIELDS = [11, 12, 13, 14];
+/** Linux counts in hundredths of a second for all programs, whatever it counts in itself. */
+const MS_PER_TICK = 10;
 
 const FIRST_LOOK_MS = 5;
 const LAST_LOOK_MS = 250;
@@ -73,9 +145,13 @@ const LAST_LOOK_MS = 250;
  * False: at the deadline it still was not. Looks less and less often: a look goes through all
  * processes.
  */
-export async function untilSessionIsGone(sessionId: number, deadlineMs: number): Promise<boolean> {
+export async function untilSessionIsGone(
+  sessionId: number,
+  deadlineMs: number,
+  except?: number,
+): Promise<boolean> {
   const deadline = performance.now() + deadlineMs;
-  for (let pauseMs = FIRST_LOOK_MS; await isSessionAlive(sessionId); pauseMs *= 1.5) {
+  for (let pauseMs = FIRST_LOOK_MS; await isSessionAlive(sessionId, except); pauseMs *= 1.5) {
     const leftMs = deadline - performance.now();
     if (leftMs <= 0) return false;
     await delay(Math.min(pauseMs, LAST_LOOK_MS, leftMs));

@@ -1,15 +1,21 @@
 /**
  * Runners: shells that run one job after the other and wait for each. Making a process is cheap for
  * a small shell and dear for a node, which is copied for it with all its memory; so a runner that
- * has become free is kept for the next job. Each is a session of its own and no part of any job's,
- * so it outlives the node as long as its job runs, notes how that ended, and ends when it finds
- * that nobody is at the other end of its pipe.
+ * has become free is kept for the next job. Each leads the session and process group in which its
+ * jobs run. It outlives the node as long as its job runs, notes how that ended, and ends when it
+ * finds that nobody is at the other end of its pipe.
+ *
+ * A runner is used again only when nothing of the last job can be there any more: what is left is
+ * killed, and the runner with it, as it is one of the group. Nor is it used again before the file
+ * of the last job is out of the supervisor's sight, or close to the end of its lease: what is meant
+ * for one job must not reach the next.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { parseTimes } from './group-file.ts';
-import { RUNNER_PREAMBLE, type RunnerJob, runnerText } from './start-scripts.ts';
+import { childrenCpuMs, isAlone, lastPid } from './process-table.ts';
+import { type RunnerJob, runnerPreamble, runnerText } from './start-scripts.ts';
 
 /** Kept for the next job. */
 const MAX_IDLE = 4;
@@ -20,21 +26,36 @@ const MAX_STRING_BYTES = 131_072;
 
 /** One job in the hands of a runner. */
 export interface HandedJob {
-  /** Its exit code; undefined: the runner was ended by somebody. */
-  readonly ended: Promise<number | undefined>;
+  /** Of the runner: it leads the group, and is none of the job's processes. */
+  readonly runnerId: number;
+  readonly ended: Promise<RunnerEnd>;
+  /** Processor time of the main process and what it has waited for, while that runs. */
+  cpuMs(): number | undefined;
+  /** After the end. False: nothing of the job is in the session any more. */
+  mayHaveLeft(): Promise<boolean>;
+  /** After the end: the runner is free for the next job, or ends. */
+  release(mayBeUsedAgain: boolean): void;
   /** The runner goes on without this node. */
   leave(): void;
 }
 
+export type RunnerEnd =
+  /** Exit code of the main process. */
+  | { readonly tag: 'exited'; readonly code: number }
+  /** The runner itself was ended, by the job, by somebody, or with the whole group. */
+  | { readonly tag: 'killed'; readonly signal: NodeJS.Signals | undefined };
+
 export class Runners {
   private readonly env: Readonly<Record<string, string>>;
+  private readonly preamble: string;
   private readonly all = new Set<Runner>();
   private readonly idle: Runner[] = [];
   private isClosed = false;
 
   /** @param env what all jobs have in common */
-  constructor(env: Readonly<Record<string, string>>) {
+  constructor(env: Readonly<Record<string, string>>, procFolder: string) {
     this.env = env;
+    this.preamble = runnerPreamble(procFolder);
   }
 
   /** Rejects with what spawn throws or reports: E2BIG, EAGAIN, EMFILE, …; a TypeError for a zero byte. */
@@ -46,9 +67,12 @@ export class Runners {
     checkStrings([...job.program, ...own.map(([name, value]) => `${name}=${value}`)]);
     const runner = this.idle.pop() ?? (await this.launch());
     const variables = Object.fromEntries(own);
-    const ended = runner.run(runnerText({ ...job, variables, spentMs: runner.spentMs }));
     return {
-      ended: ended.finally(() => this.release(runner)),
+      runnerId: runner.pid,
+      ended: runner.run(runnerText({ ...job, variables, spentMs: runner.spentMs })),
+      cpuMs: () => childrenCpuMs(runner.pid),
+      mayHaveLeft: () => runner.mayHaveLeft(),
+      release: (mayBeUsedAgain) => this.release(runner, mayBeUsedAgain),
       leave: () => {
         this.all.delete(runner);
         runner.leave();
@@ -63,17 +87,17 @@ export class Runners {
       env: this.env,
       stdio: ['pipe', 'pipe', 'ignore'],
     });
-    if (child.pid === undefined) {
-      return new Promise((_, reject) => child.once('error', reject));
-    }
-    const runner = new Runner(child);
+    const { pid } = child;
+    if (pid === undefined) return new Promise((_, reject) => child.once('error', reject));
+    const runner = new Runner(child, pid, this.preamble);
     this.all.add(runner);
     void runner.gone.then(() => this.forget(runner));
     return runner;
   }
 
-  private release(runner: Runner): void {
-    if (runner.isGone || this.isClosed || this.idle.length >= MAX_IDLE) {
+  private release(runner: Runner, mayBeUsedAgain: boolean): void {
+    const hasRoom = !this.isClosed && this.idle.length < MAX_IDLE;
+    if (!mayBeUsedAgain || runner.isGone || !hasRoom) {
       void runner.end();
       return;
     }
@@ -102,7 +126,11 @@ interface Holdable {
   unref(): void;
 }
 
+/** In less time no system gives away all its process ids and begins again. */
+const PIDS_KNOWN_MS = 250;
+
 class Runner {
+  readonly pid: number;
   /** Settles when its process has ended. */
   readonly gone: Promise<void>;
   isGone = false;
@@ -111,10 +139,13 @@ class Runner {
   private readonly child: ChildProcess;
   private readonly stdin: Writable;
   private readonly stdout: Readable;
-  private answer: ((code: number | undefined) => void) | undefined;
+  private answer: ((end: RunnerEnd) => void) | undefined;
   private idleTimer: NodeJS.Timeout | undefined;
+  /** The last process id that was given away before the job, and when that was. */
+  private before: { readonly pid: number | undefined; readonly atMs: number } | undefined;
 
-  constructor(child: ChildProcess) {
+  constructor(child: ChildProcess, pid: number, preamble: string) {
+    this.pid = pid;
     const { stdin, stdout } = child;
     if (!stdin || !stdout) throw new Error('a runner without its pipes');
     this.child = child;
@@ -126,36 +157,44 @@ class Runner {
     stdout.on('error', () => {});
     createInterface(stdout).on('line', (line) => this.onLine(line));
     this.gone = new Promise((resolve) => {
-      child.once('exit', () => {
+      child.once('exit', (_, signal) => {
         this.isGone = true;
-        this.settle(undefined);
+        this.settle({ tag: 'killed', signal: signal ?? undefined });
         resolve();
       });
     });
-    stdin.write(RUNNER_PREAMBLE);
+    stdin.write(preamble);
   }
 
-  run(text: string): Promise<number | undefined> {
+  run(text: string): Promise<RunnerEnd> {
     clearTimeout(this.idleTimer);
     this.hold(true);
+    this.before = { pid: lastPid(), atMs: performance.now() };
     return new Promise((resolve) => {
       this.answer = resolve;
-      if (this.isGone) this.settle(undefined);
+      if (this.isGone) this.settle({ tag: 'killed', signal: undefined });
       else this.stdin.write(text);
     });
+  }
+
+  /** Whoever was started since the job began is looked at, or, if that is long ago, everybody. */
+  async mayHaveLeft(): Promise<boolean> {
+    const { pid, atMs = 0 } = this.before ?? {};
+    const isKnown = performance.now() - atMs < PIDS_KNOWN_MS;
+    return !(await isAlone(this.pid, isKnown ? pid : undefined));
   }
 
   private onLine(line: string): void {
     const spentMs = parseTimes(line);
     // Of two such lines the first is about the runner itself, and less.
-    if (spentMs === undefined) this.settle(Number(line));
+    if (spentMs === undefined) this.settle({ tag: 'exited', code: Number(line) });
     else this.spentMs = spentMs;
   }
 
-  private settle(code: number | undefined): void {
+  private settle(end: RunnerEnd): void {
     const { answer } = this;
     this.answer = undefined;
-    answer?.(code);
+    answer?.(end);
   }
 
   /** Nothing to do; `onIdle` comes if that lasts. A program may end meanwhile. */

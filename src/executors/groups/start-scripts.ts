@@ -2,10 +2,11 @@
  * How a group begins: a few lines of shell that write its file (group-file.ts) and then become the
  * job (`exec`, same process). A node that wrote it after the fork could be killed in between.
  *
- * Where groups are supervised, those lines are a child of a runner (runners.ts), a shell that waits
- * for the job outside of its group and notes how it ended, because the node may not be there then.
- * It runs the job in the foreground: a shell without job control lets a background job ignore
- * SIGINT for ever. What makes the session is `setsid` of util-linux or busybox.
+ * Where groups are supervised, those lines are a child of a runner (runners.ts), a shell that leads
+ * the group, waits for the job and notes how it ended, because the node may not be there then. It
+ * runs the job in the foreground: a shell without job control lets a background job ignore SIGINT
+ * for ever. A session for each job would cost a program more per job (`setsid`), and as much time
+ * as all the rest.
  *
  * Names are unusual because a job's own variable of the same name would be changed. Written for
  * dash: no fork in the usual case, nothing from PATH.
@@ -26,13 +27,14 @@ __mesh_join() { __mesh="$*"; }
 __mesh_ask() { __mesh_join $(LC_ALL=C TZ=UTC0 /bin/ps -o lstart= -p "$1"); }
 `;
 
-/** Of the process that executes it; a subshell is one of its own, with another id than `$$`. */
+/** `$$` is the leader, in its subshells, too. */
 const LIST = `
-__mesh_list() {
-  if read -r __mesh <"$1/self/stat"; then __mesh_id=\${__mesh%% *}; __mesh_pick \${__mesh##*) }
-  else __mesh_id=$$; __mesh_ask "$$"; fi 2>/dev/null
-  printf '%s\\n' "$2" "$__mesh_id" "$__mesh" "$3" "$4" "$5" end
+__mesh_find_start() {
+  if read -r __mesh <"$1/$$/stat"; then __mesh_pick \${__mesh##*) }
+  else __mesh_ask "$$"; fi 2>/dev/null
+  __mesh_start=$__mesh
 }
+__mesh_list() { printf '%s\\n' "$1" "$$" "$__mesh_start" "$2" "$3" "$4" end; }
 `;
 
 /**
@@ -58,11 +60,12 @@ __mesh_join_group() { echo 0 >"$1/cgroup.procs" || __mesh_unable cgroup; }
 `;
 
 /**
- * Arguments: folder of the life, file, those of `__mesh_list`, the lines it begins with, then the
- * program it becomes.
+ * Arguments: folder of the life, file, folder of /proc, those of `__mesh_list`, the lines it begins
+ * with, then the program it becomes.
  */
 export const PLAIN_SCRIPT = `${START_TIME_FUNCTIONS}${LIST}${BEGIN}
-{ __mesh_list "$3" "$4" "$5" "$6" "$7" >>"$1/$2" && [ -e "$1/${OPEN_FILE}" ]
+__mesh_find_start "$3"
+{ __mesh_list "$4" "$5" "$6" "$7" >>"$1/$2" && [ -e "$1/${OPEN_FILE}" ]
 } 2>/dev/null || exit ${NOT_LISTED_CODE}
 if [ -n "$8" ]; then { eval "$8"; } 2>>"$1/$2"; fi
 shift 8
@@ -73,8 +76,10 @@ exec "$@"
  * The first words to a runner. It is deaf to signals by a trap that does something, because only
  * such a trap ends with the subshell of a job.
  */
-export const RUNNER_PREAMBLE = `${START_TIME_FUNCTIONS}${LIST}${BEGIN}
+export const runnerPreamble = (procFolder: string): string =>
+  `${START_TIME_FUNCTIONS}${LIST}${BEGIN}
 trap : HUP INT QUIT TERM
+__mesh_find_start ${quoted(procFolder)}
 __mesh_end() {
   __mesh_code=$1
   read -r __mesh __mesh_id <"$2/uptime"
@@ -97,7 +102,6 @@ export interface Entry {
 }
 
 const listArguments = (entry: Entry): string[] => [
-  entry.procFolder,
   entry.lease,
   entry.job,
   entry.fence,
@@ -107,14 +111,14 @@ const listArguments = (entry: Entry): string[] => [
 export const plainArguments = (entry: Entry, begin: string): string[] => [
   entry.folder,
   entry.name,
+  entry.procFolder,
   ...listArguments(entry),
   begin,
 ];
 
 export interface RunnerJob {
   readonly entry: Entry;
-  /** Paths of the two programs. */
-  readonly setsid: string;
+  /** Path of the program. */
   readonly env: string;
   /** File and arguments. */
   readonly program: readonly string[];
@@ -135,13 +139,12 @@ export interface RunnerJob {
  * says of its child goes into the group's file.
  */
 export function runnerText(job: RunnerJob): string {
-  const { entry, setsid, env, program, begin, workingFolder, stdout, stderr } = job;
+  const { entry, env, program, begin, workingFolder, stdout, stderr } = job;
   const { folder, name, procFolder } = entry;
   const named = Object.entries(job.variables).map(([key, value]) => ({ key, value }));
   const exported = named.filter(({ key }) => isPlainName(key));
   const given = named.filter(({ key }) => !isPlainName(key));
   const command = [
-    setsid,
     ...(given.length > 0 ? [env, ...given.map(({ key, value }) => `${key}=${value}`)] : []),
     ...program,
   ];

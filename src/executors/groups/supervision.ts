@@ -8,8 +8,7 @@ export type Supervision = Supervised | Plain;
 export interface Supervised {
   readonly tag: 'supervised';
   readonly procFolder: string;
-  /** Paths of these programs. */
-  readonly setsid: string;
+  /** Path of the program. */
   readonly env: string;
 }
 
@@ -25,6 +24,6 @@ export async function findSupervision(
 ): Promise<Supervision> {
   const plain: Plain = { tag: 'plain', procFolder };
   if (!hasBootClock(procFolder) || (await hostIdentity()) === '') return plain;
-  const [setsid, env] = await Promise.all([findProgram('setsid', path), findProgram('env', path)]);
-  return setsid && env ? { tag: 'supervised', procFolder, setsid, env } : plain;
+  const env = await findProgram('env', path);
+  return env ? { tag: 'supervised', procFolder, env } : plain;
 }
