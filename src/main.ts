@@ -248,10 +248,7 @@ function makeBlobs(config: Config, node: () => MeshNode): { blobs: KeptBlobs; fi
     namedByJobs: (among) => node().filesNamedByJobs(among),
   });
   const files: Files = {
-    place: async ({ path, mode, ...wanted }) => {
-      await node().ensureFile(wanted);
-      await blobs.place(wanted.sha256, path, mode);
-    },
+    place: (wanted) => node().files.place(wanted),
     keep: (file) => blobs.keep(file),
   };
   return { blobs, files };

@@ -99,6 +99,16 @@ export async function readAt(
   return bytes.subarray(0, filled);
 }
 
+/** In hex, of all that is in it. */
+export async function hashOfFile(path: string): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    return (await hashOf(file)).hash.digest('hex');
+  } finally {
+    await file.close();
+  }
+}
+
 async function hashOf(file: FileHandle): Promise<{ hash: Hash; length: number }> {
   const hash = createHash('sha256');
   for (let length = 0; ; ) {

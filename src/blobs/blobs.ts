@@ -7,16 +7,19 @@
  *
  * - A job gets a copy, never a link: it may write to its files, and must not write to these. Where
  *   the file system shares blocks until one is written (XFS, btrfs, APFS) a copy costs nothing.
+ *   It is checked as it is placed, for the disk may have gone bad since it was written; what this life
+ *   of the node has hashed within the last hour, and nobody has written to since, is right.
  * - What a job leaves is read once from the opened file and written here as it is hashed: what is
  *   kept is what was hashed, whoever still writes to the original.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, constants, copyFile, type FileHandle, mkdir, stat } from 'node:fs/promises';
+import { chmod, constants, copyFile, type FileHandle, mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MeshError } from '../base/errors.ts';
 import type { BlobChunk } from '../core/calls.ts';
 import type { Blobs, BlobWriter } from '../node/ports.ts';
-import { BlobFile, readAt } from './blob-file.ts';
+import { BlobFile, hashOfFile, readAt } from './blob-file.ts';
+import { CheckedFiles } from './checked-files.ts';
 import { isMissing, toBlobError } from './failures.ts';
 import { blobPath, partialFolder, partialPath } from './layout.ts';
 import { OpenFiles } from './open-files.ts';
@@ -42,6 +45,7 @@ export class KeptBlobs implements Blobs {
   private readonly options: BlobOptions;
   private readonly room: Room;
   private readonly open = new OpenFiles();
+  private readonly checked = new CheckedFiles();
   private readonly writing = new Set<string>();
   /** Left a moment ago, by name, the oldest first: who goes on soon need not read all of it again. */
   private readonly resting = new Map<string, { file: BlobFile; timer: NodeJS.Timeout }>();
@@ -91,17 +95,26 @@ export class KeptBlobs implements Blobs {
   }
 
   noteUse(sha256: string): Promise<void> {
-    return this.room.noteUse(sha256);
+    const path = blobPath(this.options.folder, sha256);
+    return this.checked.keep(path, () => this.room.noteUse(sha256));
   }
 
-  /** A copy at this path, which must not exist. @throws MeshError BLOB_NOT_FOUND, DISK_FULL */
   async place(sha256: string, path: string, mode: number): Promise<void> {
     const { COPYFILE_EXCL, COPYFILE_FICLONE } = constants;
     const source = blobPath(this.options.folder, sha256);
     try {
+      const isChecked = await this.checked.has(source);
       await copyFile(source, path, COPYFILE_EXCL | COPYFILE_FICLONE);
+      // The copy: what the job gets is what was looked at.
+      if (!isChecked && (await hashOfFile(path)) !== sha256) {
+        await rm(path);
+        await this.remove(sha256);
+        const sentence = `What was kept here as ${sha256} was damaged. It is deleted.`;
+        throw new MeshError('BLOB_MISMATCH', sentence);
+      }
       await chmod(path, mode);
-      await this.room.noteUse(sha256);
+      if (!isChecked) await this.checked.add(source);
+      await this.noteUse(sha256);
     } catch (thrown) {
       if (!isMissing(thrown)) throw toBlobError(thrown, path);
       throw new MeshError('BLOB_NOT_FOUND', `The file ${sha256} is not kept here any more.`);
@@ -183,6 +196,7 @@ export class KeptBlobs implements Blobs {
           if (file.offset !== totalBytes) throw mismatch(sha256, `${file.offset} bytes came`);
           if (file.digest() !== sha256) throw mismatch(sha256, 'its bytes are others');
           await file.name(blobPath(folder, sha256));
+          await this.checked.add(blobPath(folder, sha256));
           this.writing.delete(sha256);
           this.room.kept(sha256, totalBytes);
         }),
@@ -217,9 +231,10 @@ export class KeptBlobs implements Blobs {
     if ((await this.find(sha256)) !== undefined) {
       await file.discard();
       this.room.giveBack(name);
-      await this.room.noteUse(sha256);
+      await this.noteUse(sha256);
     } else {
       await file.name(blobPath(this.options.folder, sha256));
+      await this.checked.add(blobPath(this.options.folder, sha256));
       this.room.kept(name, bytes);
     }
     return { sha256, bytes };

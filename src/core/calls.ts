@@ -43,7 +43,7 @@ export type Call =
       /** At most 256 KiB; 0: only its length is asked for. */
       readonly maxBytes: number;
     }
-  /** To get it from whoever has it and keep it; answered at once with what is here of it. */
+  /** To get it from whoever has it and keep it; answered when it is here, or, with nothing, in a few seconds. */
   | { readonly kind: 'keepBlob'; readonly sha256: string }
   | TerminalCall;
 

@@ -27,6 +27,10 @@ const MAX_FETCHES = 3;
 const MAX_WAITING = 1000;
 /** A node that is started again is back by then. */
 const PATIENCE_MS = 15_000;
+/** Shorter than whoever asks waits for an answer. */
+const KEEP_WAIT_MS = 8000;
+/** A copy that is found to be damaged as it is placed is fetched anew. */
+const PLACE_TRIES = 3;
 
 interface Shared {
   readonly fetch: BlobFetch;
@@ -49,13 +53,19 @@ export class MeshFiles implements FileService {
 
   async answer(from: NodeId, call: FileCall): Promise<Answer> {
     const { sha256 } = call;
+    if (call.kind === 'keepBlob') await this.keepFor(from, sha256);
     const range = call.kind === 'readBlob' ? call : { offset: 0, maxBytes: 0 };
-    const chunk = await this.parts.blobs.read(sha256, range);
-    if (call.kind === 'keepBlob' && !chunk) {
-      // A second copy is worth no word of its own when it fails: the first one is there.
-      void this.ensure({ sha256, hints: [from] }).catch(() => {});
-    }
-    return { kind: 'blob', chunk };
+    return { kind: 'blob', chunk: await this.parts.blobs.read(sha256, range) };
+  }
+
+  /** It goes on when this has been waited for long enough: who wants to know asks again. */
+  private async keepFor(from: NodeId, sha256: string): Promise<void> {
+    const kept = this.ensure({ sha256, hints: [from] });
+    kept.catch(() => {});
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, KEEP_WAIT_MS);
+    await Promise.race([kept, late]).finally(() => clearTimeout(timer));
+    if ((await this.parts.blobs.find(sha256)) !== undefined) await this.parts.blobs.noteUse(sha256);
   }
 
   // -------------------------------------------------------------- uploads
@@ -139,6 +149,24 @@ export class MeshFiles implements FileService {
     } finally {
       signal?.removeEventListener('abort', onAbort);
       this.leave(shared);
+    }
+  }
+
+  /**
+   * A copy at `path`, which must not exist, with the right bytes.
+   * @throws MeshError as `ensure`
+   */
+  async place(wanted: Wanted & { readonly path: string; readonly mode: number }): Promise<void> {
+    for (let tries = PLACE_TRIES; ; tries--) {
+      await this.ensure(wanted);
+      try {
+        await this.parts.blobs.place(wanted.sha256, wanted.path, wanted.mode);
+        return;
+      } catch (thrown) {
+        const code = thrown instanceof MeshError ? thrown.code : '';
+        const isGone = code === 'BLOB_MISMATCH' || code === 'BLOB_NOT_FOUND';
+        if (!isGone || tries === 1) throw thrown;
+      }
     }
   }
 

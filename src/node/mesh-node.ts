@@ -14,9 +14,10 @@ import type { Leaving } from '../core/inputs.ts';
 import type { Ban } from '../core/record.ts';
 import { Commands } from './commands.ts';
 import { Driver, realTimers } from './driver.ts';
-import { MeshFiles, type Wanted } from './files.ts';
+import { MeshFiles } from './files.ts';
 import { Finder } from './finder.ts';
 import { HandIn } from './hand-in.ts';
+import { InputCopies } from './input-copies.ts';
 import { namedByJobs } from './named-files.ts';
 import { type OutputRange, OutputReader } from './output-reader.ts';
 import { ParamsCheck } from './params-check.ts';
@@ -84,6 +85,7 @@ export class MeshNode implements MeshService {
   facts: NodeFacts;
   readonly files: MeshFiles;
   private readonly secondCopies: SecondCopies;
+  private readonly inputs: InputCopies;
   private readonly parts: MeshNodeParts;
   private readonly core: Core;
   private readonly driver: Driver;
@@ -110,7 +112,7 @@ export class MeshNode implements MeshService {
     this.parts = parts;
     this.boot = parts.boot;
     this.facts = parts.facts;
-    const { clock, store, links, executor, outputs } = parts;
+    const { clock, store, links, executor, outputs, terminals } = parts;
     this.core = new Core({
       boot: parts.boot,
       node: parts.facts.node,
@@ -138,7 +140,6 @@ export class MeshNode implements MeshService {
     const self = parts.facts.node;
     const awaited = (): readonly NodeId[] => this.awaited;
     const finder = new Finder({ self, core, store, links, awaited });
-    const { terminals } = parts;
     this.terminals = new TerminalCalls({ self, links, terminals });
     const answering = { store, outputs, executor, terminals };
     const queries = new Queries({ self, core, driver, links, finder, ...answering });
@@ -152,7 +153,10 @@ export class MeshNode implements MeshService {
     this.commands = new Commands({ self, core, driver, links, finder, queries });
     const storeFailure = (): string | undefined => this.storeFailure();
     const params = new ParamsCheck({ core, links, executor });
-    this.submitter = new Submitter({ self, core, queries, links, finder, params, storeFailure });
+    const hasEnded = (job: JobId): boolean => store.readRecord(job)?.job.state.tag === 'final';
+    this.inputs = new InputCopies({ files: this.files, links, linked, hasEnded });
+    const checks = { params, inputs: this.inputs };
+    this.submitter = new Submitter({ self, core, queries, links, finder, ...checks, storeFailure });
     const subscribe = this.subscribe.bind(this);
     this.reader = new OutputReader({ self, finder, links, outputs, subscribe });
     const onProblem = (sentence: string): void =>
@@ -265,6 +269,7 @@ export class MeshNode implements MeshService {
   async close(running: 'end' | 'leave' = 'end'): Promise<void> {
     this.retention.stop();
     this.secondCopies.stop();
+    this.inputs.stop();
     for (const handIn of this.handIns) handIn.stop();
     await this.parts.executor.stop(running);
     // What ended at the last moment is reported by now, and nobody else knows of it: the turn that
@@ -348,11 +353,6 @@ export class MeshNode implements MeshService {
 
   forgetNode(node: NodeId, options: { isForced: boolean }): Promise<Ban> {
     return this.commands.forget(node, options);
-  }
-
-  /** On this node's disk when it settles, for what runs here. @throws MeshError */
-  ensureFile(wanted: Wanted): Promise<void> {
-    return this.files.ensure(wanted);
   }
 
   /** Of these files, the ones that jobs kept here name. */

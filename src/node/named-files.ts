@@ -3,6 +3,7 @@
  * jobs have left. The texts are not read, only searched for names: how a job is run is its
  * executor's business.
  */
+import type { JobSpec } from '../core/job.ts';
 import type { JobRecord } from '../core/job-record.ts';
 import type { Store } from './ports.ts';
 
@@ -29,7 +30,11 @@ export async function namedByJobs(
   return found;
 }
 
+/** Inputs of a job; each once. */
+export const namedIn = ({ run }: Pick<JobSpec, 'run'>): readonly string[] =>
+  run === '{}' ? [] : [...new Set(run.match(NAME))];
+
 function namesIn({ job: { spec, state } }: JobRecord): readonly string[] {
-  if (state.tag !== 'final') return spec.run.match(NAME) ?? [];
+  if (state.tag !== 'final') return namedIn(spec);
   return (state.final.outcome?.receipt?.files ?? []).map(({ sha256 }) => sha256);
 }

@@ -238,6 +238,11 @@ export interface Blobs {
   noteUse(sha256: string): Promise<void>;
   /** It was found to be damaged. */
   remove(sha256: string): Promise<void>;
+  /**
+   * A copy at this path, which must not exist. Its bytes are the right ones.
+   * @throws MeshError BLOB_NOT_FOUND, BLOB_MISMATCH (what was here was damaged, and is not any more), DISK_FULL
+   */
+  place(sha256: string, path: string, mode: number): Promise<void>;
 }
 
 /** Ends with exactly one of `finish`, `leave` and `discard`, or a failed `append`. */

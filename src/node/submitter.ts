@@ -14,6 +14,7 @@ import type { Submission } from '../core/inputs.ts';
 import type { JobSpec } from '../core/job.ts';
 import { withDeadline } from './deadline.ts';
 import type { Finder } from './finder.ts';
+import type { InputCopies } from './input-copies.ts';
 import type { ParamsCheck } from './params-check.ts';
 import type { Links } from './ports.ts';
 import type { Queries } from './queries.ts';
@@ -27,6 +28,7 @@ export interface SubmitterParts {
   readonly links: Pick<Links, 'call'>;
   readonly finder: Finder;
   readonly params: Pick<ParamsCheck, 'problemsOf'>;
+  readonly inputs: Pick<InputCopies, 'secure'>;
   /** Why the disk takes no writes; undefined: it does. */
   readonly storeFailure: () => string | undefined;
 }
@@ -35,6 +37,9 @@ const SUBMIT_DEADLINE_MS = 10_000;
 /** A home takes 2 s to find that too few replicas answer; one that takes longer does not answer. */
 const TRY_MS = 4000;
 const PAUSE_MS = 200;
+
+const INPUT_ON_ONE_DISK =
+  'An input file of the job is on one disk alone, and could not be put on a second one in time. Nothing was recorded; submit it again when another node is there.';
 
 /** One submit on its way. */
 interface Attempt {
@@ -57,13 +62,26 @@ export class Submitter {
   async submit(requests: readonly SubmitRequest[]): Promise<SubmitResult[]> {
     const checked = this.parts.params.problemsOf(requests.map(({ spec }) => spec));
     const problems = checked ? await checked : [];
+    const submissions = requests.map(toSubmission);
+    const copied = this.parts.inputs.secure(submissions.filter((_, i) => !problems[i]));
+    const exposed = copied && (await copied);
     return Promise.all(
-      requests.map((request, i) => {
+      submissions.map((submission, i) => {
         const problem = problems[i];
         if (problem !== undefined) return refused('BAD_PARAMS', problem);
-        return this.submitOne(toSubmission(request));
+        return exposed?.has(submission.job)
+          ? this.submitExposed(submission)
+          : this.submitOne(submission);
       }),
     );
+  }
+
+  /** Its record may be on many disks: it is lost with the one that its input is on. */
+  private async submitExposed(submission: Submission): Promise<SubmitResult> {
+    const { replicas = 1 } = submission.spec;
+    if (replicas > 1) return refused('NOT_ENOUGH_REPLICAS', INPUT_ON_ONE_DISK);
+    const result = await this.submitOne(submission);
+    return result.kind === 'accepted' ? { ...result, durability: 'local' } : result;
   }
 
   /** A job that an earlier identity took: its id and what it was hashed from stay the same. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { constants, mkdtempSync, rmSync } from 'node:fs';
+import { constants, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { open, readdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -123,6 +123,37 @@ describe('what a job has left', () => {
     await writeFile(path, 'other');
     const kept = await blobs.read(SHA256, { offset: 0, maxBytes: 5 });
     assert.deepEqual(kept?.bytes, BYTES.subarray(0, 5));
+  });
+
+  test('is looked at before a job gets it, if it was written to or by an earlier life', async (t) => {
+    const folder = newFolder(t);
+    const first = await newBlobs(t, { folder });
+    await put(first, BYTES);
+    const kept = join(folder, SHA256.slice(0, 2), SHA256);
+    const damage = async (): Promise<void> => {
+      const file = await open(kept, 'r+');
+      await file.write('damage', MIB);
+      await file.close();
+    };
+    const path = join(newFolder(t), 'input');
+    const refuses = async (blobs: typeof first): Promise<void> => {
+      await assert.rejects(blobs.place(SHA256, path, 0o600), isCode('BLOB_MISMATCH'));
+      assert(!existsSync(path), 'no job gets it');
+      assert.equal(await blobs.find(SHA256), undefined);
+      assert.equal(blobs.usedBytes, 0);
+    };
+    await damage();
+    await refuses(first);
+
+    await put(first, BYTES);
+    const second = await newBlobs(t, { folder });
+    await damage();
+    await refuses(second);
+
+    await put(second, BYTES);
+    const third = await newBlobs(t, { folder });
+    await third.place(SHA256, path, 0o600);
+    assert((await readFile(path)).equals(BYTES));
   });
 
   test('is not written through a link that lies in its way', async (t) => {

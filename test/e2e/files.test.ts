@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -64,6 +65,21 @@ describe('files in a mesh', () => {
     await until('a second copy', 60_000, () => hasWhole(one, tail) && hasWhole(one));
     await two.kill('SIGKILL');
     assert.equal(await hashOf(three, job, 'out/tail'), tail);
+  });
+
+  test('outlive the node that they were given to, as their job does', DEADLINE, async (t) => {
+    const mesh = newMesh(t);
+    const { one, two, three } = await startOwnerAndTwo(mesh);
+    await upload(one);
+    const more = { required: { late: 'true' }, inputs: [input] };
+    const { body } = await one.post('/api/v1/jobs', { command: 'sha256sum <in', ...more });
+    assert.equal(body.durability, 'replicated');
+    assert(hasWhole(two) || hasWhole(three), 'nobody could run it yet, and a second node has it');
+    await one.killHost();
+    rmSync(one.dataDir, { recursive: true });
+    const four = await mesh.start('four', { flags: ['--capabilities', 'late=true'] });
+    const { status, stdout } = await four.jobEnds(String(body.job_id), 90_000);
+    assert.deepEqual([status, stdout], ['JOB_COMPLETED', `${SHA256}  -\n`]);
   });
 
   test('go on when the node that has them is killed and started again', DEADLINE, async (t) => {

@@ -1,58 +1,11 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, type TestContext, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { MeshError } from '../../src/base/errors.ts';
-import { asNodeId, type NodeId } from '../../src/base/ids.ts';
-import type { Call } from '../../src/core/calls.ts';
-import { MeshFiles } from '../../src/node/files.ts';
-import { bytesOf, MIB, newBlobs, put, sha256Of } from '../blobs/blob-folders.ts';
-
-type Blobs = Awaited<ReturnType<typeof newBlobs>>;
-
-interface Node {
-  readonly id: NodeId;
-  readonly blobs: Blobs;
-  readonly files: MeshFiles;
-}
-
-/** Nodes that ask each other in this process. */
-class Mesh {
-  readonly nodes = new Map<NodeId, Node>();
-  /** Without links. */
-  readonly away = new Set<NodeId>();
-  readonly asked: { readonly to: NodeId; readonly call: Call }[] = [];
-  /** Before each question is answered; may throw. */
-  onCall: (to: NodeId, call: Call) => void = () => {};
-
-  async add(t: TestContext): Promise<Node> {
-    const id = asNodeId(`node-${String(this.nodes.size).repeat(32)}`);
-    const blobs = await newBlobs(t);
-    const others = (): NodeId[] => [...this.nodes.keys()].filter((node) => node !== id);
-    const files = new MeshFiles({
-      blobs,
-      links: {
-        call: async (to, call) => {
-          if (this.away.has(to)) throw new MeshError('NODE_UNREACHABLE', 'cut');
-          this.asked.push({ to, call });
-          this.onCall(to, call);
-          const other = this.nodes.get(to) ?? assert.fail();
-          assert(MeshFiles.isFileCall(call));
-          return other.files.answer(id, call);
-        },
-      },
-      linked: () => others().filter((node) => !this.away.has(node)),
-      unlinked: () => others().filter((node) => this.away.has(node)),
-    });
-    const node = { id, blobs, files };
-    this.nodes.set(id, node);
-    return node;
-  }
-
-  async three(t: TestContext): Promise<{ one: Node; two: Node; three: Node }> {
-    return { one: await this.add(t), two: await this.add(t), three: await this.add(t) };
-  }
-}
+import { bytesOf, MIB, newFolder, put, sha256Of } from '../blobs/blob-folders.ts';
+import { FileMesh as Mesh, type FileNode as Node } from './file-mesh.ts';
 
 const BYTES = bytesOf(5 * MIB + 11);
 const SHA256 = sha256Of(BYTES);
@@ -184,9 +137,28 @@ describe('a file of another node', () => {
     const mesh = new Mesh();
     const { one, two } = await mesh.three(t);
     await put(one.blobs, BYTES);
-    await two.files.answer(one.id, { kind: 'keepBlob', sha256: SHA256 });
-    // Joins the fetch that has begun.
-    await two.files.ensure({ sha256: SHA256 });
+    const answer = await two.files.answer(one.id, { kind: 'keepBlob', sha256: SHA256 });
+    assert.deepEqual(answer, {
+      kind: 'blob',
+      chunk: { bytes: Buffer.alloc(0), totalBytes: BYTES.length },
+    });
     assert.equal(await two.blobs.find(SHA256), BYTES.length);
+  });
+
+  test('that is damaged here is fetched anew before a job gets it', async (t) => {
+    const mesh = new Mesh();
+    const { one, two } = await mesh.three(t);
+    for (const { blobs } of [one, two]) await put(blobs, BYTES);
+    await damage(one);
+    const path = join(newFolder(t), 'input');
+    const wanted = { sha256: SHA256, bytes: BYTES.length, path, mode: 0o640 };
+    await one.files.place(wanted);
+    assert((await readFile(path)).equals(BYTES));
+    assert.equal((await stat(path)).mode & 0o777, 0o640);
+    mesh.away.add(two.id);
+    await damage(one);
+    const other = { ...wanted, path: `${path}2`, signal: AbortSignal.timeout(500) };
+    await assert.rejects(one.files.place(other));
+    assert(!existsSync(`${path}2`), 'no job gets it');
   });
 });

@@ -25,43 +25,86 @@ const ended = (owner: NodeId, files = [FILE]): MeshEvent => ({
   },
 });
 
-/** Settles with who was asked for what, once the event has been dealt with. */
-async function askedAfter(event: MeshEvent, linked: readonly NodeId[]) {
+interface Asking {
+  readonly linked?: () => readonly NodeId[];
+  /** Throws, or says whether it is kept. */
+  readonly answer?: (to: NodeId, nth: number) => boolean;
+  /** Settles when so many have been asked. */
+  readonly count: number;
+}
+
+/** Settles with who was asked for what. */
+async function askedAfter(
+  event: MeshEvent,
+  { linked = () => [OWNER, THIRD], answer = () => true, count }: Asking,
+): Promise<[NodeId, Call][]> {
   const asked: [NodeId, Call][] = [];
+  const enough = Promise.withResolvers<void>();
   const copies = new SecondCopies({
     self: SELF,
     replicasOf: () => [SELF, OWNER, THIRD],
-    linked: () => linked,
+    linked,
     links: {
       call: async (to, call) => {
         asked.push([to, call]);
-        return { kind: 'blob', chunk: undefined };
+        if (asked.length >= count) enough.resolve();
+        const isKept = answer(to, asked.length);
+        return {
+          kind: 'blob',
+          chunk: isKept ? { bytes: new Uint8Array(0), totalBytes: 3 } : undefined,
+        };
       },
     },
+    firstPauseMs: 1,
   });
   copies.onEvent(event);
-  await new Promise((resolve) => setImmediate(resolve));
+  if (count > 0) await enough.promise;
+  // What would be asked too much.
+  await new Promise((resolve) => setTimeout(resolve, 20));
   copies.stop();
   return asked;
 }
 
 const keep = { kind: 'keepBlob', sha256: FILE.sha256 };
 
-describe('a second copy of what a job has left', () => {
+describe('a second copy of what a job has left', { timeout: 30_000 }, () => {
   test('is for its owner to keep', async () => {
-    assert.deepEqual(await askedAfter(ended(THIRD), [OWNER, THIRD]), [[THIRD, keep]]);
+    assert.deepEqual(await askedAfter(ended(THIRD), { count: 1 }), [[THIRD, keep]]);
   });
 
   test('is for another node that keeps its record, where it ran at its owner', async () => {
-    assert.deepEqual(await askedAfter(ended(SELF), [THIRD]), [[THIRD, keep]]);
+    const linked = () => [THIRD];
+    assert.deepEqual(await askedAfter(ended(SELF), { linked, count: 1 }), [[THIRD, keep]]);
   });
 
   test('is for whoever can be reached', async () => {
-    assert.deepEqual(await askedAfter(ended(OWNER), [THIRD]), [[THIRD, keep]]);
-    assert.deepEqual(await askedAfter(ended(OWNER), []), []);
+    const linked = () => [THIRD];
+    assert.deepEqual(await askedAfter(ended(OWNER), { linked, count: 1 }), [[THIRD, keep]]);
   });
 
   test('is not asked for where there is no first one', async () => {
-    assert.deepEqual(await askedAfter(ended(OWNER, []), [OWNER, THIRD]), []);
+    assert.deepEqual(await askedAfter(ended(OWNER, []), { count: 0 }), []);
+  });
+
+  test('is asked for again as long as it is on its way, and at the next one when it fails', async () => {
+    const answer = (_to: NodeId, nth: number): boolean => {
+      if (nth === 2) throw new Error('no room');
+      return nth === 4;
+    };
+    assert.deepEqual(await askedAfter(ended(OWNER), { answer, count: 4 }), [
+      [OWNER, keep],
+      [OWNER, keep],
+      [THIRD, keep],
+      [THIRD, keep],
+    ]);
+  });
+
+  test('waits for somebody to be there', async () => {
+    let looks = 0;
+    const linked = (): NodeId[] => {
+      looks += 1;
+      return looks > 3 ? [OWNER] : [];
+    };
+    assert.deepEqual(await askedAfter(ended(OWNER), { linked, count: 1 }), [[OWNER, keep]]);
   });
 });

@@ -173,6 +173,7 @@ describe('a submit whose job another node decides about now', { concurrency: tru
     });
     return new Submitter({
       params: { problemsOf: () => undefined },
+      inputs: { secure: () => undefined },
       self: SELF,
       core,
       queries: {
