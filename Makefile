@@ -27,7 +27,7 @@ SEEDS ?= 200
 FROM ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench bench-files sim mutants format clean setup
+.PHONY: help demo run run-node1 run-node2 run-node3 test check build gen bench sim mutants format clean setup
 
 help: ## Show this list
 	@echo 'make TARGET, where TARGET is one of'
@@ -73,11 +73,10 @@ sim: setup ## Simulation: SEEDS=200 seeds of faults, FROM=1 on, against the whol
 mutants: setup ## Break one rule of the core after the other: does the simulation notice?
 	@npm run -s mutants
 
-bench: dist/mesh ## Measure this machine
-	@node --import tsx test/bench/main.ts
-
-bench-files: dist/mesh ## A file of SIZE=1024 MiB goes through three nodes: speed and memory
-	@node --import tsx test/bench/files/main.ts
+# QUICK=1 shows that every row works: nothing is fetched for it.
+bench: dist/mesh ## The mesh beside what people use instead: ONLY=row ROUNDS=3 QUICK=1
+	@test -n "$(QUICK)" || test/bench/install.sh
+	@QUICK="$(QUICK)" ONLY="$(ONLY)" ROUNDS="$(or $(ROUNDS),3)" node --no-warnings test/bench/main.ts
 
 format: node_modules/.installed ## Format the code
 	@npm run -s format

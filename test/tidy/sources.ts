@@ -26,7 +26,7 @@ export interface Import {
   readonly isDynamic: boolean;
 }
 
-/** All TypeScript files below these folders, generated code left out; sorted. */
+/** All TypeScript files below these folders, without generated code and packages; sorted. */
 export function readSources(...folders: string[]): Source[] {
   return folders
     .flatMap((folder) =>
@@ -34,7 +34,7 @@ export function readSources(...folders: string[]): Source[] {
         join(folder, name),
       ),
     )
-    .filter((path) => path.endsWith('.ts') && !path.startsWith('src/wire/gen/'))
+    .filter((path) => path.endsWith('.ts') && !/^src\/wire\/gen\/|\/node_modules\//.test(path))
     .sort()
     .map(readSource);
 }
