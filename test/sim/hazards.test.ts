@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { CALM } from './network.ts';
 import { Scenario } from './scenario.ts';
+import type { SimNode } from './sim-node.ts';
 
 describe('the mesh survives', () => {
   for (const when of ['before', 'after'] as const) {
@@ -116,6 +117,33 @@ describe('the mesh survives', () => {
     await mesh.run(30_000);
     assert.equal(mesh.executions(job), 2);
     await mesh.finish();
+  });
+
+  test('a replica whose disk is lost between its word and the start that hangs on it', async () => {
+    const mesh = new Scenario({ slots: [0, 0], ownerSlots: 1 });
+    await mesh.start();
+    const lost: SimNode[] = [];
+    const lose = (node: SimNode): void => {
+      const state = node.disk.tables.records.get(job)?.job.state;
+      if (state?.tag !== 'granted') return;
+      assert.equal(mesh.executions(job), 0);
+      node.lose();
+      lost.push(node);
+    };
+    let accepts = 0;
+    mesh.network.isLost = (message) => {
+      const isVote = message.kind === 'accepted' && message.version === 2;
+      if (isVote) mesh.events.after(0.1, () => mesh.executors.forEach(lose));
+      // The other replica does not have the assignment.
+      const isAssignment =
+        message.kind === 'accept' && message.record.header.accepted.version === 2;
+      return isAssignment && ++accepts === 2;
+    };
+    const job = mesh.submit(1000, { delivery: 'at_most_once' });
+    await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+    assert.equal(lost.length, 1);
+    await mesh.finish();
+    assert.equal(mesh.executions(job), 1);
   });
 
   test('an executor that freezes, is replaced, and wakes', async () => {

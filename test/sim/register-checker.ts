@@ -32,6 +32,8 @@ interface Register {
   readonly values: Map<string, JobRecord>;
   /** Epoch → the life that writes under it. */
   readonly writers: Map<string, string>;
+  /** Attempts that must be the only ones, and were given out by a value that was decided once. */
+  readonly assigned: Set<string>;
   final: FinalState | undefined;
 }
 
@@ -119,6 +121,7 @@ export class RegisterChecker {
     if (writer?.setBackAt === undefined) this.checkValue(register, { header, job });
     this.checkPromise(node, header);
     if (job.state.tag === 'final') this.checkDecided(register, header, job.state.final);
+    if (job.spec.delivery === 'at_most_once') this.noteAssigned(register);
   }
 
   private register({ job, birth }: RecordHeader): Register {
@@ -129,7 +132,8 @@ export class RegisterChecker {
     }
     let register = births.get(birth);
     if (!register) {
-      register = { job, birth, values: new Map(), writers: new Map(), final: undefined };
+      const empty = { values: new Map(), writers: new Map(), assigned: new Set<string>() };
+      register = { job, birth, ...empty, final: undefined };
       births.set(birth, register);
     }
     return register;
@@ -209,17 +213,23 @@ export class RegisterChecker {
     if (!isOfInterest || this.takenAway.has(job) || this.doubted.has(job)) return true;
     // Given to an executor just before a lower birth was met.
     if (this.isBornTwice(job)) return true;
-    const { values = new Map<string, JobRecord>() } = this.registers.get(job)?.get(birth) ?? {};
+    const register = this.registers.get(job)?.get(birth);
+    if (!register) return false;
+    this.noteAssigned(register);
+    return register.assigned.has(fenceText(fence));
+  }
+
+  /** What is decided stays so, whatever becomes of the disks that had their say. */
+  private noteAssigned({ job, values, assigned }: Register): void {
     const isSince = (id: NodeId, { accepted }: RecordHeader): boolean => {
       const has = this.diskOf(id)?.tables.records.get(job)?.header;
       return has !== undefined && compareValues(has.accepted, accepted) >= 0;
     };
-    return [...values.values()].some(
-      ({ header, job: { state } }) =>
-        state.tag === 'granted' &&
-        isSameFence(state.grant.fence, fence) &&
-        this.isOnQuorum(header, isSince),
-    );
+    for (const { header, job: body } of values.values()) {
+      const { state } = body;
+      if (state.tag !== 'granted' || assigned.has(fenceText(state.grant.fence))) continue;
+      if (this.isOnQuorum(header, isSince)) assigned.add(fenceText(state.grant.fence));
+    }
   }
 
   private isOnQuorum(header: RecordHeader, isHolder = this.isHolder): boolean {
