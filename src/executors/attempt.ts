@@ -32,13 +32,13 @@ import type { KeptOutputs } from './outputs/outputs.ts';
 import type { ProgressFile, ProgressFiles } from './progress-files.ts';
 import { ProgressTeller } from './progress-teller.ts';
 import type { Launched, Place, Running, TaskType } from './task-type.ts';
-import { prepareWorkingFolder, type WorkingFolder } from './working-folder.ts';
+import type { WorkingFolder, WorkingFolders } from './working-folder.ts';
 
 export interface AttemptParts {
   readonly life: Life;
   readonly starter: Starter;
   readonly outputs: KeptOutputs;
-  readonly workFolder: string;
+  readonly workingFolders: WorkingFolders;
   readonly files: Files | undefined;
   readonly means: Means;
   readonly progressFiles: ProgressFiles;
@@ -48,8 +48,6 @@ export interface AttemptParts {
   readonly meshEnv: Readonly<Record<string, string>>;
   readonly nodeEnv: Readonly<Record<string, string | undefined>>;
   readonly report: (report: AttemptReport) => void;
-  /** Removes a working folder in the background. */
-  readonly removeFolder: (path: string) => void;
   /** Its file tells how it ended, until the report is on the node's disk. */
   readonly onEndKept: (ref: AttemptRef, listing: Listing) => void;
   /** The supervisor does not get to know of a new lease. */
@@ -321,9 +319,9 @@ export class Attempt {
   }
 
   private async prepareFolder(order: AttemptOrder, run: RunOptions): Promise<WorkingFolder> {
-    const { workFolder, shared } = this.parts;
-    const place = mayBeAnotherUsers(run) ? (await shared.ready()).work : workFolder;
-    return prepareWorkingFolder(order, place);
+    const { workingFolders, shared } = this.parts;
+    if (!mayBeAnotherUsers(run)) return workingFolders.prepare(order);
+    return workingFolders.prepare(order, (await shared.ready()).work);
   }
 
   private async startGroup(launch: GroupLaunch, program: readonly string[]): Promise<Launched> {
@@ -374,8 +372,10 @@ export class Attempt {
   /** Nothing is left of it but its output, and what its file says of its end. */
   private async close(): Promise<Tails> {
     const unlisted = this.listing && this.endListing(this.listing);
-    if (this.ownFolder !== undefined) this.parts.removeFolder(this.ownFolder);
     await this.files.close();
+    if (this.ownFolder !== undefined) {
+      this.parts.workingFolders.release(this.ownFolder, this.running?.isTraceless ?? false);
+    }
     if (this.stdinPath !== undefined) await rm(this.stdinPath, { force: true }).catch(() => {});
     const [tails] = await Promise.all([this.output.close(), unlisted]);
     return tails;

@@ -64,7 +64,7 @@ import { shell } from './shell.ts';
 import { Sightings } from './sightings.ts';
 import type { TaskSource } from './task-source.ts';
 import type { TaskType } from './task-type.ts';
-import { removeTree } from './working-folder.ts';
+import { WorkingFolders } from './working-folder.ts';
 
 export interface ExecutorOptions {
   /** The node's data folder; made when missing. One running node each. */
@@ -121,8 +121,7 @@ class AllExecutors implements Executors {
   private readonly attempts = new Map<string, Attempt>();
   /** Ended by themselves; their reports are not on the node's disk yet. */
   private readonly endsKept = new Map<string, Listing>();
-  /** Folders and files being removed. */
-  private readonly removals = new Set<Promise<void>>();
+  private readonly workingFolders: WorkingFolders;
   private readonly taskTypes: readonly TaskType[];
   private readonly sources: readonly TaskSource[];
   private readonly sightings: Sightings;
@@ -147,7 +146,8 @@ class AllExecutors implements Executors {
     const added = (): readonly TaskType[] => this.addedTypes();
     const about = { types: taskTypes, added, wanted: wantedTypes, capabilities, onProblem };
     this.sightings = new Sightings({ ...about, find: options.findCapabilities });
-    const { output, progress } = foldersIn(options.folder);
+    const { output, progress, work } = foldersIn(options.folder);
+    this.workingFolders = new WorkingFolders(work, onProblem);
     this.progressFiles = new ProgressFiles(progress, onProblem);
     this.shared = new SharedPlace(cgroupName(options.folder), onProblem);
     this.outputs = new KeptOutputs({ folder: output, limitBytes: options.outputLimitBytes });
@@ -249,7 +249,7 @@ class AllExecutors implements Executors {
     );
     const own = (await readdir(work)).map((name) => join(work, name));
     for (const path of [...own, ...(await shared.folders())]) {
-      if (!used.has(path)) this.remove(path);
+      if (!used.has(path)) this.workingFolders.remove(path);
     }
     await progressFiles.clean(inUse);
     if (!existsSync(shared.path)) return;
@@ -265,7 +265,9 @@ class AllExecutors implements Executors {
     const holder = this.holderOfEarlier(group);
     const running = adoptProcessGroup(group, { listing, onLeaseFailure, holder });
     const { shared, progressFiles } = this;
-    const places = [parts.workFolder, shared.work].map((place) => workPath(place, group));
+    const places = [parts.workingFolders.folder, shared.work].map((place) =>
+      workPath(place, group),
+    );
     const ownFolder = places.find((path) => existsSync(path));
     const isShared = ownFolder !== undefined && ownFolder === places[1];
     const progress = isShared ? shared.progress : progressFiles;
@@ -321,7 +323,7 @@ class AllExecutors implements Executors {
       life,
       starter,
       outputs,
-      workFolder: foldersIn(folder).work,
+      workingFolders: this.workingFolders,
       progressFiles: this.progressFiles,
       shared: this.shared,
       means: {
@@ -335,7 +337,6 @@ class AllExecutors implements Executors {
       meshEnv,
       nodeEnv,
       report: (report) => this.report(report),
-      removeFolder: (path) => this.remove(path),
       onEndKept: (ref, listing) => this.endsKept.set(attemptKey(ref.job, ref.fence), listing),
       onLeaseFailure: (failure) => {
         const why = messageOf(failure);
@@ -416,7 +417,7 @@ class AllExecutors implements Executors {
     await Promise.all(this.taskTypes.map((type) => type.close?.()));
     await Promise.all(this.sources.map((source) => source.close()));
     await this.close(isLeft ? 'leave' : 'end');
-    await Promise.all(this.removals);
+    await this.workingFolders.close();
     this.progressFiles.stop();
     await this.shared.close();
     await this.outputs.close();
@@ -431,19 +432,6 @@ class AllExecutors implements Executors {
     await this.supervisor?.stop();
     await (await this.cgroupTree)?.remove();
     await this.life?.end();
-  }
-
-  /** In the background: a job may leave a million files, and its outcome does not wait for that. */
-  private remove(path: string): void {
-    const removal = removeTree(path).then((failure) => {
-      if (failure) this.onProblem(failure);
-    });
-    this.await(removal);
-  }
-
-  private await(removal: Promise<void>): void {
-    this.removals.add(removal);
-    void removal.then(() => this.removals.delete(removal));
   }
 }
 

@@ -31,7 +31,7 @@ export type Sighting =
   /** What is missing and what to do, as a sentence. */
   | { readonly tag: 'absent'; readonly reason: string };
 
-/** An attempt whose folders and output files are ready. */
+/** An attempt whose folders are ready. */
 export interface Launch {
   readonly order: AttemptOrder;
   readonly run: RunOptions;
@@ -56,14 +56,9 @@ export interface Launch {
 /** Where an attempt runs and what it prints into. */
 export interface Place {
   readonly path: string;
-  readonly stdout: OpenFile;
-  readonly stderr: OpenFile;
-}
-
-/** Opened for appending; whoever opened it closes it. */
-export interface OpenFile {
-  readonly descriptor: number;
-  readonly path: string;
+  /** Files that are made by the first who appends to them. */
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 export type Launched = { readonly tag: 'started'; readonly running: Running } | NotRun;
@@ -75,6 +70,8 @@ export interface Running {
   readonly canBeLeft: boolean;
   /** When its main process ended; `now` unless that was noted. After `ended`. */
   finishedAt(now: WallMs): WallMs;
+  /** Known after `ended`: no process that it started can be there any more, wherever it went. */
+  readonly isTraceless?: boolean;
   /** What it took, as far as it is known. After `ended`. */
   usage?(): Usage | undefined;
   /** Asks it to end, forces it after `graceMs`. May be called again with less grace. */

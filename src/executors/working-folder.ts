@@ -1,6 +1,11 @@
-/** The folder an attempt runs in: the one its job names, else an empty one of its own. */
+/**
+ * The folder an attempt runs in: the one its job names, else an empty one of its own. One that was
+ * left as it was given is renamed for a later attempt, because to make and to remove a folder is
+ * what costs a file system most; but never while somebody may still be in it.
+ */
+import { existsSync, lstatSync, readdirSync, renameSync } from 'node:fs';
 import { access, chmod, constants, mkdir, readdir, rm, rmdir, stat } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import type { AttemptOrder } from '../core/effects.ts';
 import { workPath } from './layout.ts';
@@ -10,16 +15,73 @@ export type WorkingFolder =
   /** `reason` is a sentence for the user. */
   | { readonly tag: 'unusable'; readonly reason: string };
 
-/** Rejects only when an own folder cannot be made. */
-export async function prepareWorkingFolder(
-  order: AttemptOrder,
-  workFolder: string,
-): Promise<WorkingFolder> {
-  const { workingDir } = order.grant.spec;
-  if (workingDir !== undefined) return checkNamed(workingDir);
-  const path = workPath(workFolder, order);
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  return { tag: 'ready', path, isOwn: true };
+const MODE = 0o700;
+const MAX_IDLE = 8;
+
+export class WorkingFolders {
+  readonly folder: string;
+  private readonly onProblem: (sentence: string) => void;
+  private readonly idle: string[] = [];
+  private readonly removals = new Set<Promise<void>>();
+
+  constructor(folder: string, onProblem: (sentence: string) => void) {
+    this.folder = folder;
+    this.onProblem = onProblem;
+  }
+
+  /** Rejects only when an own folder cannot be made. @param place where, if not here */
+  async prepare(order: AttemptOrder, place = this.folder): Promise<WorkingFolder> {
+    const { workingDir } = order.grant.spec;
+    if (workingDir !== undefined) return checkNamed(workingDir);
+    const path = workPath(place, order);
+    if (place !== this.folder || !this.takeIdle(path)) {
+      await mkdir(path, { recursive: true, mode: MODE });
+    }
+    return { tag: 'ready', path, isOwn: true };
+  }
+
+  private takeIdle(path: string): boolean {
+    const idle = this.idle.pop();
+    if (idle === undefined || existsSync(path)) return false;
+    try {
+      renameSync(idle, path);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** After the end. @param isDeserted nobody who was in it can be there any more */
+  release(path: string, isDeserted: boolean): void {
+    const hasRoom = this.idle.length < MAX_IDLE && dirname(path) === this.folder;
+    if (isDeserted && hasRoom && isAsMade(path)) this.idle.push(path);
+    else this.remove(path);
+  }
+
+  /** In the background: a job may leave a million files, and its outcome does not wait for that. */
+  remove(path: string): void {
+    const removal = removeTree(path).then((failure) => {
+      if (failure) this.onProblem(failure);
+    });
+    this.removals.add(removal);
+    void removal.then(() => this.removals.delete(removal));
+  }
+
+  /** After the last attempt. */
+  async close(): Promise<void> {
+    for (const path of this.idle.splice(0)) this.remove(path);
+    await Promise.all(this.removals);
+  }
+}
+
+function isAsMade(path: string): boolean {
+  try {
+    const { mode, uid } = lstatSync(path);
+    const isOurs = (mode & 0o7777) === MODE && uid === process.getuid?.();
+    return isOurs && readdirSync(path).length === 0;
+  } catch {
+    return false;
+  }
 }
 
 async function checkNamed(path: string): Promise<WorkingFolder> {
@@ -41,7 +103,7 @@ async function checkNamed(path: string): Promise<WorkingFolder> {
 }
 
 /** Says, as a sentence, what could not be removed. A job may have locked itself out of its folders. */
-export async function removeTree(path: string): Promise<string | undefined> {
+async function removeTree(path: string): Promise<string | undefined> {
   const options = { recursive: true, force: true } as const;
   try {
     // Most jobs leave nothing in it, and this is one call instead of four. Never at once, nor the

@@ -63,6 +63,8 @@ export class OutputReader {
       return { ...nothingAt(range.offset), isEnd: isOver, fence: undefined };
     }
     const { fence } = source;
+    const whole = wholeOf(source, stream, range);
+    if (whole) return { ...whole, fence, totalBytes: whole.keptBytes };
     const answer = await this.fromDisk(job, stream, source, range);
     if (answer.tag === 'chunk') {
       const totalBytes = source.outcome?.[stream].totalBytes;
@@ -180,6 +182,18 @@ function sourceOf({ record }: LiveRecord, fence: Fence | undefined): Source | un
   if (fence) return sources.findLast((source) => isSameFence(source.fence, fence));
   // What a lost attempt printed is not the output of the one that is to come.
   return state.tag === 'pending' ? undefined : sources.at(-1);
+}
+
+/** Most outputs are short, and travelled with the outcome from their first byte on: no disk is asked. */
+function wholeOf(
+  source: Source,
+  stream: OutputStream,
+  range: OutputRange,
+): (OutputChunk & { isTail: false }) | undefined {
+  const tail = source.outcome?.[stream];
+  if (!tail || tail.isTruncated || tail.bytes.length < tail.totalBytes) return undefined;
+  const part = fromTail(source, stream, range);
+  return part && { ...part, isTail: false };
 }
 
 function fromTail(

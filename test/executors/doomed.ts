@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
@@ -75,11 +75,11 @@ export const doomedAttempt = (index: number): AttemptRef => ({
   fence: fence(),
 });
 
-export const outputOf = (folder: string, index: number): string =>
-  readFileSync(
-    join(folder, 'output', `doomed-${index}`, `1.${fence().epoch.node}.1.stdout`),
-    'utf8',
-  );
+/** Empty before its file is made. */
+export function outputOf(folder: string, index: number): string {
+  const path = join(folder, 'output', `doomed-${index}`, `1.${fence().epoch.node}.1.stdout`);
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
+}
 
 /** The numbers on the first line that it prints. */
 export async function numbersOf(folder: string, index: number): Promise<number[]> {

@@ -43,6 +43,27 @@ describe('a shell command', () => {
     assert.notEqual(Number(leader), process.pid);
   });
 
+  test('finds an empty folder of its own, whatever the last one left in its', async (t) => {
+    const { run, folder } = await startBench(t);
+    const probe = 'pwd; ls -A; stat -c "%a %u" .';
+    const paths = new Set<string>();
+    for (const left of ['', 'chmod 755 .', 'echo x >.file', 'mkdir folder', 'rmdir "$PWD"']) {
+      const { stdout } = await run(`${probe}; ${left}`);
+      const lines = textOf(stdout).trim().split('\n');
+      assert.equal(lines.length, 2, lines.join());
+      assert.equal(lines[1], `700 ${process.getuid?.()}`);
+      assert(lines[0]?.startsWith(join(folder, 'work')));
+      paths.add(lines[0] ?? '');
+    }
+    assert.equal(paths.size, 5);
+    // Who made a session of its own is not followed, and must not write where another job is.
+    const go = join(folder, 'go');
+    const straying = `setsid sh -c 'echo out; until [ -e ${go} ]; do sleep 0.02; done; echo late >late; : >${go}.done' & sleep 0.1`;
+    await run(straying);
+    const { stdout } = await run(`: >${go}; until [ -e ${go}.done ]; do sleep 0.02; done; ls -A`);
+    assert.equal(textOf(stdout), '');
+  });
+
   test('gets an empty stdin and signals as a terminal would leave them', async (t) => {
     const { run } = await startBench(t);
     const { stdout, end } = await run('cat; yes | head -n 1; grep SigIgn /proc/$$/status');

@@ -45,12 +45,11 @@ export async function* unframed(source: AsyncIterable<Buffer>): AsyncGenerator<P
   for await (const bytes of source) yield { stream: 'stdout', bytes };
 }
 
-/** By descriptors of its own: those of the attempt may be closed, and their numbers others'. */
 export async function writeOutput(
   printed: AsyncIterable<Printed>,
   { stdout, stderr }: Place,
 ): Promise<void> {
-  const files = { stdout: append(stdout.path), stderr: append(stderr.path) };
+  const files = { stdout: append(stdout), stderr: append(stderr) };
   try {
     for await (const { stream, bytes } of printed) {
       const file = files[stream];

@@ -12,6 +12,7 @@ import type { AttemptRef } from '../../core/messages.ts';
 import { misplacedFiles, type RunOptions } from '../../run/run-options.ts';
 import type { NotRun } from '../failures.ts';
 import { keepListPath } from '../layout.ts';
+import type { WorkingFolders } from '../working-folder.ts';
 import type { Files } from './files.ts';
 import { placeInputs } from './inputs.ts';
 import { keepOutputs } from './outputs.ts';
@@ -23,9 +24,12 @@ export class AttemptFiles {
   private readonly listPath: string;
   private readonly ending = new AbortController();
 
-  constructor(ref: AttemptRef, parts: { files: Files | undefined; workFolder: string }) {
+  constructor(
+    ref: AttemptRef,
+    parts: { files: Files | undefined; workingFolders: WorkingFolders },
+  ) {
     this.files = parts.files;
-    this.listPath = keepListPath(parts.workFolder, ref);
+    this.listPath = keepListPath(parts.workingFolders.folder, ref);
   }
 
   /** Before the start. Undefined: it may start. Rejects with what the disk says. */

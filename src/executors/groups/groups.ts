@@ -14,12 +14,13 @@
  * noticing. What a group is may not: a leader whose id is the group's and the session's, listed
  * before the program of the job begins.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WallMs } from '../../base/instant.ts';
 import type { SupervisedLease } from '../../core/effects.ts';
 import type { AttemptEnd, Usage } from '../../core/job.ts';
-import type { OpenFile, Running } from '../task-type.ts';
+import type { Running } from '../task-type.ts';
 import { afterBoot, type BootTime, bootTime, wallOf } from './boot-clock.ts';
 import { type FileLease, type ListedGroup, leaseText, toFileLease } from './group-file.ts';
 import { LeaseWriter } from './lease-writer.ts';
@@ -35,9 +36,9 @@ export interface GroupOrder {
   readonly program: readonly string[];
   readonly folder: string;
   readonly env: Record<string, string>;
-  /** Files that are there, opened for appending; the caller closes its descriptors. */
-  readonly stdout: OpenFile;
-  readonly stderr: OpenFile;
+  /** Files it appends to. */
+  readonly stdout: string;
+  readonly stderr: string;
   readonly listing: Listing;
   readonly lease: SupervisedLease;
   readonly startedAt: WallMs;
@@ -107,25 +108,32 @@ async function startSupervised(
       program,
       begin,
       workingFolder: folder,
-      stdout: stdout.path,
-      stderr: stderr.path,
+      stdout,
+      stderr,
     },
     order.env,
   );
   const lease = new LeaseWriter(listing.path, onLeaseFailure);
-  const main = watchRunner(job, listing.path);
+  const main = watchRunner(job, { path: listing.path, outputs: [stdout, stderr] });
   return new ProcessGroup(main, { lease, holder, leased: order.lease });
 }
 
 async function startPlain(order: GroupOrder, { procFolder }: Plain): Promise<ProcessGroup> {
   const { program, begin, folder, env, stdout, stderr, readListed, holder } = order;
   const args = plainArguments(entryOf(order, { tag: 'withNode' }, procFolder), begin);
-  const child = spawn('/bin/sh', ['-c', PLAIN_SCRIPT, 'mesh-job', ...args, ...program], {
-    detached: true,
-    cwd: folder,
-    env,
-    stdio: ['ignore', stdout.descriptor, stderr.descriptor],
-  });
+  const files: number[] = [];
+  let child: ChildProcess;
+  try {
+    for (const path of [stdout, stderr]) files.push(openSync(path, 'a', 0o600));
+    child = spawn('/bin/sh', ['-c', PLAIN_SCRIPT, 'mesh-job', ...args, ...program], {
+      detached: true,
+      cwd: folder,
+      env,
+      stdio: ['ignore', ...files],
+    });
+  } finally {
+    for (const file of files) closeSync(file);
+  }
   const { pid } = child;
   if (pid === undefined) return new Promise((_, reject) => child.once('error', reject));
   return new ProcessGroup(watchChild(child, pid, readListed), { holder });
@@ -156,6 +164,7 @@ interface GroupParts {
 
 export class ProcessGroup implements Running {
   readonly canBeLeft = true;
+  isTraceless = false;
   readonly ended: Promise<AttemptEnd>;
   private readonly main: MainProcess;
   private readonly lease: LeaseWriter | undefined;
@@ -302,12 +311,13 @@ export class ProcessGroup implements Running {
   }
 
   private async killRest(groupId: number): Promise<void> {
-    const isKnown = this.main.runner !== undefined;
-    if ((await this.main.runner?.mayHaveLeft()) === false) return;
+    const remains = await this.main.runner?.remains();
+    this.isTraceless = remains === 'nothing';
+    if (remains === 'nothing' || remains === 'elsewhere') return;
     this.isSignalled = true;
     const wasThere = signalGroup(groupId, 'SIGKILL');
     // A walk through all processes, for those that are in groups of their own.
-    if (isKnown || this.killDueAt !== undefined) {
+    if (remains || this.killDueAt !== undefined) {
       await signalSession(groupId, 'SIGKILL', { hasLeader: false });
     } else if (!wasThere) return;
     await untilSessionIsGone(groupId, GONE_DEADLINE_MS);

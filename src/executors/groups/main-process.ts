@@ -4,16 +4,16 @@
  * into its file, or the group is an earlier life's and only the file tells.
  */
 import type { ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AttemptEnd } from '../../core/job.ts';
-import { NO_FOLDER, NOT_LISTED, unableReason } from '../failures.ts';
+import { folderFailure, NO_FOLDER, NOT_LISTED, unableReason } from '../failures.ts';
 import type { BootTime } from './boot-clock.ts';
 import { type ListedGroup, parseGroupFile } from './group-file.ts';
 import { isSameProcess } from './process-table.ts';
 import type { HandedJob, RunnerEnd } from './runners.ts';
-import { NO_FOLDER_CODE, NOT_LISTED_CODE, UNABLE_CODE } from './start-scripts.ts';
+import { NO_FOLDER_CODE, NO_OUTPUT_CODE, NOT_LISTED_CODE, UNABLE_CODE } from './start-scripts.ts';
 
 export interface MainProcess {
   /** Settles when it has ended; rejects never. Never settles after `leave`. */
@@ -60,7 +60,10 @@ export function watchChild(
 }
 
 /** The child of a runner. */
-export function watchRunner(job: HandedJob, path: string): MainProcess {
+export function watchRunner(
+  job: HandedJob,
+  { path, outputs }: { readonly path: string; readonly outputs: readonly string[] },
+): MainProcess {
   let known: number | undefined;
   // Read at once: it is written a moment ago, a hundred bytes, and the next job waits for it.
   const read = (): ListedGroup | undefined => {
@@ -80,6 +83,9 @@ export function watchRunner(job: HandedJob, path: string): MainProcess {
     known ??= group?.groupId;
     if (!group && how.tag === 'exited' && how.code === NO_FOLDER_CODE) {
       return { end: { tag: 'failed', reason: NO_FOLDER } };
+    }
+    if (!group && how.tag === 'exited' && how.code === NO_OUTPUT_CODE) {
+      return { end: whyNoOutput(outputs) };
     }
     if (!group || group.isRefused) return { end: NOTHING };
     if (group.exit || group.isCut) return { end: endOf(group), cpuMs: group.exit?.cpuMs };
@@ -127,6 +133,16 @@ async function follow(
     const wait = delay(pauseMs, undefined, { signal }).catch(() => {});
     await wait;
     if (signal.aborted) return new Promise(() => {});
+  }
+}
+
+/** A shell does not say what the system said: so it is asked once more. */
+function whyNoOutput(paths: readonly string[]): AttemptEnd {
+  try {
+    for (const path of paths) closeSync(openSync(path, 'a', 0o600));
+    return NOTHING;
+  } catch (thrown) {
+    return folderFailure(thrown);
   }
 }
 

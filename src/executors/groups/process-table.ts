@@ -83,39 +83,52 @@ export function lastPid(): number | undefined {
 /** More than that are not asked one by one. */
 const MAX_PIDS_ASKED = 64;
 
+/** What there can be of those who were in a session, beside its leader. */
+export type Remains =
+  | 'nothing'
+  /** Nobody is in it; somebody may have made a session of its own. */
+  | 'elsewhere'
+  | 'inSession';
+
 /**
- * Whether nobody but its leader is in the session. @param since a process id: nobody older was in
- * it, and the system has not begun again with small ones; undefined: anybody may be
+ * @param since a process id: nobody older was in it beside its leader, and the system has not begun
+ * again with small ones; undefined: anybody may have been
  */
-export async function isAlone(sessionId: number, since: number | undefined): Promise<boolean> {
-  const answer = since === undefined ? undefined : areYoungerGone(sessionId, since);
-  return answer ?? !(await isSessionAlive(sessionId, sessionId));
+export async function remainsOf(sessionId: number, since: number | undefined): Promise<Remains> {
+  const known = since === undefined ? undefined : remainsAmongYounger(sessionId, since);
+  if (known) return known;
+  return (await isSessionAlive(sessionId, sessionId)) ? 'inSession' : 'elsewhere';
 }
 
 /** Undefined: not known in this way. */
-function areYoungerGone(sessionId: number, since: number): boolean | undefined {
+function remainsAmongYounger(sessionId: number, since: number): Remains | undefined {
+  let remains: Remains = 'nothing';
   let asked = since;
   // One that was asked may have had a child meanwhile: that is younger than all before.
   for (let last = lastPid(); ; last = lastPid()) {
     if (last === undefined || last < asked || last - since > MAX_PIDS_ASKED) return undefined;
     // A job has at least one process, which is gone: who sees none sees another table.
     if (last === since) return undefined;
-    if (last === asked) return true;
+    if (last === asked) return remains;
     for (asked += 1; asked <= last; asked++) {
-      if (asked !== sessionId && isThereInSession(asked, sessionId)) return false;
+      const session = asked === sessionId ? undefined : sessionOfLiving(asked);
+      if (session === sessionId) return 'inSession';
+      if (session !== undefined && session > since) remains = 'elsewhere';
     }
     asked = last;
   }
 }
 
-function isThereInSession(pid: number, sessionId: number): boolean {
+/** Undefined: it is not there, or dead. */
+function sessionOfLiving(pid: number): number | undefined {
   const path = `/proc/${pid}/stat`;
   // Most are gone, and an exception costs more than all the rest.
-  if (!existsSync(path)) return false;
+  if (!existsSync(path)) return undefined;
   try {
-    return isLiveMember(fieldsOf(readFileSync(path, 'latin1')), sessionId);
+    const [state, , , session] = fieldsOf(readFileSync(path, 'latin1'));
+    return state === 'Z' ? undefined : Number(session);
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -14,11 +14,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { parseTimes } from './group-file.ts';
-import { childrenCpuMs, isAlone, lastPid } from './process-table.ts';
+import { childrenCpuMs, lastPid, type Remains, remainsOf } from './process-table.ts';
 import { type RunnerJob, runnerPreamble, runnerText } from './start-scripts.ts';
 
 /** Kept for the next job. */
-const MAX_IDLE = 4;
+const MAX_IDLE = 16;
 const IDLE_MS = 10_000;
 const END_DEADLINE_MS = 1000;
 /** Linux takes no longer argument or variable, its zero byte included (MAX_ARG_STRLEN). */
@@ -31,8 +31,8 @@ export interface HandedJob {
   readonly ended: Promise<RunnerEnd>;
   /** Processor time of the main process and what it has waited for, while that runs. */
   cpuMs(): number | undefined;
-  /** After the end. False: nothing of the job is in the session any more. */
-  mayHaveLeft(): Promise<boolean>;
+  /** After the end: what there can be of the job. */
+  remains(): Promise<Remains>;
   /** After the end: the runner is free for the next job, or ends. */
   release(mayBeUsedAgain: boolean): void;
   /** The runner goes on without this node. */
@@ -71,7 +71,7 @@ export class Runners {
       runnerId: runner.pid,
       ended: runner.run(runnerText({ ...job, variables, spentMs: runner.spentMs })),
       cpuMs: () => childrenCpuMs(runner.pid),
-      mayHaveLeft: () => runner.mayHaveLeft(),
+      remains: () => runner.remains(),
       release: (mayBeUsedAgain) => this.release(runner, mayBeUsedAgain),
       leave: () => {
         this.all.delete(runner);
@@ -178,10 +178,10 @@ class Runner {
   }
 
   /** Whoever was started since the job began is looked at, or, if that is long ago, everybody. */
-  async mayHaveLeft(): Promise<boolean> {
+  remains(): Promise<Remains> {
     const { pid, atMs = 0 } = this.before ?? {};
     const isKnown = performance.now() - atMs < PIDS_KNOWN_MS;
-    return !(await isAlone(this.pid, isKnown ? pid : undefined));
+    return remainsOf(this.pid, isKnown ? pid : undefined);
   }
 
   private onLine(line: string): void {

@@ -19,6 +19,8 @@ export const NOT_LISTED_CODE = 253;
 export const NO_FOLDER_CODE = 252;
 /** That something of `begin` could not be done: the file says what, and the program did not start. */
 export const UNABLE_CODE = 251;
+/** That its output files could not be made. */
+export const NO_OUTPUT_CODE = 250;
 
 /** Finds the start time of a process; __mesh holds the result. */
 export const START_TIME_FUNCTIONS = `
@@ -79,6 +81,8 @@ exec "$@"
 export const runnerPreamble = (procFolder: string): string =>
   `${START_TIME_FUNCTIONS}${LIST}${BEGIN}
 trap : HUP INT QUIT TERM
+__mesh_umask=$(umask)
+umask 077
 __mesh_find_start ${quoted(procFolder)}
 __mesh_end() {
   __mesh_code=$1
@@ -125,7 +129,7 @@ export interface RunnerJob {
   /** Lines of shell for the process that becomes the program; what they say goes into its file. */
   readonly begin: string;
   readonly workingFolder: string;
-  /** Paths of files that are there. */
+  /** Paths of files that it appends to, and makes if they are not there. */
   readonly stdout: string;
   readonly stderr: string;
   /** Beside those of the runner. */
@@ -148,16 +152,17 @@ export function runnerText(job: RunnerJob): string {
     ...(given.length > 0 ? [env, ...given.map(({ key, value }) => `${key}=${value}`)] : []),
     ...program,
   ];
-  return `__mesh_code=${NOT_LISTED_CODE}
-{ (
+  return `__mesh_code=${NO_OUTPUT_CODE}
+{ { (
+umask "$__mesh_umask"
 cd -- ${quoted(workingFolder)} 2>/dev/null || exit ${NO_FOLDER_CODE}
 unset OLDPWD
 __mesh_list ${listArguments(entry).map(quoted).join(' ')} >&2 || exit ${NOT_LISTED_CODE}
 [ -e ${quoted(`${folder}/${OPEN_FILE}`)} ] || { echo refused >&2; exit ${NOT_LISTED_CODE}; }
 ${begin}${exported.map(({ key, value }) => `export ${key}=${quoted(value)}\n`).join('')}exec ${command.map(quoted).join(' ')} 2>&3 3>&-
-) </dev/null >>${quoted(stdout)} 3>>${quoted(stderr)}
+) </dev/null
 __mesh_end $? ${quoted(procFolder)} ${job.spentMs}
-} 2>>${quoted(`${folder}/${name}`)}
+} >>${quoted(stdout)} 3>>${quoted(stderr)}; } 2>>${quoted(`${folder}/${name}`)}
 times
 echo "$__mesh_code"
 `;

@@ -1,5 +1,5 @@
 /** One attempt of a handler, in a process of the pool. */
-import { write } from 'node:fs';
+import { appendFile } from 'node:fs/promises';
 import type { SupervisedLease } from '../../core/effects.ts';
 import type { AttemptEnd } from '../../core/job.ts';
 import { fenceText } from '../../core/record.ts';
@@ -53,8 +53,7 @@ async function follow(
       else if (report.kind === 'done' || report.kind === 'failed') done.resolve(report);
     },
     // What is printed past the handler's own streams: by its native code, its children, V8.
-    (stream, bytes) =>
-      new Promise((resolve) => write(place[stream].descriptor, bytes, () => resolve())),
+    (stream, bytes) => appendFile(place[stream], bytes).catch(() => {}),
   );
   ending.asked.addEventListener('abort', () =>
     process.send({ kind: 'abort', reason: 'The attempt is to end.' }),
@@ -69,8 +68,8 @@ async function follow(
     attempt: fence.attempt,
     fence: fenceText(fence),
     folder: place.path,
-    stdout: place.stdout.path,
-    stderr: place.stderr.path,
+    stdout: place.stdout,
+    stderr: place.stderr,
     env: attempt.env,
   });
   const report = await Promise.race([done.promise, process.ended]);

@@ -50,7 +50,7 @@ async function problemOf(task: Task, params: string): Promise<string | undefined
 
 function runHere(task: Task, attempt: Launch): Hosted {
   return new Hosted(async ({ asked }) => {
-    const stdout = createWriteStream(attempt.place.stdout.path, { flags: 'a' });
+    const stdout = createWriteStream(attempt.place.stdout, { flags: 'a' });
     // A full disk costs the output, not the job.
     stdout.on('error', () => {});
     try {

@@ -49,8 +49,7 @@ async function ask(
       yield chunk;
     }
   };
-  // By a descriptor of its own: the attempt's may be closed, and its number another file's.
-  const file = createWriteStream(place.stdout.path, { flags: 'a' });
+  const file = createWriteStream(place.stdout, { flags: 'a' });
   const failure = await pipeline(answer, count, file, { signal: asked }).then(
     () => undefined,
     (thrown: unknown) => thrown ?? new Error('the answer broke off'),

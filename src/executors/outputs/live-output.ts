@@ -1,10 +1,12 @@
 /** The two output files of an attempt that is not over yet, and who waits for more of them. */
 import { mkdir } from 'node:fs/promises';
+import type { JobId } from '../../base/ids.ts';
 import type { OutputStream } from '../../core/calls.ts';
 import { NO_OUTPUT, type OutputTail } from '../../core/job.ts';
 import { GROWTHS, type Growth, OutputFile } from './output-file.ts';
 
 export interface LiveOutputParts {
+  readonly job: JobId;
   /** Of the job; made when missing. */
   readonly folder: string;
   readonly stdoutPath: string;
@@ -19,57 +21,47 @@ export interface Tails {
   readonly stderr: OutputTail;
 }
 
-type MakeFile = (path: string) => Promise<OutputFile>;
-
 export class LiveOutput {
   private readonly parts: LiveOutputParts;
-  private readonly files: Partial<Record<OutputStream, OutputFile>> = {};
+  private readonly files: Readonly<Record<OutputStream, OutputFile>>;
   private readonly waiting = new Set<() => void>();
   private isClosing = false;
 
-  constructor(parts: LiveOutputParts) {
-    this.parts = parts;
+  get job(): JobId {
+    return this.parts.job;
   }
 
-  /** Rejects with what the file system says; `close` is due then, too. */
-  open(): Promise<Record<OutputStream, OutputFile>> {
-    return this.openBoth((path) => OutputFile.create(path, this.parts.limitBytes));
+  constructor(parts: LiveOutputParts) {
+    const { stdoutPath, stderrPath, limitBytes } = parts;
+    this.parts = parts;
+    this.files = {
+      stdout: new OutputFile(stdoutPath, limitBytes),
+      stderr: new OutputFile(stderrPath, limitBytes),
+    };
+  }
+
+  /** Where the attempt may print from then on. Rejects with what the file system says. */
+  async open(): Promise<Readonly<Record<OutputStream, string>>> {
+    const { stdout, stderr } = this.files;
+    await mkdir(this.parts.folder, { recursive: true, mode: 0o700 });
+    for (const file of [stdout, stderr]) file.clear();
+    return { stdout: stdout.path, stderr: stderr.path };
   }
 
   /** Of an attempt that an earlier life started: what is there stays. */
   async reopen(): Promise<void> {
-    await this.openBoth((path) => OutputFile.reopen(path, this.parts.limitBytes));
-  }
-
-  private async openBoth(make: MakeFile): Promise<Record<OutputStream, OutputFile>> {
-    const { folder, stdoutPath, stderrPath } = this.parts;
-    for (let tries = 3; ; tries--) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      const opened = await Promise.allSettled([
-        this.openOne('stdout', () => make(stdoutPath)),
-        this.openOne('stderr', () => make(stderrPath)),
-      ]);
-      const failed = opened.find((result) => result.status === 'rejected');
-      const { stdout, stderr } = this.files;
-      if (stdout && stderr) return { stdout, stderr };
-      // Retention may remove a job's empty folder in just this moment.
-      if (tries === 1 || failed?.reason.code !== 'ENOENT') throw failed?.reason;
-    }
-  }
-
-  private async openOne(stream: OutputStream, make: () => Promise<OutputFile>): Promise<void> {
-    this.files[stream] ??= await make();
+    for (const file of Object.values(this.files)) await file.resume();
   }
 
   isCut(stream: OutputStream): boolean {
-    return this.files[stream]?.isCut ?? false;
+    return this.files[stream].isCut;
   }
 
   /** Holds both files to the limit; says what the busier one does. */
   async look(): Promise<Growth> {
     if (this.isClosing) return 'rests';
     const looks = Object.values(this.files).map((file) =>
-      // The disk is full or broken: the job is told by its own writes, and the next look comes.
+      // It has not begun, or the disk is full: the job is told by its own writes, and looks go on.
       file.look().catch(() => 'grows' as const),
     );
     const seen = await Promise.all(looks);
@@ -116,7 +108,5 @@ export class LiveOutput {
   }
 }
 
-async function closeFile(file: OutputFile | undefined): Promise<OutputTail> {
-  // A disk that broke under the file leaves a tail that is empty.
-  return (await file?.close().catch(() => undefined)) ?? NO_OUTPUT;
-}
+/** A disk that broke under the file leaves a tail that is empty. */
+const closeFile = (file: OutputFile): Promise<OutputTail> => file.close().catch(() => NO_OUTPUT);

@@ -1,14 +1,21 @@
 /**
- * One output file while its attempt runs. The attempt writes it itself, always at the end
+ * One output file while its attempt runs. The attempt makes and writes it itself, always at the end
  * (O_APPEND), so the node can cut what is over the limit away under it. How far it shoots over
- * between two looks is bounded by the speed of the disk; nobody is ever shown those bytes.
+ * between two looks is bounded by the speed of the disk; nobody is ever shown those bytes. The node
+ * opens it only to read or cut it: most jobs print little or nothing, and many are over at once.
  */
-import { constants, fstatSync } from 'node:fs';
-import { type FileHandle, open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { rmSync, statSync } from 'node:fs';
+import {
+  appendFile,
+  type FileHandle,
+  open,
+  readFile,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { MAX_TAIL_BYTES, NO_OUTPUT, type OutputTail } from '../../core/job.ts';
 import { cutPath } from '../layout.ts';
-
-const { O_RDWR, O_CREAT, O_TRUNC, O_APPEND } = constants;
 
 /** A mark is a line of its own: it begins one if the kept text ends within a line. */
 const markOf = (limitBytes: number, isLineOpen: boolean): string =>
@@ -22,34 +29,24 @@ export class OutputFile {
   readonly path: string;
   readonly limitBytes: number;
   isCut = false;
-  private readonly handle: FileHandle;
   private isCutNoted = false;
   private looking: Promise<Growth> | undefined;
   private lastSize = 0;
 
-  private constructor(path: string, handle: FileHandle, limitBytes: number) {
+  constructor(path: string, limitBytes: number) {
     this.path = path;
-    this.handle = handle;
     this.limitBytes = limitBytes;
   }
 
   /** Whatever an attempt of the same name left is gone: so is the database that knew of it. */
-  static async create(path: string, limitBytes: number): Promise<OutputFile> {
-    const flags = O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
-    return new OutputFile(path, await open(path, flags, 0o600), limitBytes);
+  clear(): void {
+    if (sizeNow(this.path) !== undefined) rmSync(this.path);
   }
 
-  /** The attempt goes on printing into it. */
-  static async reopen(path: string, limitBytes: number): Promise<OutputFile> {
-    const flags = O_RDWR | O_CREAT | O_APPEND;
-    const file = new OutputFile(path, await open(path, flags, 0o600), limitBytes);
-    file.isCutNoted = (await readCut(path)) !== undefined;
-    file.isCut = file.isCutNoted;
-    return file;
-  }
-
-  get descriptor(): number {
-    return this.handle.fd;
+  /** An earlier life began with it, and its attempt goes on printing into it. */
+  async resume(): Promise<void> {
+    this.isCutNoted = (await readCut(this.path)) !== undefined;
+    this.isCut = this.isCutNoted;
   }
 
   /** Cuts the file back if it is over the limit. */
@@ -61,12 +58,12 @@ export class OutputFile {
   }
 
   private async cut(): Promise<Growth> {
-    const { size } = await this.handle.stat();
+    const { size } = await stat(this.path);
     const hasGrown = size > this.lastSize;
     this.lastSize = Math.min(size, this.limitBytes);
     if (size <= this.limitBytes) return hasGrown ? 'grows' : 'rests';
     this.isCut = true;
-    await this.handle.truncate(this.limitBytes);
+    await truncate(this.path, this.limitBytes);
     if (!this.isCutNoted) {
       // So that it is still known when this node has been killed. On a full disk: next time.
       await writeFile(cutPath(this.path), String(this.limitBytes), { mode: 0o600 });
@@ -77,43 +74,50 @@ export class OutputFile {
 
   /** After the last write of the attempt. */
   async close(): Promise<OutputTail> {
+    await this.looking?.catch(() => {});
+    // At once, as most are empty: the system knows it of a file that was written just now.
+    const size = sizeNow(this.path) ?? 0;
+    if (size === 0 && !this.isCut) return NO_OUTPUT;
+    if (size > this.limitBytes) await this.cut().catch(() => {});
+    const kept = Math.min(size, this.limitBytes);
+    const handle = await open(this.path, 'r');
     try {
-      await this.looking?.catch(() => {});
-      // Of an open file the system knows it at once.
-      const { size } = fstatSync(this.handle.fd);
-      if (size === 0 && !this.isCut) return NO_OUTPUT;
-      if (size > this.limitBytes) await this.cut().catch(() => {});
-      const kept = Math.min(size, this.limitBytes);
-      const mark = this.isCut ? await this.mark(kept) : 0;
-      return { ...(await this.tail(kept + mark)), isTruncated: this.isCut };
+      const mark = this.isCut ? await this.mark(handle, kept) : 0;
+      return { ...(await tailOf(handle, kept + mark)), isTruncated: this.isCut };
     } finally {
-      await this.handle.close();
+      await handle.close();
     }
   }
 
   /** The attempt goes on without this node. */
   async leave(): Promise<void> {
     await this.looking?.catch(() => {});
-    await this.handle.close();
   }
 
   /** Length of the mark. On a full disk there may be none; that it was cut is known anyway. */
-  private async mark(keptBytes: number): Promise<number> {
-    const text = markOf(this.limitBytes, await isLineOpen(this.handle, keptBytes));
+  private async mark(handle: FileHandle, keptBytes: number): Promise<number> {
+    const text = markOf(this.limitBytes, await isLineOpen(handle, keptBytes));
     try {
-      await this.handle.appendFile(text);
+      await appendFile(this.path, text);
       return Buffer.byteLength(text);
     } catch {
       return 0;
     }
   }
+}
 
-  private async tail(totalBytes: number): Promise<Omit<OutputTail, 'isTruncated'>> {
-    const length = Math.min(totalBytes, MAX_TAIL_BYTES);
-    const buffer = Buffer.alloc(length);
-    const { bytesRead } = await this.handle.read(buffer, 0, length, totalBytes - length);
-    return { bytes: new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead), totalBytes };
-  }
+/** Undefined: there is no such file. */
+const sizeNow = (path: string): number | undefined =>
+  statSync(path, { throwIfNoEntry: false })?.size;
+
+async function tailOf(
+  handle: FileHandle,
+  totalBytes: number,
+): Promise<Omit<OutputTail, 'isTruncated'>> {
+  const length = Math.min(totalBytes, MAX_TAIL_BYTES);
+  const buffer = Buffer.alloc(length);
+  const { bytesRead } = await handle.read(buffer, 0, length, totalBytes - length);
+  return { bytes: new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead), totalBytes };
 }
 
 /** Brings the output of an attempt whose node was killed into its final form. May be repeated. */

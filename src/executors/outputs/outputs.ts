@@ -57,8 +57,10 @@ export class KeptOutputs implements Outputs {
 
   constructor(options: KeptOutputsOptions) {
     this.options = options;
-    const isLive = (attempt: AttemptRef): boolean => this.live.has(keyOf(attempt));
-    this.retention = new Retention(options.folder, isLive);
+    this.retention = new Retention(options.folder, {
+      isLive: (attempt) => this.live.has(keyOf(attempt)),
+      isAwaited: (job) => [...this.live.values()].some((output) => output.job === job),
+    });
   }
 
   async read(
@@ -110,6 +112,7 @@ export class KeptOutputs implements Outputs {
     const key = keyOf(attempt);
     const { folder, limitBytes } = this.options;
     const output = new LiveOutput({
+      job: attempt.job,
       folder: outputFolder(folder, attempt),
       stdoutPath: outputPath(folder, attempt, 'stdout'),
       stderrPath: outputPath(folder, attempt, 'stderr'),

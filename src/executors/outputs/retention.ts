@@ -31,6 +31,12 @@ export interface PruneRequest {
   readonly maxCount?: number;
 }
 
+/** What runs, and may print although nothing of it is in the folder yet. */
+export interface Printing {
+  isLive(attempt: AttemptRef): boolean;
+  isAwaited(job: JobId): boolean;
+}
+
 export interface PruneResult {
   /** Attempts whose output was deleted. */
   readonly deletedCount: number;
@@ -56,15 +62,15 @@ export class Retention {
   /** Of all outputs, when the last walk had ended. */
   totalBytes = 0;
   private readonly folder: string;
-  private readonly isLive: (attempt: AttemptRef) => boolean;
+  private readonly printing: Printing;
   private cursor: Dir | undefined;
   private running: Promise<PruneResult> | undefined;
   private walkedBytes = 0;
   private oldest: KeptAttempt[] = [];
 
-  constructor(folder: string, isLive: (attempt: AttemptRef) => boolean) {
+  constructor(folder: string, printing: Printing) {
     this.folder = folder;
-    this.isLive = isLive;
+    this.printing = printing;
   }
 
   /** A call while another one runs gets that one's result. */
@@ -97,20 +103,20 @@ export class Retention {
     const { kept, youngestMs } = await this.lookInto(folder, job);
     const { forgotten, now } = request;
     const isOld = forgotten && youngestMs > 0 && youngestMs < now - forgotten.olderThanMs;
-    const isIdle = kept.every(({ attempt }) => !this.isLive(attempt));
+    const isIdle = !this.printing.isAwaited(job);
     if (isOld && isIdle && (await forgotten.isForgotten(job))) {
       await rm(folder, { recursive: true, force: true });
       return kept.length;
     }
     let deletedCount = 0;
     for (const each of kept) {
-      if (each.atMs < now - request.olderThanMs && !this.isLive(each.attempt)) {
+      if (each.atMs < now - request.olderThanMs && !this.printing.isLive(each.attempt)) {
         await removeAttempt(each, forgotten ? 'age' : undefined);
         deletedCount += 1;
       } else this.note(each);
     }
     // It may not be empty: then another attempt's output is kept in it, or why one is not.
-    if (deletedCount === kept.length) await rmdir(folder).catch(() => {});
+    if (deletedCount === kept.length && isIdle) await rmdir(folder).catch(() => {});
     return deletedCount;
   }
 
@@ -164,7 +170,7 @@ export class Retention {
     let count = 0;
     for (const kept of oldest) {
       if (this.totalBytes <= maxTotalBytes) break;
-      if (this.isLive(kept.attempt)) continue;
+      if (this.printing.isLive(kept.attempt)) continue;
       await removeAttempt(kept, 'space');
       this.totalBytes -= kept.bytes;
       count += 1;

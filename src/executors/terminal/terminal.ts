@@ -92,7 +92,7 @@ export class TerminalType implements TaskType, Terminals {
       env: { ...env, TERM },
       encoding: null,
     });
-    const transcript = createWriteStream(place.stdout.path, { flags: 'a' });
+    const transcript = createWriteStream(place.stdout, { flags: 'a' });
     // A full disk costs the transcript, not the terminal.
     transcript.on('error', () => undefined);
     let abandoned: Abandoned | undefined;

@@ -1,6 +1,5 @@
 /** One attempt that a worker outside the node runs; its states are in worker-hub.ts. */
-import { write } from 'node:fs';
-import { promisify } from 'node:util';
+import { appendFile } from 'node:fs/promises';
 import type { AttemptEnd, Progress } from '../../core/job.ts';
 import { attemptKey } from '../../core/record.ts';
 import type { ClaimedAttempt, WorkerEnd } from '../../node/worker-desk.ts';
@@ -10,8 +9,6 @@ import type { Launch, Launched } from '../task-type.ts';
 
 const UNTAKEN_MS = 10_000;
 const SILENCE_MS = 15_000;
-
-const writeTo = promisify(write);
 
 type State =
   | { readonly tag: 'waiting'; since: number }
@@ -132,8 +129,8 @@ export class WorkerAttempt extends Hosted {
   }
 
   async print(stream: 'stdout' | 'stderr', bytes: Uint8Array): Promise<void> {
-    const { descriptor } = this.attempt.place[stream];
-    const written = this.printed.then(() => writeTo(descriptor, bytes));
+    const path = this.attempt.place[stream];
+    const written = this.printed.then(() => appendFile(path, bytes, { mode: 0o600 }));
     this.printed = written.catch(() => {});
     await written;
   }
