@@ -51,6 +51,8 @@ export interface NodeOptions {
   /** Reaches its API from here, where the global one does not. */
   readonly fetch?: typeof fetch | undefined;
   readonly env?: Readonly<Record<string, string>>;
+  /** How long it may take until it answers; default 20 s. */
+  readonly readyMs?: number;
 }
 
 export class MeshProcesses {
@@ -68,7 +70,7 @@ export class MeshProcesses {
       options,
     });
     this.nodes.set(name, node);
-    await node.ready();
+    await node.ready(options.readyMs);
     return node;
   }
 

@@ -2,7 +2,7 @@
  * A contestant as the bench sees it: a process that is asked for runs. Whatever happens, at its
  * end no process that it started is left and its folder is gone.
  */
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
@@ -48,9 +48,12 @@ export class ContestantChild {
       stdio: ['ignore', log, log, 'ipc'] as ['ignore', number, number, 'ipc'],
       env: { ...process.env, TMPDIR: temporary, LD_LIBRARY_PATH: libraryPath() },
     };
-    const node = [process.execPath, ...FLAGS, PROGRAM, ...words];
-    this.child = contestant.hasOwnNetwork
-      ? spawn('unshare', ['--net', '/bin/sh', '-c', LOOPBACK, ...node], options)
+    const unshare = contestant.hasOwnNetwork ? ownNetwork() : undefined;
+    this.child = unshare
+      ? spawn('unshare', [...unshare, process.execPath, ...FLAGS, PROGRAM, ...words], {
+          ...options,
+          env: { ...options.env, BENCH_OWN_NETWORK: '1' },
+        })
       : fork(PROGRAM, words, { ...options, execArgv: FLAGS });
     this.child.on('error', () => {});
   }
@@ -124,6 +127,13 @@ export class ContestantChild {
     const lines = readFileSync(this.logFile, 'utf8').trim().split('\n');
     return lines.slice(-LOG_LINES).join(' / ').slice(-500);
   }
+}
+
+/** Words for `unshare` before those of the program; undefined: it is not permitted here. */
+function ownNetwork(): string[] | undefined {
+  const flags = process.getuid?.() === 0 ? ['--net'] : ['--map-root-user', '--net'];
+  const words = [...flags, '/bin/sh', '-c', LOOPBACK];
+  return spawnSync('unshare', [...words, 'true']).status === 0 ? words : undefined;
 }
 
 /** Processes that have this folder among their words, in their environment or as their place. */

@@ -35,13 +35,13 @@ export async function race(row: Row, options: RaceOptions): Promise<Entrant[]> {
   const endAll = (): void => void Promise.all([...children.values()].map((child) => child.end()));
   options.signal.addEventListener('abort', endAll);
   try {
-    for (const entrant of entrants) {
-      if (options.signal.aborted) break;
-      await open(row, entrant, children, options);
-    }
+    const opened = entrants.map((entrant) => () => open(row, entrant, children, options));
+    // What is measured means nothing in a quick run, so nobody has to wait for another.
+    if (options.isQuick) await Promise.all(opened.map((act) => act()));
+    else for (const act of opened) await act();
     await turns(row, children, options);
   } finally {
-    for (const child of children.values()) await child.close();
+    await Promise.all([...children.values()].map((child) => child.close()));
     options.signal.removeEventListener('abort', endAll);
   }
   return entrants;
@@ -53,6 +53,7 @@ async function open(
   children: Map<Entrant, ContestantChild>,
   options: RaceOptions,
 ): Promise<void> {
+  if (options.signal.aborted) return;
   const { contestant } = entrant;
   const missing = missingFor(contestant, options.isQuick);
   if (missing !== undefined) {

@@ -16,6 +16,7 @@ const LOOK_EVERY_MS = 20;
 
 export interface MeshQueue extends Queue {
   submitJobs(jobs: readonly JobRequest[]): Promise<void>;
+  roundTripOf(job: JobRequest): Promise<void>;
 }
 
 export function meshQueue({ url, job: more = {}, close }: MeshQueueOptions): MeshQueue {
@@ -29,6 +30,10 @@ export function meshQueue({ url, job: more = {}, close }: MeshQueueOptions): Mes
     const newest = jobs.at(-1);
     if (newest && 'job_id' in newest) last = newest.job_id;
   };
+  const roundTripOf = async (job: JobRequest): Promise<void> => {
+    const { job_id } = await client.submit(job);
+    mustBeDone(await client.waitFor(job_id));
+  };
   return {
     submit: async (params) => {
       last = (await client.submit(jobOf(params))).job_id;
@@ -39,10 +44,8 @@ export function meshQueue({ url, job: more = {}, close }: MeshQueueOptions): Mes
       await eventually(LOOK_EVERY_MS, async () => (await client.status()).owned_jobs === 0);
       mustBeDone(await client.getJob(last));
     },
-    roundTrip: async (params) => {
-      const { job_id } = await client.submit(jobOf(params));
-      mustBeDone(await client.waitFor(job_id));
-    },
+    roundTrip: (params) => roundTripOf(jobOf(params)),
+    roundTripOf,
     close,
   };
 }

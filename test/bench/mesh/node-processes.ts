@@ -1,7 +1,8 @@
 /** Nodes as `mesh up` starts them, each a process; they see each other before anything is measured. */
 import { MeshProcesses, type NodeOptions, type NodeProcess } from '../../e2e/mesh-processes.ts';
 
-const TASKS = new URL('noop-task.ts', import.meta.url).pathname;
+/** The module of handlers that all of them have. */
+export const TASKS = new URL('noop-task.ts', import.meta.url).pathname;
 
 export interface StartedNodes {
   readonly nodes: readonly NodeProcess[];

@@ -3,10 +3,12 @@
  * thousand are kept. Redis keeps an append-only file and calls fsync before each answer (`always`)
  * or once a second (`everysec`, its default), after which up to a second of jobs can be lost.
  */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import type { Contestant, Need, Stage } from '../frame/row.ts';
 import { loadPackage } from './load-package.ts';
 import type { Aim, Queue } from './queue.ts';
-import { freePort, startServer } from './server.ts';
+import { freePort, type Server, startServer } from './server.ts';
 import { type Counter, WorkerChild } from './worker-child.ts';
 
 export type Fsync = 'always' | 'everysec';
@@ -29,7 +31,7 @@ interface Connection {
   readonly maxRetriesPerRequest: null;
 }
 
-interface BullQueue {
+export interface BullQueue {
   waitUntilReady(): Promise<unknown>;
   add(name: string, data: unknown): Promise<{ waitUntilFinished(events: unknown): Promise<void> }>;
   addBulk(jobs: readonly { name: string; data: unknown }[]): Promise<unknown>;
@@ -49,7 +51,7 @@ interface BullMq {
   ) => Pick<BullQueue, 'waitUntilReady' | 'close'>;
   readonly Worker: new (
     name: string,
-    run: () => Promise<unknown>,
+    run: (job: { data: { command?: string } }) => Promise<unknown>,
     options: { connection: Connection; concurrency: number; removeOnComplete: { count: number } },
   ) => BullWorker;
 }
@@ -61,20 +63,26 @@ const connectionTo = (port: number): Connection => ({
   maxRetriesPerRequest: null,
 });
 
-export async function openBullmq({ folder }: Stage, fsync: Fsync, aim: Aim): Promise<Queue> {
-  const { Queue, QueueEvents } = await loadPackage<BullMq>('bullmq');
-  const port = await freePort();
-  const redis = await startServer({
-    folder,
-    program: 'redis-server',
-    args: `--port ${port} --bind 127.0.0.1 --dir ${folder} --maxmemory-policy noeviction --appendonly yes --appendfsync ${fsync}`
-      .split(' ')
-      .concat('--save', ''),
-    at: port,
-  });
-  const worker = await WorkerChild.start('bullmq', { port });
+export function startRedis(folder: string, port: number, fsync: Fsync): Promise<Server> {
+  const files = ['--dir', folder, '--appendonly', 'yes', '--appendfsync', fsync, '--save', ''];
+  const args = ['--port', String(port), '--bind', '127.0.0.1', ...files];
+  return startServer({ folder, program: 'redis-server', args, at: port });
+}
+
+/** Settles when Redis has read its file and takes commands. */
+export async function openQueue(port: number): Promise<BullQueue> {
+  const { Queue } = await loadPackage<BullMq>('bullmq');
   const queue = new Queue(NAME, { connection: connectionTo(port) });
   await queue.waitUntilReady();
+  return queue;
+}
+
+export async function openBullmq({ folder }: Stage, fsync: Fsync, aim: Aim): Promise<Queue> {
+  const { QueueEvents } = await loadPackage<BullMq>('bullmq');
+  const port = await freePort();
+  const redis = await startRedis(folder, port, fsync);
+  const worker = await WorkerChild.start('bullmq', { port });
+  const queue = await openQueue(port);
   const events =
     aim === 'latency' ? new QueueEvents(NAME, { connection: connectionTo(port) }) : undefined;
   await events?.waitUntilReady();
@@ -101,7 +109,7 @@ export async function openBullmq({ folder }: Stage, fsync: Fsync, aim: Aim): Pro
 
 export async function work({ port }: { port: number }, counter: Counter): Promise<void> {
   const { Worker } = await loadPackage<BullMq>('bullmq');
-  const worker = new Worker(NAME, async () => ({ ok: true }), {
+  const worker = new Worker(NAME, ({ data }) => handle(data.command), {
     connection: connectionTo(port),
     concurrency: 100,
     removeOnComplete: { count: 1000 },
@@ -109,4 +117,10 @@ export async function work({ port }: { port: number }, counter: Counter): Promis
   worker.on('completed', () => counter.one());
   worker.on('error', () => {});
   await worker.waitUntilReady();
+}
+
+/** A job with a command runs it by a shell. */
+async function handle(command: string | undefined): Promise<unknown> {
+  if (command !== undefined) await promisify(execFile)('/bin/sh', ['-c', command]);
+  return { ok: true };
 }

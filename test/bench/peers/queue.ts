@@ -21,6 +21,8 @@ export interface Params {
   readonly to: string;
   readonly subject: string;
   readonly n: number;
+  /** Run by a shell, where a queue can do that. */
+  readonly command?: string;
 }
 
 export const paramsOf = (n: number): Params => ({

@@ -22,6 +22,7 @@ export interface ServerOptions {
 }
 
 export interface Server {
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -36,7 +37,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     ...(uid !== undefined && { uid, gid: gid ?? uid }),
   });
   await isUp(child, at, program);
-  return { stop: () => stop(child, stopBy) };
+  return { pid: child.pid ?? 0, stop: () => stop(child, stopBy) };
 }
 
 async function isUp(child: ChildProcess, at: number | string, program: string): Promise<void> {

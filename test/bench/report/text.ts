@@ -15,11 +15,21 @@ export function tablesOf(row: RowResult): string {
 
 const HEAD = ['', 'median', 'spread', 'mesh / it', '', 'CPU s/10k', 'MB', 'kept'];
 
+/** Columns that are words, the others are numbers. */
+const WORDS: readonly string[] = ['', 'kept'];
+
+/** Columns without anything in them are left out. */
 function aligned(line: LineResult): string[] {
-  const rows = [HEAD, ...line.contestants.map((each) => cellsOf(line, each))];
-  const widths = HEAD.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0)));
-  return rows.map((row) =>
-    `    ${row.map((cell, at) => (at === 0 || at === 4 || at === 7 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0))).join('  ')}`.trimEnd(),
+  const cells = line.contestants.map((each) => cellsOf(line, each));
+  const columns = HEAD.map((head, at) => [head, ...cells.map((row) => row[at] ?? '')])
+    .filter(([, ...rest]) => rest.some((cell) => cell !== ''))
+    .map((column) => {
+      const width = Math.max(...column.map((cell) => cell.length));
+      const isWords = WORDS.includes(column[0] ?? '');
+      return column.map((cell) => (isWords ? cell.padEnd(width) : cell.padStart(width)));
+    });
+  return [HEAD, ...cells].map((_, i) =>
+    `    ${columns.map((each) => each[i]).join('  ')}`.trimEnd(),
   );
 }
 
