@@ -69,7 +69,7 @@ describe('output', () => {
     executor.run(ordered);
     await reports.running(ordered);
     const file = outputFile(folder, ordered);
-    await until('printed', () => readFileSync(file, 'utf8') === 'here\n');
+    await until('printed', () => existsSync(file) && readFileSync(file, 'utf8') === 'here\n');
     assert.equal(statSync(file).mode & 0o777, 0o600);
   });
 
@@ -212,7 +212,8 @@ describe('retention', () => {
     executor.run(running);
     await reports.running(running);
     const now = asWall(Date.now());
-    await until('it has printed', () => statSync(outputFile(folder, running)).size === 30_000);
+    const sizeNow = () => statSync(outputFile(folder, running), { throwIfNoEntry: false })?.size;
+    await until('it has printed', () => sizeNow() === 30_000);
     const request = { olderThanMs: HOUR_MS, now, maxTotalBytes: 50_000 };
     assert.deepEqual(await executor.outputs.prune(request), { deletedCount: 2, isComplete: true });
     const why = await Promise.all(ordered.map((each) => executor.outputs.whyRemoved(each)));
