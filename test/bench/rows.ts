@@ -9,6 +9,7 @@ import { output } from './rows/output.ts';
 import { queued } from './rows/queued.ts';
 import { discovery, rest } from './rows/rest.ts';
 import { shell } from './rows/shell.ts';
+import { simulated } from './rows/simulated.ts';
 import { spread } from './rows/spread.ts';
 
 export const ROWS: readonly Row[] = [
@@ -24,6 +25,7 @@ export const ROWS: readonly Row[] = [
   queued,
   rest,
   discovery,
+  simulated,
 ];
 
 export const rowNamed = (name: string): Row | undefined => ROWS.find((row) => row.name === name);

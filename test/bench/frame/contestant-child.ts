@@ -16,7 +16,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { killAtOnce } from '../../../src/torture/processes.ts';
 import type { Answer, Request } from './messages.ts';
-import { libraryPath } from './needs.ts';
 import { type Contestant, type Row, type Sample, Unavailable } from './row.ts';
 import { meter, type Usage } from './usage.ts';
 
@@ -46,7 +45,7 @@ export class ContestantChild {
     const log = openSync(this.logFile, 'a');
     const options = {
       stdio: ['ignore', log, log, 'ipc'] as ['ignore', number, number, 'ipc'],
-      env: { ...process.env, TMPDIR: temporary, LD_LIBRARY_PATH: libraryPath() },
+      env: { ...process.env, TMPDIR: temporary },
     };
     const unshare = contestant.hasOwnNetwork ? ownNetwork() : undefined;
     this.child = unshare

@@ -47,14 +47,12 @@ function folders(): string[] {
   ];
 }
 
-/** Where a program that was unpacked finds its libraries; harmless for all others. */
-export function libraryPath(): string {
+/** For a program that may have been unpacked: it finds its libraries there too. */
+export function programEnv(): NodeJS.ProcessEnv {
   const folder = join(UNPACKED, 'lib');
-  if (!existsSync(folder)) return '';
-  return readdirSync(folder)
-    .filter((name) => name.endsWith('-linux-gnu'))
-    .map((name) => join(folder, name))
-    .join(':');
+  if (!existsSync(folder)) return process.env;
+  const libraries = readdirSync(folder).filter((name) => name.endsWith('-linux-gnu'));
+  return { ...process.env, LD_LIBRARY_PATH: libraries.map((name) => join(folder, name)).join(':') };
 }
 
 function isExecutable(path: string): boolean {

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { findProgram } from '../frame/needs.ts';
+import { findProgram, programEnv } from '../frame/needs.ts';
 import { Unavailable } from '../frame/row.ts';
 import { freePort, startServer, stop } from './server.ts';
 import { AT_ONCE, type ShellPeer } from './shell-peers.ts';
@@ -28,13 +28,19 @@ export const gearman: ShellPeer = {
     const server = await startServer({ folder, program: 'gearmand', args, at: port });
     const place = ['-h', '127.0.0.1', '-p', String(port), '-f', FUNCTION];
     const workers = Array.from({ length: AT_ONCE }, () =>
-      spawn(program, [...place, '-w', '--', '/bin/sh', '-s'], { stdio: 'ignore' }),
+      spawn(program, [...place, '-w', '--', '/bin/sh', '-s'], {
+        env: programEnv(),
+        stdio: 'ignore',
+      }),
     );
     return {
       run: async (jobs) => {
         const each = Math.ceil(jobs / AT_ONCE);
         const clients = Array.from({ length: AT_ONCE }, async (_, i) => {
-          const client = spawn(program, [...place, '-n'], { stdio: ['pipe', 'ignore', 'inherit'] });
+          const client = spawn(program, [...place, '-n'], {
+            env: programEnv(),
+            stdio: ['pipe', 'ignore', 'inherit'],
+          });
           await ended(client, Math.min(each, jobs - i * each));
         });
         await Promise.all(clients);

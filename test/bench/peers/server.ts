@@ -1,10 +1,10 @@
 /** Servers of peers: on loopback, with a folder of their own, below the contestant's process. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync } from 'node:fs';
+import { openSync, readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { findProgram } from '../frame/needs.ts';
+import { findProgram, programEnv } from '../frame/needs.ts';
 import { Unavailable } from '../frame/row.ts';
 
 const READY_MS = 30_000;
@@ -30,21 +30,26 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const { folder, program, args, at, uid, gid, stopBy = 'SIGTERM' } = options;
   const path = findProgram(program);
   if (path === undefined) throw new Unavailable(`${program} is not installed`);
-  const log = openSync(join(folder, `${program}.log`), 'a');
+  const logFile = join(folder, `${program}.log`);
+  const log = openSync(logFile, 'a');
   const child = spawn(path, args, {
     cwd: folder,
+    env: programEnv(),
     stdio: ['ignore', log, log],
     ...(uid !== undefined && { uid, gid: gid ?? uid }),
   });
-  await isUp(child, at, program);
+  await isUp(child, at, logFile);
   return { pid: child.pid ?? 0, stop: () => stop(child, stopBy) };
 }
 
-async function isUp(child: ChildProcess, at: number | string, program: string): Promise<void> {
+async function isUp(child: ChildProcess, at: number | string, log: string): Promise<void> {
   const deadline = performance.now() + READY_MS;
   while (!(await answers(at))) {
-    if (child.exitCode !== null) throw new Error(`${program} ended with ${child.exitCode}`);
-    if (performance.now() > deadline) throw new Error(`${program} does not answer`);
+    const { exitCode, spawnfile } = child;
+    if (exitCode !== null || performance.now() > deadline) {
+      const what = exitCode === null ? 'does not answer' : `ended with ${exitCode}`;
+      throw new Error(`${spawnfile} ${what}: ${readFileSync(log, 'utf8').trim().slice(-300)}`);
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

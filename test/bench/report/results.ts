@@ -90,12 +90,14 @@ function lineResultOf(line: Line, entrants: readonly Entrant[]): LineResult {
 }
 
 /** Of neighbours in time, because the machine's speed changes; else of the medians. */
-function ratioOf(ours: readonly number[], theirs: readonly number[]): number {
+function ratioOf(ours: readonly number[], theirs: readonly number[]): number | null {
   const pairs = theirs.flatMap((value, i) => {
     const own = ours[i];
     return own === undefined ? [] : [own / value];
   });
-  return pairs.length > 0 ? median(pairs) : median(ours) / median(theirs);
+  const ratio = pairs.length > 0 ? median(pairs) : median(ours) / median(theirs);
+  // Nothing is so many times zero.
+  return Number.isFinite(ratio) ? ratio : null;
 }
 
 function cpuOf(all: readonly Measured[]): number | null {
