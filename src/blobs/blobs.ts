@@ -79,9 +79,9 @@ export class KeptBlobs implements Blobs {
   ): Promise<BlobChunk | undefined> {
     const wanted = Math.min(maxBytes, MAX_READ_BYTES);
     try {
-      return await this.open.use(blobPath(this.options.folder, sha256), async (file) => {
-        const [{ size }, bytes] = await Promise.all([file.stat(), readAt(file, offset, wanted)]);
-        return { bytes, totalBytes: size };
+      return await this.open.use(blobPath(this.options.folder, sha256), async (blob) => {
+        const there = Math.max(0, Math.min(wanted, blob.bytes - offset));
+        return { bytes: await readAt(blob.file, offset, there), totalBytes: blob.bytes };
       });
     } catch (thrown) {
       if (isMissing(thrown)) return undefined;

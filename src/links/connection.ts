@@ -61,7 +61,7 @@ export class Connection {
     this.handlers = handlers;
   }
 
-  /** @param bytes whole frames, each with its length */
+  /** @param bytes of frames, each with its length; what follows in the same callback follows on the wire */
   send(bytes: Uint8Array): void {
     if (this.isClosed) return;
     this.queue.push(bytes);

@@ -6,7 +6,8 @@
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Answer, Call } from '../core/calls.ts';
-import { type AnswerError, encodeAnswer, parseAnswer } from '../wire/answers.ts';
+import { answerFrames } from '../wire/answer-frames.ts';
+import { type AnswerError, parseAnswer } from '../wire/answers.ts';
 import { MAX_ANSWER_BYTES } from '../wire/limits.ts';
 import { type AnswerPart, encodeFrame, type Question } from '../wire/wire.ts';
 import type { Connection } from './connection.ts';
@@ -15,7 +16,8 @@ import type { Connection } from './connection.ts';
 export const MAX_OPEN_QUESTIONS = 1024;
 /** Unfinished answers on one link, together. */
 const MAX_HELD_BYTES = 2 * MAX_ANSWER_BYTES;
-const PART_BYTES = 128 * 1024;
+/** A piece of a file goes in one. */
+const PART_BYTES = 256 * 1024;
 const MAX_ANSWERING_MS = 10 * 60_000;
 
 export interface QuestionParts {
@@ -71,7 +73,10 @@ export class Questions {
       asked.settle(undefined, new MeshError('BODY_TOO_LARGE', sentence));
       this.withdraw(part.id);
     } else if (part.isLast) {
-      asked.settle(parseAnswer(Buffer.concat(asked.parts)));
+      const [only] = asked.parts;
+      asked.settle(
+        parseAnswer(asked.parts.length === 1 && only ? only : Buffer.concat(asked.parts)),
+      );
     }
   }
 
@@ -163,14 +168,13 @@ export class Questions {
     signal?: AbortSignal,
   ): Promise<void> {
     const { connection } = this.with;
-    const encoded = encodeAnswer(answer);
-    let sent = 0;
-    do {
-      const bytes = encoded.subarray(sent, sent + PART_BYTES);
-      sent += PART_BYTES;
-      connection.send(encodeFrame({ kind: 'answer', id, bytes, isLast: sent >= encoded.length }));
-      if (sent < encoded.length) await connection.whenSent();
-    } while (sent < encoded.length && !signal?.aborted);
+    let isFirst = true;
+    for (const frame of answerFrames(id, answer, PART_BYTES)) {
+      if (!isFirst) await connection.whenSent();
+      if (signal?.aborted) return;
+      isFirst = false;
+      for (const bytes of frame) connection.send(bytes);
+    }
   }
 }
 

@@ -25,12 +25,19 @@ export interface FetchParts {
   readonly turn: () => Promise<() => void>;
 }
 
-/** An answer has a little more than its bytes, and two parts of it are sent as they are. */
+/** An answer has a little more than its bytes, and goes in one part of 256 KiB. */
 const PIECE_BYTES = 255 * 1024;
 const MAX_IN_FLIGHT = 16;
 const LOOK_DEADLINE_MS = 3000;
 const PIECE_DEADLINE_MS = 10_000;
 const LOOK_AGAIN_MS = 500;
+/** That came last, for readers who are nearly as fast: what they get need not be read from the disk. */
+const PIECES_AT_HAND = 8;
+
+interface Piece {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
 
 interface Source {
   readonly node: NodeId;
@@ -49,6 +56,7 @@ export class BlobFetch {
   /** Whose bytes make up what is here. */
   private givers = new Set<NodeId | 'earlier'>();
   private writer: BlobWriter | undefined;
+  private atHand: Piece[] = [];
   private total: number | undefined;
   private isWhole = false;
   /** Rises when what came is thrown away. */
@@ -97,7 +105,16 @@ export class BlobFetch {
       return chunk?.bytes ?? new Uint8Array(0);
     }
     const here = Math.min(this.writer.offset, total - 1);
-    return this.writer.read(offset, Math.min(maxBytes, here - offset));
+    const wanted = Math.min(maxBytes, here - offset);
+    return this.fromHand(offset, wanted) ?? this.writer.read(offset, wanted);
+  }
+
+  private fromHand(offset: number, maxBytes: number): Uint8Array | undefined {
+    const piece = this.atHand.find(
+      (each) => each.offset <= offset && offset < each.offset + each.bytes.length,
+    );
+    const from = offset - (piece?.offset ?? 0);
+    return piece?.bytes.subarray(from, from + maxBytes);
   }
 
   private async change(): Promise<void> {
@@ -122,6 +139,7 @@ export class BlobFetch {
     } finally {
       await this.writer?.leave();
       this.writer = undefined;
+      this.atHand = [];
       end();
       this.wake();
     }
@@ -220,6 +238,7 @@ export class BlobFetch {
 
   private beginAnew(): void {
     this.writer = undefined;
+    this.atHand = [];
     this.givers = new Set();
     this.trial += 1;
   }
@@ -243,7 +262,9 @@ export class BlobFetch {
         const chunk = await coming.shift()?.catch(() => undefined);
         // Gone, cut shorter than it said, or the link broke: what has come is kept.
         if (chunk?.bytes.length !== wanted) return false;
+        const offset = writer.offset;
         await writer.append(chunk.bytes);
+        this.hold({ offset, bytes: chunk.bytes });
         this.movedAt = performance.now();
         this.wake();
       }
@@ -251,6 +272,11 @@ export class BlobFetch {
     } finally {
       ends.abort();
     }
+  }
+
+  private hold(piece: Piece): void {
+    this.atHand.push(piece);
+    if (this.atHand.length > PIECES_AT_HAND) this.atHand.shift();
   }
 
   private pause(): Promise<void> {

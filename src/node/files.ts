@@ -127,7 +127,7 @@ export class MeshFiles implements FileService {
         if (shared.fetch.reading !== reading) goneIn(sha256);
         return piece;
       };
-      return { totalBytes, read, damaged: async () => {}, close };
+      return { totalBytes, read, damaged: undefined, close };
     } catch (thrown) {
       close();
       throw thrown;

@@ -132,8 +132,11 @@ export interface OpenFile {
   readonly totalBytes: number;
   /** At least a byte, but at the end. @throws MeshError also what `open` throws; BLOB_MISMATCH: what was read before was wrong */
   read(offset: number, maxBytes: number): Promise<Uint8Array>;
-  /** Whoever has read the whole found that it is not that file. */
-  damaged(): Promise<void>;
+  /**
+   * Whoever has read the whole found that it is not that file. Undefined: that is found before the
+   * last byte is given, and nobody else need look.
+   */
+  readonly damaged: (() => Promise<void>) | undefined;
   close(): void;
 }
 

@@ -165,7 +165,7 @@ function fromRemoval(wire: Maybe<mesh.OutputRemoval>): { removal?: OutputRemoval
 }
 
 const fromBlobChunk = (wire: mesh.BlobChunk.$Properties): BlobChunk => ({
-  bytes: field.bytes(wire.bytes, MAX_CHUNK_BYTES),
+  bytes: field.passingBytes(wire.bytes, MAX_CHUNK_BYTES),
   totalBytes: field.count(wire.totalBytes),
 });
 

@@ -103,11 +103,21 @@ export function identifier(value: Maybe<string>): string {
   return id;
 }
 
+/** As much as a receive buffer holds that is not joined of several. */
+const WINDOW_BYTES = 64 * 1024;
+
 /** A copy: what the decoder gives is a window onto the receive buffer and would keep all of it. */
 export function bytes(value: Maybe<Uint8Array>, maxBytes: number): Uint8Array {
   if (!value) return new Uint8Array(0);
   if (value.length > maxBytes) throw new Malformed('too many bytes');
   return new Uint8Array(value);
+}
+
+/** Not kept for long: a copy only of what is small beside the buffer that it would keep. */
+export function passingBytes(value: Maybe<Uint8Array>, maxBytes: number): Uint8Array {
+  if (!value || value.length < WINDOW_BYTES) return bytes(value, maxBytes);
+  if (value.length > maxBytes) throw new Malformed('too many bytes');
+  return value;
 }
 
 export function list<From, To>(

@@ -211,7 +211,7 @@ function fromFrame(wire: mesh.Frame.$Properties): Frame {
       return {
         kind: 'answer',
         id: field.count(id),
-        bytes: field.bytes(bytes, MAX_FRAME_BYTES),
+        bytes: field.passingBytes(bytes, MAX_FRAME_BYTES),
         isLast: isLast === true,
       };
     }

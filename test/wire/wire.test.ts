@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
 import { type Job, type JobSpec, MAX_HISTORY, MAX_TAIL_BYTES } from '../../src/core/job.ts';
 import type { Message } from '../../src/core/messages.ts';
+import { answerFrames } from '../../src/wire/answer-frames.ts';
 import { encodeAnswer, parseAnswer } from '../../src/wire/answers.ts';
 import { FrameReader } from '../../src/wire/frame-reader.ts';
 import { encodeGrant, parseGrant } from '../../src/wire/grants.ts';
@@ -10,6 +11,7 @@ import { encodeHeartbeat, parseHeartbeat } from '../../src/wire/heartbeats.ts';
 import { encodeJob, parseJob } from '../../src/wire/jobs.ts';
 import {
   FULL_FRAME_BYTES,
+  MAX_CHUNK_BYTES,
   MAX_FRAME_BYTES,
   MAX_MESSAGES_PER_FRAME,
   MAX_SENTENCE_CHARS,
@@ -69,6 +71,12 @@ function readMessages(frames: readonly Uint8Array[]): Message[] {
   });
 }
 
+/** Long bytes are windows onto what was received. */
+const unwindowed = (answer: ReturnType<typeof parseAnswer>) =>
+  answer?.kind === 'blob' && answer.chunk
+    ? { ...answer, chunk: { ...answer.chunk, bytes: new Uint8Array(answer.chunk.bytes) } }
+    : answer;
+
 describe('what is encoded', () => {
   test('is read back as it was: jobs in all their states', () => {
     for (const job of JOBS) assert.deepEqual(parseJob(encodeJob(job)), job);
@@ -107,6 +115,40 @@ describe('what is encoded', () => {
 
   test('is read back as it was: answers', () => {
     for (const answer of ANSWERS) assert.deepEqual(parseAnswer(encodeAnswer(answer)), answer);
+  });
+
+  test('is read back as it was: answers in frames, whatever their parts', () => {
+    const pieces = [0, 1, 16 * 1024, 16 * 1024 + 1, 255 * 1024, MAX_CHUNK_BYTES].map((length) => ({
+      kind: 'blob' as const,
+      chunk: {
+        bytes: Uint8Array.from({ length }, (_, i) => i % 251),
+        totalBytes: 2 ** 40 + length,
+      },
+    }));
+    for (const answer of [...ANSWERS, ...pieces])
+      for (const partBytes of [1000, 100_000, 256 * 1024]) {
+        const frames = [...answerFrames(70_000, answer, partBytes)].map((frame) =>
+          Buffer.concat(frame),
+        );
+        const parts = frames.flatMap(read).map((frame) => {
+          assert(
+            frame?.kind === 'answer' && frame.id === 70_000 && frame.bytes.length <= partBytes,
+          );
+          return frame;
+        });
+        assert.deepEqual(
+          parts.map(({ isLast }) => isLast),
+          frames.map((_, i) => i === frames.length - 1),
+        );
+        const parsed = parseAnswer(Buffer.concat(parts.map(({ bytes }) => bytes)));
+        assert.deepEqual(unwindowed(parsed), answer);
+      }
+    const whole = { kind: 'blob', chunk: pieces[4]?.chunk } as const;
+    assert.equal(
+      [...answerFrames(1, whole, 256 * 1024)].length,
+      1,
+      'a piece of a file is one part',
+    );
   });
 
   test('is read back as it was: frames', () => {
