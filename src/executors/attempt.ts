@@ -84,6 +84,12 @@ const withoutNamed = (
 
 const GIVEN_BACK: AttemptEnd = { tag: 'returned', reason: 'its node was started again' };
 
+const needsFolder = ({ grant }: AttemptOrder, run: RunOptions): boolean =>
+  grant.spec.workingDir !== undefined ||
+  (run.inputs?.length ?? 0) > 0 ||
+  (run.outputs?.length ?? 0) > 0 ||
+  mayBeAnotherUsers(run);
+
 type Unusable = Extract<WorkingFolder, { tag: 'unusable' }>;
 
 export class Attempt {
@@ -226,13 +232,12 @@ export class Attempt {
     this.end(0);
   }
 
-  /** Lets it go on without this node. What has not started never does, and what has ended is reported. */
+  /** Lets it go on without this node. What has not started is given back, and what has ended is reported. */
   async leave(): Promise<void> {
     if (this.running) await this.running.untilFound(FOUND_DEADLINE_MS);
     if (!this.running?.canBeLeft || this.hasEnded) {
-      this.isGivenBack = this.running !== undefined && !this.isOver;
-      if (this.isGivenBack) this.end(0);
-      else this.abandon();
+      this.isGivenBack = !this.isOver;
+      this.end(0);
       await this.over;
       return;
     }
@@ -275,7 +280,8 @@ export class Attempt {
   ): Promise<Launched> {
     let place: Place;
     try {
-      const prepared = await this.prepare(order, run);
+      const isLazy = taskType.makesPlace === true && !needsFolder(order, run);
+      const prepared = isLazy ? this.name(order) : await this.prepare(order, run);
       if (prepared.tag === 'unusable') return { tag: 'failed', reason: prepared.reason };
       place = prepared;
       const about = { folder: place.path, signal: this.ending.signal };
@@ -300,6 +306,12 @@ export class Attempt {
         this.receipt = { ...this.receipt, ...part };
       },
     });
+  }
+
+  /** Nothing is made. */
+  private name(order: AttemptOrder): Place & { tag: 'ready' } {
+    this.ownFolder = this.parts.workingFolders.pathOf(order);
+    return { tag: 'ready', path: this.ownFolder, ...this.output.paths() };
   }
 
   /** Both are waited for even if one fails: what was made must be known, to be closed and removed. */

@@ -15,6 +15,8 @@ export interface TaskType {
   readonly look?: () => Promise<Sighting>;
   /** A node does not wait for its first look: it starts a program. */
   readonly looksSlowly?: boolean;
+  /** Its attempts make their folders themselves (`Place`), as most of them need none. */
+  readonly makesPlace?: boolean;
   /** Never rejects for a mistake in the job: that is a `failed` result. */
   launch(attempt: Launch): Promise<Launched>;
   /** After the last attempt: what it holds open is released. */
@@ -31,7 +33,7 @@ export type Sighting =
   /** What is missing and what to do, as a sentence. */
   | { readonly tag: 'absent'; readonly reason: string };
 
-/** An attempt whose folders are ready. */
+/** An attempt whose folders are ready, but for a task type that makes them itself. */
 export interface Launch {
   readonly order: AttemptOrder;
   readonly run: RunOptions;

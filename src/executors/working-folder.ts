@@ -40,6 +40,11 @@ export class WorkingFolders {
     return { tag: 'ready', path, isOwn: true };
   }
 
+  /** Where its own is, or would be. */
+  pathOf(order: AttemptOrder): string {
+    return workPath(this.folder, order);
+  }
+
   private takeIdle(path: string): boolean {
     const idle = this.idle.pop();
     if (idle === undefined || existsSync(path)) return false;
@@ -53,6 +58,7 @@ export class WorkingFolders {
 
   /** After the end. @param isDeserted nobody who was in it can be there any more */
   release(path: string, isDeserted: boolean): void {
+    if (!existsSync(path)) return;
     const hasRoom = this.idle.length < MAX_IDLE && dirname(path) === this.folder;
     if (isDeserted && hasRoom && isAsMade(path)) this.idle.push(path);
     else this.remove(path);

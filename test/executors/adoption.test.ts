@@ -1,12 +1,13 @@
 /** A node's restart is not a job's death. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { shell } from '../../src/executors/shell.ts';
 import type { Sighting, TaskType } from '../../src/executors/task-type.ts';
-import { startBench, temporaryFolder, textOf, until } from './attempts.ts';
+import { order, startBench, temporaryFolder, textOf, until } from './attempts.ts';
 import { doomedAttempt, kill, numbersOf, outputOf, startDoomed } from './doomed.ts';
 import { isAlive, sessionMembers, supervisorsOf } from './processes.ts';
 
@@ -241,5 +242,22 @@ describe('a node that leaves', DEADLINE, () => {
     assert.equal(survivors.length, 1);
     letGo(folder);
     assert.deepEqual((await reports.ended(doomedAttempt(0))).end, { tag: 'exited', code: 7 });
+  });
+
+  test('gives back what has not started', async (t) => {
+    const slow: TaskType = {
+      name: 'slow',
+      launch: async ({ ending }) => {
+        await once(ending, 'abort');
+        return { tag: 'failed', reason: 'it never began' };
+      },
+    };
+    const { executor, reports } = await startBench(t, { taskTypes: [slow] });
+    const ordered = order('', { taskType: 'slow' });
+    executor.run(ordered);
+    await executor.stop('leave');
+    const { end, startedAt } = await reports.ended(ordered);
+    assert.deepEqual(end, { tag: 'returned', reason: 'its node was started again' });
+    assert.equal(startedAt, undefined);
   });
 });

@@ -22,6 +22,8 @@ const keepList = z.object({ folder: z.string(), patterns: z.array(z.string()) })
 export class AttemptFiles {
   private readonly files: Files | undefined;
   private readonly listPath: string;
+  /** Undefined: an earlier life began the attempt, and the disk is to be asked. */
+  private hasList: boolean | undefined;
   private readonly ending = new AbortController();
 
   constructor(
@@ -41,7 +43,8 @@ export class AttemptFiles {
     const { files } = this;
     const misplaced = misplacedFiles(run, grant.spec.workingDir);
     if (misplaced !== undefined) return { tag: 'failed', reason: `${misplaced}.` };
-    if (run.outputs && run.outputs.length > 0) {
+    this.hasList = run.outputs !== undefined && run.outputs.length > 0;
+    if (run.outputs && this.hasList) {
       const list: z.output<typeof keepList> = { folder, patterns: [...run.outputs] };
       await writeFile(this.listPath, JSON.stringify(list), { mode: 0o600 });
     }
@@ -59,8 +62,8 @@ export class AttemptFiles {
   }
 
   private async readList(): Promise<z.output<typeof keepList> | undefined> {
-    // As a rule there is none, and this says so without waiting its turn.
-    if (!existsSync(this.listPath)) return undefined;
+    this.hasList ??= existsSync(this.listPath);
+    if (!this.hasList) return undefined;
     try {
       return keepList.parse(JSON.parse(await readFile(this.listPath, 'utf8')));
     } catch {
@@ -76,7 +79,7 @@ export class AttemptFiles {
 
   /** They have been kept. */
   async close(): Promise<void> {
-    if (!existsSync(this.listPath)) return;
+    if (!this.hasList) return;
     await rm(this.listPath, { force: true }).catch(() => {});
   }
 }

@@ -27,10 +27,19 @@ const NOT_FOR_HANDLERS = ['argv', 'stdin', 'umask', 'user', 'nice', 'limits', 's
 
 /** The guard in the process keeps the lease, whatever becomes of this node. */
 class HandlerRun extends Hosted {
+  isTraceless = false;
   private readonly process: HandlerProcess;
 
   constructor(attempt: Launch, process: HandlerProcess, pool: ProcessPool) {
-    super((ending) => follow(attempt, process, { pool, ending }));
+    super((ending) =>
+      follow(attempt, process, {
+        pool,
+        ending,
+        onClean: () => {
+          this.isTraceless = true;
+        },
+      }),
+    );
     this.process = process;
     this.prolong(attempt.order.lease);
   }
@@ -43,7 +52,7 @@ class HandlerRun extends Hosted {
 async function follow(
   attempt: Launch,
   process: HandlerProcess,
-  { pool, ending }: { pool: ProcessPool; ending: Ending },
+  { pool, ending, onClean }: { pool: ProcessPool; ending: Ending; onClean: () => void },
 ): Promise<AttemptEnd> {
   const done = Promise.withResolvers<Extract<Report, { isClean: boolean }>>();
   const { place } = attempt;
@@ -76,8 +85,10 @@ async function follow(
   if (typeof report === 'string') {
     return ending.asked.aborted ? ENDED_ON_REQUEST : { tag: 'failed', reason: `${report}.` };
   }
-  if (report.isClean && !ending.asked.aborted) pool.giveBack(process);
-  else {
+  if (report.isClean && !ending.asked.aborted) {
+    onClean();
+    pool.giveBack(process);
+  } else {
     process.kill();
     await process.ended;
   }

@@ -4,7 +4,7 @@
  * end one that does not look at its signal, and one that loops stops the node with the program. A
  * task that may do so belongs into a module of its own, which is given by its path.
  */
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream, mkdirSync, type WriteStream } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { finished } from 'node:stream/promises';
@@ -26,6 +26,7 @@ export class LocalTasks implements TaskSource {
   types(): readonly TaskType[] {
     return this.tasks.map((task) => ({
       name: task.name,
+      makesPlace: true,
       launch: async (attempt) => ({ tag: 'started', running: runHere(task, attempt) }),
     }));
   }
@@ -50,13 +51,11 @@ async function problemOf(task: Task, params: string): Promise<string | undefined
 
 function runHere(task: Task, attempt: Launch): Hosted {
   return new Hosted(async ({ asked }) => {
-    const stdout = createWriteStream(attempt.place.stdout, { flags: 'a' });
-    // A full disk costs the output, not the job.
-    stdout.on('error', () => {});
+    const log = new Log(attempt.place.stdout);
     try {
       const checked = await checkParams(task, JSON.parse(attempt.order.grant.spec.params));
       if ('problem' in checked) return { tag: 'failed', reason: checked.problem };
-      const context = contextOf(attempt, { stdout, signal: asked });
+      const context = contextOf(attempt, { log, signal: asked });
       const result = JSON.stringify(await task.run(context, checked.value));
       if (result === undefined) return { tag: 'exited', code: 0 };
       const bytes = Buffer.byteLength(result);
@@ -67,22 +66,60 @@ function runHere(task: Task, attempt: Launch): Hosted {
       const reason = `Its result has ${bytes} bytes of JSON, and may have ${MAX_RESULT_BYTES} (64 KiB): write what is larger to a file.`;
       return { tag: 'failed', reason };
     } finally {
-      stdout.end();
-      await finished(stdout).catch(() => {});
+      await log.close();
     }
   });
 }
 
+/** Its file is made with the first line. */
+class Log {
+  private readonly path: string;
+  private file: WriteStream | undefined;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  write(line: string): void {
+    this.file ??= this.open();
+    this.file.write(line);
+  }
+
+  private open(): WriteStream {
+    // A full disk costs the output, not the job.
+    const failed = (): void => {};
+    try {
+      makeFolder(dirname(this.path));
+    } catch {
+      // Then the file cannot be made either.
+    }
+    return createWriteStream(this.path, { flags: 'a', mode: 0o600 }).on('error', failed);
+  }
+
+  async close(): Promise<void> {
+    if (this.file) await finished(this.file.end()).catch(() => {});
+  }
+}
+
+const makeFolder = (path: string): void => void mkdirSync(path, { recursive: true, mode: 0o700 });
+
 function contextOf(
   { order, place, tell }: Launch,
-  { stdout, signal }: { stdout: WriteStream; signal: AbortSignal },
+  { log, signal }: { log: Log; signal: AbortSignal },
 ): TaskContext {
-  const path = (name: string): string => join(place.path, name);
+  /** Made when somebody asks for it: most never do. */
+  const folder = (): string => {
+    makeFolder(place.path);
+    return place.path;
+  };
+  const path = (name: string): string => join(folder(), name);
   return {
     job: order.job,
     attempt: order.fence.attempt,
     fence: fenceText(order.fence),
-    folder: place.path,
+    get folder() {
+      return folder();
+    },
     signal,
     files: {
       path,
@@ -93,6 +130,6 @@ function contextOf(
       },
     },
     progress: (percent, message = '') => tell({ percent, message }),
-    log: (...values) => void stdout.write(`${format(...values)}\n`),
+    log: (...values) => log.write(`${format(...values)}\n`),
   };
 }

@@ -40,12 +40,15 @@ export class LiveOutput {
     };
   }
 
-  /** Where the attempt may print from then on. Rejects with what the file system says. */
+  paths(): Readonly<Record<OutputStream, string>> {
+    return { stdout: this.files.stdout.path, stderr: this.files.stderr.path };
+  }
+
+  /** From then on the attempt may print. Rejects with what the file system says. */
   async open(): Promise<Readonly<Record<OutputStream, string>>> {
-    const { stdout, stderr } = this.files;
     await mkdir(this.parts.folder, { recursive: true, mode: 0o700 });
-    for (const file of [stdout, stderr]) file.clear();
-    return { stdout: stdout.path, stderr: stderr.path };
+    for (const file of Object.values(this.files)) file.clear();
+    return this.paths();
   }
 
   /** Of an attempt that an earlier life started: what is there stays. */
