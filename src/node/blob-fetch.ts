@@ -168,12 +168,13 @@ export class BlobFetch {
   /** Who has it: those that should, else anybody. */
   private async look(): Promise<{ sources: Source[]; silent: number }> {
     const linked = this.parts.linked().filter((node) => !this.damaged.has(node));
+    // Now: who comes back while the others are asked has not been asked.
+    const away = this.parts.unlinked().length;
     const likely = linked.filter((node) => this.hints.has(node));
     const first = await this.askWho(likely);
     if (first.sources.length > 0) return first;
     const rest = await this.askWho(linked.filter((node) => !this.hints.has(node)));
-    const silent = first.silent + rest.silent + this.parts.unlinked().length;
-    return { sources: rest.sources, silent };
+    return { sources: rest.sources, silent: first.silent + rest.silent + away };
   }
 
   private async askWho(nodes: readonly NodeId[]): Promise<{ sources: Source[]; silent: number }> {

@@ -88,6 +88,17 @@ describe('a file of another node', () => {
     assert(isBack);
   });
 
+  test('of one that comes back while the others are asked is not missed', async (t) => {
+    const mesh = new Mesh();
+    const { one, two, three } = await mesh.three(t);
+    await put(two.blobs, BYTES);
+    mesh.away.add(two.id);
+    mesh.onCall = (to) => {
+      if (to === three.id) mesh.away.delete(two.id);
+    };
+    assert((await readAll(one)).equals(BYTES));
+  });
+
   test('that is damaged there is fetched anew elsewhere', async (t) => {
     const mesh = new Mesh();
     const { one, two, three } = await mesh.three(t);
