@@ -21,6 +21,11 @@ const { ONLY = '', QUICK = '', ROUNDS = '3', OUT = join(ROOT, 'bench-results') }
 const isQuick = QUICK !== '' && QUICK !== '0';
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
+if (process.platform !== 'linux') {
+  say('The bench reads processor time and memory in /proc: it runs on Linux only.');
+  process.exit(2);
+}
+
 function chosenRows(): typeof ROWS {
   const names = ONLY.split(',').filter((name) => name !== '');
   const unknown = names.filter((name) => !ROWS.some((row) => row.name === name));
@@ -45,6 +50,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     interrupt.abort();
   });
 }
+
+// Whoever read it has gone, as `head` does: there is nobody left to measure for.
+process.stdout.on('error', () => interrupt.abort());
 
 /** On a terminal one line that is written over; elsewhere nothing, the tables are enough. */
 function tell(what: string): void {
