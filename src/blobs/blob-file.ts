@@ -89,14 +89,31 @@ export async function readAt(
   offset: number,
   wanted: number,
 ): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(wanted);
+  return fill(Buffer.allocUnsafeSlow(wanted), file, offset);
+}
+
+/**
+ * All of a file from its begin, piece by piece, each only until the next is asked for: a buffer for
+ * each piece would call the collector for every 64 MiB of the file.
+ */
+export async function* piecesOf(file: FileHandle, pieceBytes: number): AsyncGenerator<Uint8Array> {
+  const buffer = Buffer.allocUnsafeSlow(pieceBytes);
+  for (let offset = 0; ; ) {
+    const bytes = await fill(buffer, file, offset);
+    if (bytes.length === 0) return;
+    yield bytes;
+    offset += bytes.length;
+  }
+}
+
+async function fill(buffer: Buffer, file: FileHandle, offset: number): Promise<Uint8Array> {
   let filled = 0;
-  while (filled < wanted) {
-    const { bytesRead } = await file.read(bytes, filled, wanted - filled, offset + filled);
+  while (filled < buffer.length) {
+    const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, offset + filled);
     if (bytesRead === 0) break;
     filled += bytesRead;
   }
-  return bytes.subarray(0, filled);
+  return buffer.subarray(0, filled);
 }
 
 /** In hex, of all that is in it. */
@@ -111,12 +128,12 @@ export async function hashOfFile(path: string): Promise<string> {
 
 async function hashOf(file: FileHandle): Promise<{ hash: Hash; length: number }> {
   const hash = createHash('sha256');
-  for (let length = 0; ; ) {
-    const bytes = await readAt(file, length, READ_BYTES);
-    if (bytes.length === 0) return { hash, length };
+  let length = 0;
+  for await (const bytes of piecesOf(file, READ_BYTES)) {
     hash.update(bytes);
     length += bytes.length;
   }
+  return { hash, length };
 }
 
 /** The new name must be on the disk, too; systems that cannot sync a folder do without. */

@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { MeshError } from '../base/errors.ts';
 import type { BlobChunk } from '../core/calls.ts';
 import type { Blobs, BlobWriter } from '../node/ports.ts';
-import { BlobFile, hashOfFile, readAt } from './blob-file.ts';
+import { BlobFile, hashOfFile, piecesOf, readAt } from './blob-file.ts';
 import { CheckedFiles } from './checked-files.ts';
 import { isMissing, toBlobError } from './failures.ts';
 import { blobPath, partialFolder, partialPath } from './layout.ts';
@@ -213,11 +213,7 @@ export class KeptBlobs implements Blobs {
     let file: BlobFile | undefined;
     try {
       file = await BlobFile.open(join(partialFolder(folder), name), false);
-      for (;;) {
-        const bytes = await readAt(source, file.offset, COPY_BYTES);
-        if (bytes.length === 0) break;
-        await file.append(bytes);
-      }
+      for await (const bytes of piecesOf(source, COPY_BYTES)) await file.append(bytes);
       return await this.nameKept(name, file);
     } catch (thrown) {
       await file?.discard().catch(() => {});
