@@ -4,6 +4,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import type { StatusJson } from '../../src/api/node-json.ts';
+import { createClient } from '../../src/client/client.ts';
+import { bytesOf, sha256Of } from '../blobs/blob-folders.ts';
 import {
   type ContainerEngine,
   IMAGE,
@@ -57,6 +59,27 @@ describe('containers of real nodes', skipWithoutEngine(), () => {
     const late = await submit({ command: "trap '' TERM; sleep 1000" }, { timeout_seconds: 1 });
     assert.equal((await one.jobEnds(late, JOB_DEADLINE_MS)).status, 'JOB_TIMEOUT');
     assert.deepEqual(await engine.containers(), []);
+  });
+
+  test('have files of another node as the user they name, and leave some', DEADLINE, async (t) => {
+    const { one, others, submit } = await start(t);
+    const [two, three] = others as [NodeProcess, NodeProcess];
+    const bytes = bytesOf(300_000);
+    const [sha256, read] = [
+      sha256Of(bytes),
+      async (at: number, n: number) => bytes.subarray(at, at + n),
+    ];
+    await createClient({ url: one.url }).upload({ sha256, bytes: bytes.length, read });
+    const inputs = [{ path: 'in/data', sha256, bytes: bytes.length, mode: '600' }];
+    const user = process.getuid?.() === 0 ? { user: 'guest' } : {};
+    const command = 'id -u; tail -c 9 in/data >out; ls -ln in/data >&2';
+    const more = { target_node_id: two.id, inputs, outputs: ['out'], ...user };
+    const job = await one.jobEnds(await submit({ command }, more), JOB_DEADLINE_MS);
+    assert.equal(job.status, 'JOB_COMPLETED', JSON.stringify(job));
+    assert.equal(job.stdout.trim(), String(user.user ? 4321 : process.getuid?.()));
+    const path = `/api/v1/jobs/${job.job_id}/files/out`;
+    const got = await (await fetch(three.url + path)).arrayBuffer();
+    assert.deepEqual(new Uint8Array(got), new Uint8Array(bytes.subarray(-9)));
   });
 
   test('end before their jobs run again elsewhere', DEADLINE, async (t) => {

@@ -1,10 +1,19 @@
 /** How a job is run, from the request at one node to what another one did. */
 import assert from 'node:assert/strict';
+import { userInfo } from 'node:os';
 import { describe, test } from 'node:test';
+import { whyNoSandbox } from '../../src/executors/manners/sandbox.ts';
+import { findProgram } from '../../src/executors/programs.ts';
 import { type JobJson, type Json, type NodeProcess, newMesh } from './mesh-processes.ts';
 
 const DEADLINE = { timeout: 120_000 };
 const MIB = 1024 * 1024;
+/** As far from the node as a job can be here. */
+const bwrap = await findProgram('bwrap', process.env.PATH);
+const hasSandbox = bwrap !== undefined && (await whyNoSandbox(bwrap)) === undefined;
+const isRoot = process.getuid?.() === 0;
+const MANNERS = { ...(isRoot && { user: 'nobody' }), ...(hasSandbox && { sandbox: true }) };
+const OWNER = isRoot ? 'nobody' : userInfo().username;
 
 interface Ended extends JobJson {
   readonly usage: {
@@ -60,6 +69,14 @@ describe('a job that says how it is run', DEADLINE, () => {
     const nobody = await runAt(one, two, { command: 'id', user: 'no-such-user' });
     assert.equal(nobody.status, 'JOB_FAILED');
     assert.match(nobody.error_message ?? '', /no user no-such-user/);
+    const inputs = [{ path: 'in/data', text: 'given\n', mode: '600' }];
+    const files = { inputs, outputs: ['out'] };
+    const copy = { command: 'id -un; cat in/data >out; echo more >>in/data', ...files };
+    const given = await runAt(one, two, { ...copy, ...MANNERS });
+    assert.deepEqual([given.status, given.stdout], ['JOB_COMPLETED', `${OWNER}\n`]);
+    const kept = await fetch(`${one.url}/api/v1/jobs/${given.job_id}/files/out`);
+    assert.equal(await kept.text(), 'given\n');
+
     // In time for its cgroups and its shared folder to go with it.
     await Promise.all([one, two].map((node) => node.kill('SIGTERM')));
   });
