@@ -44,6 +44,7 @@ import { createLog, type Log, logEvent } from './log.ts';
 import { makeFolder } from './main/folders.ts';
 import { isForgotten, noteForgotten, settleForgotten } from './main/forgotten.ts';
 import { foundDevices } from './main/found-devices.ts';
+import { pathWithLauncher } from './main/launcher-path.ts';
 import { machineUse } from './main/machine-use.ts';
 import { readPolicy } from './main/operator-policy.ts';
 import {
@@ -220,6 +221,7 @@ function makeExecutors(
     outputLimitBytes: config.outputLimitBytes,
     now: () => asWall(Date.now()),
     meshEnv: { MESH_NODE_ID: node, MESH_NODE_NAME: config.name },
+    nodeEnv: { ...process.env, PATH: pathWithLauncher(process.env.PATH, process.argv[1]) },
     ...rest,
   });
 }

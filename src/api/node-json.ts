@@ -89,6 +89,8 @@ export interface StatusJson {
   readonly load: LoadJson;
   /** Unfinished jobs that this node decides about. */
   readonly owned_jobs: number;
+  /** How it starts the processes of jobs: only those that are `supervised` outlive its restart. */
+  readonly job_processes: 'supervised' | 'child_process' | null;
   readonly task_types: readonly string[];
   /** Of those that have one. */
   readonly type_versions: Readonly<Record<string, string>>;

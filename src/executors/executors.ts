@@ -39,7 +39,7 @@ import type { AttemptReport, Survivor } from '../core/inputs.ts';
 import { type JobSpec, NO_OUTPUT } from '../core/job.ts';
 import type { AttemptRef } from '../core/messages.ts';
 import { attemptKey, type Fence } from '../core/record.ts';
-import type { Executor, ParamsChecked } from '../node/ports.ts';
+import type { Executor, JobProcesses, ParamsChecked } from '../node/ports.ts';
 import type { Policy } from '../policy/policy.ts';
 import { parseRunText, type RunOptions } from '../run/run-options.ts';
 import { Attempt, type AttemptParts } from './attempt.ts';
@@ -189,6 +189,10 @@ class AllExecutors implements Executors {
 
   private addedTypes(): readonly TaskType[] {
     return this.sources.flatMap((source) => source.types());
+  }
+
+  jobProcesses(): JobProcesses {
+    return this.starter?.tag === 'supervised' ? 'supervised' : 'child_process';
   }
 
   checkParams(taskType: string, params: readonly string[]): ParamsChecked {

@@ -43,6 +43,7 @@ export function toStatusJson(service: MeshService): StatusJson {
     peer_count: service.peers().filter((peer) => peer.state === 'alive').length,
     load: self.load,
     owned_jobs: service.owned().unfinished,
+    job_processes: service.jobProcesses() ?? null,
     task_types: self.task_types,
     type_versions: self.type_versions,
     hardware: self.hardware,

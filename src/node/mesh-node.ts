@@ -29,6 +29,7 @@ import type {
   DiscoveryReport,
   Executor,
   Former,
+  JobProcesses,
   Links,
   Outputs,
   RememberedPeer,
@@ -303,6 +304,10 @@ export class MeshNode implements MeshService {
 
   discovery(): DiscoveryReport {
     return this.parts.discovery?.report() ?? NO_DISCOVERY;
+  }
+
+  jobProcesses(): JobProcesses | undefined {
+    return this.parts.executor.jobProcesses?.();
   }
 
   findNode(idOrName: string): NodeId | undefined {

@@ -189,6 +189,8 @@ export interface Executor {
    * reports it again, so that an outcome does not die with its node. Unknown attempts are ignored.
    */
   release(job: JobId, fence: Fence): void;
+  /** How the processes of attempts are made. After the start. */
+  jobProcesses?(): JobProcesses;
   /** @param params JSON texts */
   checkParams?(taskType: string, params: readonly string[]): ParamsChecked;
   /**
@@ -197,6 +199,13 @@ export interface Executor {
    */
   stop(running?: 'end' | 'leave'): Promise<void>;
 }
+
+/**
+ * - supervised: started by small shells that outlive the node, as the attempts do until their
+ *   leases end.
+ * - child_process: children of the node, where the system offers no more; they end with it.
+ */
+export type JobProcesses = 'supervised' | 'child_process';
 
 /** Terminals that run on this node. */
 export interface Terminals {

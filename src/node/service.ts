@@ -19,7 +19,7 @@ import type { Leaving } from '../core/inputs.ts';
 import type { JobSpec } from '../core/job.ts';
 import type { MemberState } from '../core/member.ts';
 import type { Ban, Fence } from '../core/record.ts';
-import type { DiscoveryReport } from './ports.ts';
+import type { DiscoveryReport, JobProcesses } from './ports.ts';
 import type { TerminalPlace } from './terminal-calls.ts';
 
 export interface MeshService {
@@ -33,6 +33,8 @@ export interface MeshService {
   /** All known members but this node, by node id: alive, suspect and recently dead ones. */
   peers(): PeerView[];
   discovery(): DiscoveryReport;
+  /** Undefined: not known yet. */
+  jobProcesses(): JobProcesses | undefined;
   /** Nodes that do not answer and for which jobs kept here wait. */
   missedNodes(): MissedNode[];
   /**

@@ -49,6 +49,12 @@ describe('a job that says how it is run', DEADLINE, () => {
 
     const told = await runAt(one, two, { command: 'echo 30 "third of it" >>$MESH_PROGRESS' });
     assert.deepEqual([told.progress, told.progress_message], [30, 'third of it']);
+    // Whether mesh is installed there or not.
+    const asked = await runAt(one, two, { command: 'mesh progress 40 "and more"' });
+    assert.deepEqual([asked.status, asked.progress], ['JOB_COMPLETED', 40]);
+    assert.equal(asked.progress_message, 'and more');
+    const { body: status } = await two.get<{ job_processes: string }>('/api/v1/status');
+    assert.equal(status.job_processes, 'supervised');
 
     const command = 'head -c 200000000 /dev/zero | tail';
     const eaten = await runAt(one, two, { command, limits: { memory_bytes: 32 * MIB } });

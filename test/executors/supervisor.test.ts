@@ -277,6 +277,7 @@ describe('where the system has no /proc', DEADLINE, () => {
 
   test('attempts run as ever, and no lease is kept by anybody but the node', async (t) => {
     const { run, executor, reports } = await startBench(t, { procFolder });
+    assert.equal(executor.jobProcesses?.(), 'child_process');
     assert.deepEqual((await run('exit 253')).end, { tag: 'exited', code: 253 });
     assert.deepEqual((await run('kill -INT $$')).end, { tag: 'signalled', signal: 'SIGINT' });
     const ordered = { ...order('sleep 1.5'), lease: leased(100) };

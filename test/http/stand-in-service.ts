@@ -75,6 +75,7 @@ const NO_FILES: FileService = { look: noFiles, receive: noFiles, open: noFiles }
 export class StandInService implements MeshService {
   readonly facts = facts(SELF, 'alpha');
   boot = BOOT;
+  jobProcesses = () => 'supervised' as const;
   files: FileService = NO_FILES;
   peerViews: PeerView[] = [
     {
