@@ -105,6 +105,12 @@ export class Records {
       isBanned,
       linked,
       listed: () => [...nodesOf(membership().listed()), ...this.notMetAgain()],
+      known: () =>
+        nodesOf(
+          membership()
+            .known()
+            .filter(({ state }) => state !== 'left'),
+        ),
       isOwned,
       ownedCount: () => ownership().size,
       mayFollowAlone: (owner) => membership().isKnownGone(owner),

@@ -59,6 +59,8 @@ export interface TakeoverParts {
   readonly linked: () => readonly NodeId[];
   /** Those too that are out of reach, or were not met since the start, and are not given up. */
   readonly listed: () => readonly NodeId[];
+  /** Those too that are out of reach for long, and have not said that they leave. */
+  readonly known: () => readonly NodeId[];
   readonly isOwned: (job: JobId) => boolean;
   readonly ownedCount: () => number;
   /** The owner's process is gone and nothing of a pair's was decided without this node. */
@@ -377,10 +379,12 @@ export class Takeover {
     const own = this.parts.replicas.get(job)?.promised;
     if (!own || compareEpochs(own, candidacy.epoch) !== 0) return;
     const records = recordsOf(candidacy);
+    const newest = newestOf(records);
+    const isStranded = newest !== undefined && this.isStranded(newest, candidacy);
     let isAlone = false;
     const rights = {
       self: out.self,
-      isBanned,
+      isBanned: (node: NodeId) => isBanned(node) || (isStranded && candidacy.without.has(node)),
       isAloneWithout: (peer: NodeId): boolean => {
         isAlone = records.every(({ header }) => this.mayFollowAlone(header, peer));
         return isAlone;
@@ -390,8 +394,7 @@ export class Takeover {
     const isWon = ({ header }: JobRecord): boolean =>
       isOnly(header.oldRs, out.self) || isDecided(header, hasPromised, rights);
     if (!bindingOf(records, candidacy.without).every(isWon)) return;
-    const newest = newestOf(records);
-    if (!newest || !this.hasAskedAround(candidacy, records)) return;
+    if (!newest || !this.hasAskedAround(candidacy, records, isStranded)) return;
     if (replicasOf(newest.header).includes(out.self)) this.win(job, candidacy, newest, isAlone);
     else this.passOn(job, candidacy, newest);
   }
@@ -428,15 +431,32 @@ export class Takeover {
   /**
    * What is left of a set after a ban may be one stale disk, while a node that is in no set known
    * here has what was decided since: every node is asked, and waited for until it has answered or
-   * is off the list. One that is linked and silent may stand still, with just that value.
+   * is off the list. One that is linked and silent may stand still, with just that value. Where it
+   * is known that something was decided since, nobody goes off the list by mere silence.
    */
-  private hasAskedAround({ promises, without }: Candidacy, records: readonly JobRecord[]): boolean {
+  private hasAskedAround(
+    { promises, without }: Candidacy,
+    records: readonly JobRecord[],
+    isStranded: boolean,
+  ): boolean {
     if (!records.some((record) => this.isBaseShrunk(record))) return true;
-    const { out, linked, listed, isBanned } = this.parts;
+    const { out, linked, listed, known, isBanned } = this.parts;
     // It has just started, and has not met everybody yet.
     if (out.now.mono - this.bornAt < UNSEEN_MS) return false;
-    const others = [...linked(), ...listed()].filter((node) => !isBanned(node));
+    const others = [...linked(), ...listed(), ...(isStranded ? known() : [])].filter(
+      (node) => !isBanned(node),
+    );
     return others.every((node) => promises.has(node) || without.has(node));
+  }
+
+  /**
+   * The newest value that anybody has is one that a replica was let go from, and a banned node took
+   * with it what came after. That replica promises nothing any more, as it has no say; so it is none
+   * of the rest either, which goes on from here.
+   */
+  private isStranded(newest: JobRecord, { without }: Candidacy): boolean {
+    const isLetGo = replicasOf(newest.header).some((node) => without.has(node));
+    return isLetGo && this.isBaseShrunk(newest);
   }
 
   /** Some replica was banned. */

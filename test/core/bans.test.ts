@@ -204,6 +204,52 @@ describe('a banned node', () => {
     assert.equal(bench.core.owned().unfinished, 1);
   });
 
+  /** SELF keeps a value of a set that D was let go from, and whatever B decided since is gone with it. */
+  function stranded() {
+    const bench = settled(B, C, D);
+    for (const node of [B, C, D]) bench.replica(node).isSilent = true;
+    bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF, D] }) });
+    bench.messages(B, 'accepted');
+    bench.kill(B);
+    const answer = (node: NodeId, isLetGo: boolean): void => {
+      const { epoch } = bench.messages(node, 'prepare').at(-1) ?? assert.fail(`${node} not asked`);
+      if (isLetGo) bench.hear(node, { kind: 'accepted', job: JOB, epoch, version: 0 });
+      else bench.hear(node, { kind: 'promise', job: JOB, epoch });
+    };
+    return { bench, answer };
+  }
+
+  test('leaves a set whose rest goes on without one that was let go from it, when all were asked', () => {
+    const { bench, answer } = stranded();
+    forget(bench, B);
+    bench.advance(3000);
+    answer(D, true);
+    assert.equal(bench.core.owned().unfinished, 0, 'C may have what came after');
+    answer(C, false);
+    assert.equal(bench.core.owned().unfinished, 1);
+  });
+
+  test('leaves a set whose rest waits for one that is long dead, if something was decided since', () => {
+    const { bench, answer } = stranded();
+    bench.kill(C);
+    forget(bench, B);
+    bench.advance(3000);
+    answer(D, true);
+    bench.advance(60_000);
+    assert.equal(bench.core.owned().unfinished, 0);
+    forget(bench, C);
+    bench.advance(3000);
+    assert.equal(bench.core.owned().unfinished, 1);
+  });
+
+  test('lets no replica go on without one that was let go, as long as nobody is forgotten', () => {
+    const { bench, answer } = stranded();
+    bench.advance(3000);
+    answer(D, true);
+    bench.advance(60_000);
+    assert.equal(bench.core.owned().unfinished, 0);
+  });
+
   test('leaves a set whose rest waits for its own first seconds: it has not met everybody', () => {
     const bench = mesh(B, C);
     bench.hear(B, { kind: 'accept', record: recordOf({ rs: [B, SELF] }) });
