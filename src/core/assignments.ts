@@ -11,7 +11,9 @@
  *   leases end. So a grant is revoked only shortly before that, and the job is given to another
  *   node when the lease is over on every clock.
  * - A new owner knows what the record says, and the record may lack the last grant. It asks every
- *   node for an attempt of the job, and starts nothing until any lease would be over.
+ *   node for an attempt of the job, and starts nothing until any lease would be over. Leases that
+ *   are over leave outcomes, though: of a job that one was told of here before this node led it,
+ *   the executor is asked again first.
  */
 import type { BootId, JobId, NodeId, Nonce, RequestId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
@@ -34,6 +36,8 @@ const REPEAT_MS = 1000;
 const QUIET_MS = 10_000;
 /** An executor that has not been a member for so long, since the job was taken up, counts as dead. */
 const UNSEEN_MS = 7000;
+/** An executor tells an outcome again when it is asked, and so long is waited for it. */
+const ANSWER_MS = 1000;
 const MAX_NOTED = 10_000;
 
 export interface AssignmentParts {
@@ -55,6 +59,8 @@ export class Assignments {
   private readonly parts: AssignmentParts;
   /** Late outcomes that people were told of, the oldest first. */
   private readonly noted = new Set<string>();
+  /** Jobs of others, not decided here, of which an executor told an outcome; the oldest first. */
+  private readonly told = new Set<JobId>();
 
   constructor(parts: AssignmentParts) {
     this.parts = parts;
@@ -122,8 +128,10 @@ export class Assignments {
   /** After a takeover: nothing is known of the attempt but what the record says. */
   resume(owned: OwnedJob): void {
     const { ownership, enqueue, out } = this.parts;
-    const { state } = owned.record.job;
-    const until = afterMono(owned.youngestYes, REVOKE_WAIT_MS);
+    const { header, job } = owned.record;
+    const { state } = job;
+    const answerAt = afterMono(out.now.mono, this.told.delete(header.job) ? ANSWER_MS : 0);
+    const until = asMono(Math.max(answerAt, owned.youngestYes + REVOKE_WAIT_MS));
     if (state.tag === 'granted') {
       const run = newRun(owned.youngestYes);
       ownership.setStage(owned, { tag: 'given', run });
@@ -219,6 +227,7 @@ export class Assignments {
       if (owned) this.judge(owned, from, outcome);
       else if (!kept?.record) out.send(from, { kind: 'gone', job, fence: outcome.fence });
       else if (kept.isSettled) this.noteLate(kept.record.job, job, outcome, from);
+      else addBounded(this.told, job);
     });
   }
 
@@ -236,9 +245,7 @@ export class Assignments {
   /** A late outcome is told again until its acknowledgement arrives. */
   private isNews(key: string): boolean {
     if (this.noted.has(key)) return false;
-    this.noted.add(key);
-    const [oldest] = this.noted;
-    if (this.noted.size > MAX_NOTED && oldest !== undefined) this.noted.delete(oldest);
+    addBounded(this.noted, key);
     return true;
   }
 
@@ -440,6 +447,12 @@ export class Assignments {
     const job: Job = { ...owned.record.job, state: { tag: 'final', final } };
     ownership.propose(owned, job, decided, request);
   }
+}
+
+function addBounded<T>(noted: Set<T>, one: T): void {
+  noted.add(one);
+  const [oldest] = noted;
+  if (noted.size > MAX_NOTED && oldest !== undefined) noted.delete(oldest);
 }
 
 const NO_NONCE = '' as Nonce;

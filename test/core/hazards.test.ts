@@ -94,6 +94,23 @@ describe('an owner that dies', () => {
     assertAll(mesh, job, 'JOB_COMPLETED');
   });
 
+  test('between the two, with nobody to follow for long, leaves an outcome that is taken then', () => {
+    const mesh = new MeshBench(THREE, { slots: 0 });
+    const job = mesh.accept(A);
+    mesh.isLost = ({ from, message }) => from === A && message.kind === 'accept';
+    for (const node of [D, E]) mesh.start(node, { slots: 1 });
+    mesh.until(() => mesh.runs.length === 1, 'it starts on fresh evidence');
+    mesh.crash(A);
+    mesh.partition([C], [B, D, E]);
+    mesh.end(job, { tag: 'exited', code: 3 });
+    mesh.advance(20_000);
+    assert.deepEqual(mesh.owners(job), []);
+    mesh.heal();
+    mesh.advance(20_000);
+    assert.equal(mesh.runs.length, 1);
+    assertAll(mesh, job, 'JOB_FAILED');
+  });
+
   test('after a client was told of its cancel is followed by one who keeps to it', () => {
     const { mesh, job } = runningAtD();
     // The executor does not hear of it.
