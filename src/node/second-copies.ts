@@ -32,6 +32,8 @@ interface Left {
 const MAX_WAITING = 1000;
 const FIRST_PAUSE_MS = 1000;
 const MAX_PAUSE_MS = 600_000;
+/** Of one file, on a slow network; others wait for it. */
+const FILE_DEADLINE_MS = 1_800_000;
 /** Some hours in all. */
 const MAX_TRIES = 30;
 
@@ -94,10 +96,11 @@ export class SecondCopies {
     const keeper = this.keeperFor(left);
     if (!keeper) return left.files;
     const { links } = this.parts;
-    const { signal } = this.stopping;
     const missing: string[] = [];
-    for (const sha256 of left.files)
+    for (const sha256 of left.files) {
+      const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(FILE_DEADLINE_MS)]);
       await keepAt(keeper, sha256, { links, signal }).catch(() => missing.push(sha256));
+    }
     return missing;
   }
 
