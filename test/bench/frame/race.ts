@@ -6,8 +6,7 @@ import { ContestantChild, type Measured } from './contestant-child.ts';
 import { missingFor } from './needs.ts';
 import { type Contestant, type Row, Unavailable } from './row.ts';
 
-const DEADLINE_MS = 15 * 60_000;
-const QUICK_DEADLINE_MS = 60_000;
+const DEADLINE_MS = 120_000;
 
 export interface RaceOptions {
   readonly isQuick: boolean;
@@ -63,7 +62,7 @@ async function open(
   options.tell(`${row.name}: ${contestant.name} starts`);
   const child = new ContestantChild(row, contestant, options.isQuick);
   children.set(entrant, child);
-  await orOut(entrant, children, () => child.open(deadlineOf(options)));
+  await orOut(entrant, children, () => child.open(deadlineOf(row, options)));
 }
 
 /** A first round that does not count warms up compilers, pools and files. */
@@ -83,7 +82,7 @@ async function turns(
         const turn = round < 0 ? 'warm-up' : `round ${round + 1} of ${rounds}`;
         options.tell(`${row.name}: ${run}, ${entrant.contestant.name}, ${turn}`);
         await orOut(entrant, children, async () => {
-          const measured = await child.run(run, deadlineOf(options));
+          const measured = await child.run(run, deadlineOf(row, options));
           if (round < 0) return;
           entrant.measured.set(run, [...(entrant.measured.get(run) ?? []), measured]);
         });
@@ -107,8 +106,8 @@ async function orOut(
   }
 }
 
-const deadlineOf = ({ isQuick }: RaceOptions): number =>
-  isQuick ? QUICK_DEADLINE_MS : DEADLINE_MS;
+const deadlineOf = (row: Row, { isQuick }: RaceOptions): number =>
+  isQuick ? DEADLINE_MS : (row.deadlineMs ?? DEADLINE_MS);
 
 function rotated<T>(all: readonly T[], by: number): T[] {
   const at = Math.max(0, by) % Math.max(1, all.length);

@@ -17,6 +17,8 @@ export interface Row {
   readonly contestants: readonly Contestant[];
   /** Rounds that are enough where one is long or has many samples in itself; default: as asked for. */
   readonly rounds?: number;
+  /** What a run may take at most; default: two minutes. */
+  readonly deadlineMs?: number;
   /** False: there is nothing to warm up, and a round is long. */
   readonly isWarm?: boolean;
   /** What a reader must know to judge the figures. */

@@ -37,11 +37,13 @@ export class HttpConnection {
     return new HttpConnection(socket);
   }
 
+  /** A node closes a connection on which nothing is asked for some seconds. */
   ask(request: Buffer): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
+      if (this.socket.destroyed) return reject(new Error('the connection is closed'));
       this.onAnswer = resolve;
       this.onFailure = reject;
-      this.socket.write(request);
+      return this.socket.write(request);
     });
   }
 

@@ -6,8 +6,8 @@ import type { ContestantResult, LineResult, Results, RowResult } from './results
 import { machineLine, numeral, verdictOf } from './text.ts';
 
 const NAME_WIDTH = 230;
-const BAR_WIDTH = 420;
-const TEXT_WIDTH = 430;
+const BAR_WIDTH = 360;
+const TEXT_WIDTH = 560;
 const BAR_HEIGHT = 22;
 const GAP = 6;
 

@@ -122,6 +122,7 @@ export const file: Row = {
   what: 'A file of 1 GiB: given to a node, used by a job at a second one, fetched at a third one',
   rounds: 2,
   isWarm: false,
+  deadlineMs: 20 * 60_000,
   lines: [
     ['upload', 'given to the first (HTTP, hashed, on disk)'],
     ['job', 'fetched by the second, copied by the job, kept'],

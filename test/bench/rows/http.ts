@@ -92,6 +92,7 @@ export const followers: Row = {
   what: 'One job that 1,000 follow by server-sent events at one node',
   rounds: 1,
   isWarm: false,
+  deadlineMs: 10 * 60_000,
   lines: [
     {
       run: 'follow',

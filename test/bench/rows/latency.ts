@@ -1,5 +1,6 @@
 /** How long one job takes on a mesh that has nothing else to do: from the submit to its seen end. */
-import type { Contestant, Line, Opened, Row, Stage } from '../frame/row.ts';
+import type { NodeProcess } from '../../e2e/mesh-processes.ts';
+import type { Contestant, Line, Opened, Row, Sample, Stage } from '../frame/row.ts';
 import { startEmbeddedMesh } from '../mesh/embedded-mesh.ts';
 import { startEmbedded } from '../mesh/embedded-node.ts';
 import { getRequest, HttpConnection, postRequest } from '../mesh/http-connection.ts';
@@ -52,21 +53,32 @@ async function embedded(stage: Stage): Promise<Opened> {
 async function overHttp(stage: Stage): Promise<Opened> {
   const lone = await startNodes(['lone']);
   const mesh = await startNodes(['one', 'two', 'three'], { of: { one: { slots: 0 } } });
-  const local = await HttpConnection.open(lone.nodes[0]?.url ?? '');
-  const spread = await HttpConnection.open(mesh.nodes[0]?.url ?? '');
+  const asked = (node: NodeProcess | undefined, more: Readonly<Record<string, unknown>>) => () =>
+    withConnection(node?.url ?? '', (connection) => measured(stage, requests(connection, more))());
   return {
     runs: {
-      local: measured(stage, requests(local, {})),
-      forwarded: measured(stage, requests(spread, { replicas: 1 })),
-      replicated: measured(stage, requests(spread, {})),
+      local: asked(lone.nodes[0], {}),
+      forwarded: asked(mesh.nodes[0], { replicas: 1 }),
+      replicated: asked(mesh.nodes[0], {}),
     },
     close: async () => {
-      local.close();
-      spread.close();
       await lone.stop();
       await mesh.stop();
     },
   };
+}
+
+/** Opened for each run: between them others take their turns, and the node would close it. */
+async function withConnection(
+  url: string,
+  act: (connection: HttpConnection) => Promise<Sample>,
+): Promise<Sample> {
+  const connection = await HttpConnection.open(url);
+  try {
+    return await act(connection);
+  } finally {
+    connection.close();
+  }
 }
 
 const requests =

@@ -77,6 +77,7 @@ export const output: Row = {
   what: 'A job that prints 1 GB',
   rounds: 2,
   isWarm: false,
+  deadlineMs: 20 * 60_000,
   lines: [
     ['print', 'printed and kept'],
     ['read', 'read over HTTP at the node that has it'],

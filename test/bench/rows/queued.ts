@@ -138,6 +138,7 @@ export const queued: Row = {
   what: 'A million jobs that wait, on one node: taking them, starting with them, working them off',
   rounds: 1,
   isWarm: false,
+  deadlineMs: 30 * 60_000,
   lines: [
     {
       run: 'fill',

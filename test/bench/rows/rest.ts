@@ -72,6 +72,7 @@ export const rest: Row = {
   what: 'A mesh at rest, all nodes on this machine: one node of it on average',
   rounds: 1,
   isWarm: false,
+  deadlineMs: 10 * 60_000,
   lines: [
     { run: 'rest', figure: 'cpu', what: 'processor', unit: '% of a core', better: 'less' },
     { run: 'rest', figure: 'resident', what: 'resident memory', unit: 'MB', better: 'less' },
@@ -112,6 +113,7 @@ export const discovery: Row = {
   what: `A third node starts: until all three see each other, ${STARTS} times`,
   rounds: 1,
   isWarm: false,
+  deadlineMs: 10 * 60_000,
   lines: ['p50', 'p99'].map((figure) => ({
     run: 'start',
     figure,

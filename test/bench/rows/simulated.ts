@@ -117,6 +117,7 @@ export const simulated: Row = {
   what: `Meshes in virtual time: nodes of ${SLOTS} slots, jobs of 1 s on average that come by chance`,
   rounds: 1,
   isWarm: false,
+  deadlineMs: 30 * 60_000,
   lines: [...electionLines, ...formedLines],
   contestants: [
     {
