@@ -104,13 +104,7 @@ export class Records {
       member,
       isBanned,
       linked,
-      listed: () => [...nodesOf(membership().listed()), ...this.notMetAgain()],
-      known: () =>
-        nodesOf(
-          membership()
-            .known()
-            .filter(({ state }) => state !== 'left'),
-        ),
+      listed: (isForLong) => this.listed(isForLong),
       isOwned,
       ownedCount: () => ownership().size,
       mayFollowAlone: (owner) => membership().isKnownGone(owner),
@@ -135,6 +129,13 @@ export class Records {
         replicas.with(job, (kept) => act(ownership().get(job)?.record ?? kept?.record)),
       onLost: (own) => this.giveWay(own),
     });
+  }
+
+  private listed(isForLong: boolean): NodeId[] {
+    const { membership } = this.parts;
+    const isHere = ({ state }: Member): boolean => state !== 'left';
+    const members = isForLong ? membership().known().filter(isHere) : membership().listed();
+    return [...nodesOf(members), ...this.notMetAgain()];
   }
 
   private notMetAgain(): NodeId[] {

@@ -57,10 +57,11 @@ export interface TakeoverParts {
   readonly isBanned: (node: NodeId) => boolean;
   /** Every other node that can be asked now. */
   readonly linked: () => readonly NodeId[];
-  /** Those too that are out of reach, or were not met since the start, and are not given up. */
-  readonly listed: () => readonly NodeId[];
-  /** Those too that are out of reach for long, and have not said that they leave. */
-  readonly known: () => readonly NodeId[];
+  /**
+   * Those too that are out of reach, or were not met since the start, and are not given up.
+   * @param isForLong all that have not said that they leave, however long they are out of reach
+   */
+  readonly listed: (isForLong: boolean) => readonly NodeId[];
   readonly isOwned: (job: JobId) => boolean;
   readonly ownedCount: () => number;
   /** The owner's process is gone and nothing of a pair's was decided without this node. */
@@ -440,12 +441,10 @@ export class Takeover {
     isStranded: boolean,
   ): boolean {
     if (!records.some((record) => this.isBaseShrunk(record))) return true;
-    const { out, linked, listed, known, isBanned } = this.parts;
+    const { out, linked, listed, isBanned } = this.parts;
     // It has just started, and has not met everybody yet.
     if (out.now.mono - this.bornAt < UNSEEN_MS) return false;
-    const others = [...linked(), ...listed(), ...(isStranded ? known() : [])].filter(
-      (node) => !isBanned(node),
-    );
+    const others = [...linked(), ...listed(isStranded)].filter((node) => !isBanned(node));
     return others.every((node) => promises.has(node) || without.has(node));
   }
 
