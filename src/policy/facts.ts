@@ -52,7 +52,8 @@ export function factsOf(subject: Subject, opened?: readonly string[]): Facts | u
     texts: {
       type: [taskType],
       command: [commandOf(subject, options.argv, given)],
-      user: [user],
+      // The engines take 00 for 0.
+      user: [user.replace(/^0+(?=\d+$)/, '')],
       image: [typeof given.image === 'string' ? given.image : ''],
       mounts: [...mountsOf(given.mounts).map(normalized), ...writable, ...put],
     },

@@ -63,7 +63,9 @@ describe('a policy', () => {
         - { name: no root, deny: { user: [root, "0"] } }
     `);
     assert.match(policy.refusalOf(job({ run: '{"argv":["rm","-r","/"]}' })) ?? '', /no rm/);
-    assert.match(policy.refusalOf(job({ run: '{"user":"0"}' })) ?? '', /no root/);
+    for (const user of ['0', '00', '000'])
+      assert.match(policy.refusalOf(job({ run: `{"user":"${user}"}` })) ?? '', /no root/);
+    assert.equal(policy.refusalOf(job({ run: '{"user":"0x"}' })), undefined);
     assert.equal(policy.refusalOf(job({ run: '{"user":"nobody"}' })), undefined);
   });
 

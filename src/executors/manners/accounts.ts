@@ -17,9 +17,10 @@ export interface Account {
 export async function findAccount(user: string): Promise<Account | undefined> {
   const options = { timeout: DEADLINE_MS };
   const asked = await run('getent', ['passwd', user], options).catch(() => undefined);
-  if (asked) return parseEntry(asked.stdout.split('\n')[0] ?? '');
-  const entries = (await readFile('/etc/passwd', 'utf8').catch(() => '')).split('\n');
-  return entries
+  const text = asked?.stdout ?? (await readFile('/etc/passwd', 'utf8').catch(() => ''));
+  // The system takes 00 for 0, and 4294967296 too; whoever has denied 0 has not thought of those.
+  return text
+    .split('\n')
     .map(parseEntry)
     .find((entry) => entry && (entry.name === user || String(entry.uid) === user));
 }
