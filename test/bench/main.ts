@@ -17,7 +17,10 @@ import { ROWS } from './rows.ts';
 
 const INTERRUPTED = 130;
 
-const { ONLY = '', QUICK = '', ROUNDS = '3', OUT = join(ROOT, 'bench-results') } = process.env;
+const startedAt = new Date().toISOString();
+/** A folder for each run: a short one must not take the place of the one that took half an hour. */
+const ownFolder = join(ROOT, 'bench-results', startedAt.slice(0, 19).replaceAll(':', '-'));
+const { ONLY = '', QUICK = '', ROUNDS = '3', OUT = ownFolder } = process.env;
 const isQuick = QUICK !== '' && QUICK !== '0';
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -59,7 +62,6 @@ function tell(what: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${what.slice(0, 100)}`);
 }
 
-const startedAt = new Date().toISOString();
 const done: RowResult[] = [];
 const results = (): Results => ({ startedAt, isQuick, machine: machineOf(), rows: done });
 
