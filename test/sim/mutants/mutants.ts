@@ -92,8 +92,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a new owner does not wait for leases that others gave',
     file: 'assignments.ts',
-    from: 'const until = afterMono(owned.youngestYes, REVOKE_WAIT_MS);',
-    to: 'const until = asMono(0);',
+    from: 'const until = asMono(Math.max(answerAt, owned.youngestYes + REVOKE_WAIT_MS));',
+    to: 'const until = answerAt;',
   },
   {
     name: 'an owner grants without evidence that it still leads',
