@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -123,6 +124,8 @@ export class ContestantChild {
   }
 
   private lastWords(): string {
+    // Its folder is gone already where the bench was interrupted.
+    if (!existsSync(this.logFile)) return 'it was ended';
     const lines = readFileSync(this.logFile, 'utf8').trim().split('\n');
     return lines.slice(-LOG_LINES).join(' / ').slice(-500);
   }

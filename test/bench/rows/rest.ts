@@ -25,16 +25,23 @@ const meshOf = (count: number): Contestant => ({
       throw new Unavailable('left out of a quick run, as it starts many processes');
     if (freemem() < count * BYTES_PER_NODE)
       throw new Unavailable(`it needs ${(count * BYTES_PER_NODE) / 1e9} GB of free memory`);
-    const mesh = new MeshProcesses();
-    const names = Array.from({ length: count }, (_, i) => `n${i + 1}`);
-    const nodes: NodeProcess[] = [];
-    for (const name of names) nodes.push(await mesh.start(name));
-    await Promise.all(nodes.map((node) => node.seesPeers(count - 1, 60_000)));
-    await pause(isQuick ? QUICK_SETTLE_MS : SETTLE_MS);
-    const forMs = isQuick ? QUICK_REST_MS : REST_MS;
-    return { runs: { rest: () => atRest(nodes, forMs) }, close: () => mesh.stop() };
+    return { runs: { rest: () => started(count, isQuick) }, close: async () => {} };
   },
 });
+
+/** Only while it is its turn, or the others would not be at rest. */
+async function started(count: number, isQuick: boolean): Promise<Sample> {
+  const mesh = new MeshProcesses();
+  try {
+    const nodes: NodeProcess[] = [];
+    for (let i = 1; i <= count; i++) nodes.push(await mesh.start(`n${i}`));
+    await Promise.all(nodes.map((node) => node.seesPeers(count - 1, 60_000)));
+    await pause(isQuick ? QUICK_SETTLE_MS : SETTLE_MS);
+    return await atRest(nodes, isQuick ? QUICK_REST_MS : REST_MS);
+  } finally {
+    await mesh.stop();
+  }
+}
 
 /** All of one node on average. The network is the contestant's own, so all bytes are the mesh's. */
 async function atRest(nodes: readonly NodeProcess[], forMs: number): Promise<Sample> {
