@@ -35,7 +35,7 @@ const ADOPTED_MS = 4000;
 const RENEWED_MS = 2000;
 /** When all nodes are there for so long, who was missing in a replica set has been taken in. */
 export const TAKEN_IN_MS = 3000;
-/** From the start of a node to its links: one of two that meet leaves the other so much time. */
+/** From the start of a node to its links, which it needs to renew or to be renewed. */
 const LINKED_MS = 1200;
 /** An answer may be so old. */
 const ASK_MS = 2000;
@@ -84,8 +84,8 @@ function causeOfEnd(history: History, execution: Execution, until: number): stri
   const isOwn = ({ nodes, isAbsence }: Outage): boolean =>
     !isAbsence && nodes.includes(execution.node);
   const isStuck = (active: readonly Outage[]): boolean => active.some(isOwn) || isMissed(active);
-  const linked = away.map((one) => (isOwn(one) ? one : { ...one, to: one.to + LINKED_MS }));
-  return longestOutage(linked, isStuck, window) > ADOPTED_MS
+  const linked = away.map((one) => ({ ...one, to: one.to + LINKED_MS }));
+  return longestOutage(linked, isStuck, window, isMissed) > ADOPTED_MS
     ? 'its node and its replicas out of reach in turn'
     : undefined;
 }
@@ -234,11 +234,12 @@ const namesOf = (outages: readonly Outage[]): string[] => [
   ...new Set(outages.flatMap(({ nodes }) => nodes)),
 ];
 
-/** The longest time within the window in which the faulty nodes were such. */
+/** The longest time within the window in which the faulty nodes were such, and at some moment of it `once`. */
 function longestOutage(
   outages: readonly Outage[],
   isSuch: (active: readonly Outage[]) => boolean,
   window: { from: number; to: number },
+  once = isSuch,
 ): number {
   const edges = [...new Set(outages.flatMap(({ from, to }) => [from, to]))]
     .concat(window.from, window.to)
@@ -246,16 +247,19 @@ function longestOutage(
     .sort((a, b) => a - b);
   let longest = 0;
   let since: number | undefined;
+  let hasBeen = false;
   edges.forEach((at, i) => {
     const next = edges[i + 1] ?? at;
     if (next === at) return;
     const active = outages.filter(({ from, to }) => from <= at && to >= next);
     if (!isSuch(active)) {
       since = undefined;
+      hasBeen = false;
       return;
     }
     since ??= at;
-    longest = Math.max(longest, next - since);
+    hasBeen ||= once(active);
+    if (hasBeen) longest = Math.max(longest, next - since);
   });
   return longest;
 }

@@ -293,6 +293,9 @@ describe('the file of a group', () => {
       assert.equal(exit(text), undefined, text);
     }
     assert.equal(parseGroupFile(`${whole}cut\nTerminated\nexit 143 1.00\n`)?.isCut, true);
+    // The supervisor came too late.
+    const late = parseGroupFile(`${whole}exit 0 123.45\ncut\n`);
+    assert.deepEqual([late?.isCut, late?.exit?.code], [false, 0]);
     assert.equal(parseGroupFile(`${whole}refused\nexit 253 1.00\n`)?.isRefused, true);
   });
 

@@ -272,6 +272,12 @@ describe('a second execution', () => {
     const own = fault({ nodes: ['node2'], from: 13_500, to: 17_000 });
     assertKept(repeated({ faults: [...others(14_000), own] }));
     assertBroken(repeated({ faults: [...others(12_200), own] }), 'repeated');
+    // It was up for a moment, and linked to nobody yet.
+    const before = fault({ nodes: ['node2'], from: 11_500, to: 13_950 });
+    const after = ['node1', 'node3'].map((node) =>
+      fault({ nodes: [node], from: 14_000, to: 16_500 }),
+    );
+    assertKept(repeated({ faults: [before, ...after] }));
   });
 
   test('has one when its node stood still as soon as it was back, by its own log', () => {

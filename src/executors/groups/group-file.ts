@@ -12,7 +12,8 @@
  *     refused                      it was listed too late, and ran nothing
  *     limits 60 /sys/fs/cgroup/…   seconds of processor time it may use (0: any), and its cgroup
  *     unable open_files            that could not be done for it, and so its program did not start
- *     cut                          the supervisor has ended it: its lease was over
+ *     cut                          the supervisor has ended it: its lease was over (after `exit` it
+ *                                  says nothing: then it had ended before)
  *     Killed                       (any text) what a shell says of a child that a signal has ended
  *     0m0.01s 0m0.00s              `times` of its runner; the second line is about all its jobs
  *     0m1.25s 0m0.50s
@@ -176,17 +177,20 @@ const isKnown = (line: string): boolean =>
 function parseLater(lines: readonly string[]): Later {
   // The text behind the last line feed: a line that is being written is none yet.
   const whole = lines.slice(0, -1);
-  const match = /^exit (\d{1,3}) (\d+)\.(\d\d)(?: (\d+))?$/.exec(whole.at(-1) ?? '');
-  const said = whole.slice(0, -1).some((line) => !isKnown(line));
+  // A supervisor that has not seen the end yet may say `cut` after it: that was too late.
+  const last = whole.findLastIndex((line) => line !== 'cut');
+  const match = /^exit (\d{1,3}) (\d+)\.(\d\d)(?: (\d+))?$/.exec(whole[last] ?? '');
+  const before = match ? whole.slice(0, last) : whole;
+  const said = before.some((line) => !isKnown(line));
   const exit = match && {
     code: Number(match[1]),
     isSignalled: said && Number(match[1]) > 128,
     at: asBootTime(Number(`${match[2]}${match[3]}`)),
-    cpuMs: cpuMsOf(whole.at(-2) ?? '', match[4]),
+    cpuMs: cpuMsOf(before.at(-1) ?? '', match[4]),
   };
   return {
     isRefused: whole.includes('refused'),
-    isCut: whole.includes('cut'),
+    isCut: before.includes('cut'),
     unable: whole.find((line) => line.startsWith('unable '))?.slice('unable '.length),
     limits: whole.map(parseLimits).find((limits) => limits !== undefined),
     exit: exit ?? undefined,
