@@ -1,6 +1,6 @@
 /**
- * A job's output as a stream of bytes, read piece by piece as the client takes it: nothing is
- * gathered here, however long it is. A followed output ends when its attempt is over, also when
+ * A job's output as a stream of bytes, read piece by piece as the client takes it: no more than
+ * the next one is gathered here, however long it is. A followed output ends when its attempt is over, also when
  * that attempt was given up and another node runs the next one; which attempt the bytes are of is
  * in a header, and a client goes on where it stopped by naming attempt and offset, or as HTTP has it
  * (RFC 9110, 14): by a Range, with the ETag of the attempt in If-Range. What was printed at an offset
@@ -16,7 +16,9 @@ import type { MeshService, OutputPart } from '../node/service.ts';
 import { toJobJson } from './job-view.ts';
 import { badQuery, type Query } from './json-request.ts';
 
-const PIECE_BYTES = 128 * 1024;
+const PIECE_BYTES = 256 * 1024;
+/** Read while the one before is written to the client: so nobody waits for the other in turn. */
+const PIECES_AHEAD = 1;
 /** The first answer comes at the latest after so long, so that clients know they are heard. */
 const FIRST_WAIT_MS = 500;
 const WAIT_MS = 5000;
@@ -225,7 +227,7 @@ class Reading {
         onCut(reasonOf(failure));
       }
     };
-    return new ReadableStream({ pull }, { highWaterMark: 0 });
+    return new ReadableStream({ pull }, { highWaterMark: PIECES_AHEAD });
   }
 }
 
