@@ -90,7 +90,8 @@ describe('mesh run -it', () => {
     person.resize(90, 20);
     person.type('sleep 0.2; stty size\r');
     await person.sees('20 90');
-    person.type("PS1='re''ady> '; echo asleep'!'; sleep 1000\r");
+    // Said by the one that Ctrl-C is for: before it has the terminal the shell gets that, and waits on.
+    person.type("PS1='re''ady> '; sh -c 'echo asleep\"!\"; exec sleep 1000'\r");
     await person.sees('asleep!');
     person.type('\u0003');
     // A shell that is interrupted drops what was typed before its next prompt.
