@@ -10,6 +10,7 @@ import { Checker } from '../../sim/checker.ts';
 import { EventQueue } from '../../sim/event-queue.ts';
 import { CALM, Network } from '../../sim/network.ts';
 import { SimNode } from '../../sim/sim-node.ts';
+import { Unavailable } from '../frame/row.ts';
 
 export const SLOTS = 4;
 /** All nodes have started within so long. */
@@ -18,6 +19,8 @@ const LOOK_EVERY_MS = 100;
 /** Replies are promises; they are let run so often. */
 const SLICE_MS = 20;
 const CONVERGENCE_DEADLINE_MS = 120_000;
+/** By the calendar: a mesh that is too large for the simulator is given up. */
+const PATIENCE_MS = 5 * 60_000;
 
 /** Arrivals as of many independent users, and durations that are exponential: mean 1 s. */
 export interface Arrival {
@@ -81,6 +84,7 @@ export class SimulatedMesh {
   private readonly network = new Network(this.events);
   private readonly watch = new Watch(this.events, this.network);
   private readonly nodes: SimNode[] = [];
+  private givenUpAt = Number.POSITIVE_INFINITY;
 
   constructor(count: number) {
     const { events, network, watch } = this;
@@ -120,11 +124,13 @@ export class SimulatedMesh {
             .filter(({ state }) => state === 'alive') ?? [];
         return alive.length === nodes.length - 1;
       });
+    this.givenUpAt = performance.now() + PATIENCE_MS;
     await this.advance(STARTS_MS);
     while (!isDone()) {
       await this.advance(LOOK_EVERY_MS);
       if (events.now > CONVERGENCE_DEADLINE_MS) throw new Error('the nodes do not find each other');
     }
+    this.givenUpAt = Number.POSITIVE_INFINITY;
     return events.now - STARTS_MS;
   }
 
@@ -176,6 +182,14 @@ export class SimulatedMesh {
     for (const until = events.now + ms; events.now < until; ) {
       events.runUntil(Math.min(until, events.now + SLICE_MS));
       await Promise.resolve();
+      if (performance.now() > this.givenUpAt) throw this.tooLarge();
     }
+  }
+
+  private tooLarge(): Unavailable {
+    const { nodes, events } = this;
+    return new Unavailable(
+      `${nodes.length} nodes did not all know each other after ${PATIENCE_MS / 60_000} minutes of this simulator, which were ${Math.round(events.now)} ms of theirs`,
+    );
   }
 }

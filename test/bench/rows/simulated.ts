@@ -10,7 +10,10 @@ import {
 } from '../mesh/simulated-mesh.ts';
 
 const LOADS = [0.7, 0.9];
-const [BUSY_MS, QUICK_BUSY_MS] = [60_000, 2000];
+/** About ten thousand jobs, whatever the size. */
+const busyMs = (nodes: number, { isQuick }: Stage): number =>
+  isQuick ? QUICK_BUSY_MS : (60_000 * 50) / nodes;
+const QUICK_BUSY_MS = 2000;
 const [REST_MS, QUICK_REST_MS] = [10_000, 1000];
 
 /** Nodes of a mesh that is given work, and of one that is only formed. */
@@ -32,18 +35,18 @@ async function formed(nodes: number, { isQuick }: Stage): Promise<Sample> {
   return { figures: { seconds, messages, events } };
 }
 
-async function elected(nodes: number, load: number, { isQuick }: Stage): Promise<Sample> {
-  const count = isQuick ? QUICK_NODES : nodes;
+async function elected(nodes: number, load: number, stage: Stage): Promise<Sample> {
+  const count = stage.isQuick ? QUICK_NODES : nodes;
   const mesh = new SimulatedMesh(count);
   await mesh.converge();
-  const arrivals = arrivalsOf(count, load, isQuick ? QUICK_BUSY_MS : BUSY_MS);
+  const arrivals = arrivalsOf(count, load, busyMs(nodes, stage));
   const { waits, messages } = await mesh.run(arrivals);
   return { figures: { ...figuresOf(arrivals, waits), messages } };
 }
 
-function ideal(nodes: number, load: number, { isQuick }: Stage): Sample {
-  const count = isQuick ? QUICK_NODES : nodes;
-  const arrivals = arrivalsOf(count, load, isQuick ? QUICK_BUSY_MS : BUSY_MS);
+function ideal(nodes: number, load: number, stage: Stage): Sample {
+  const count = stage.isQuick ? QUICK_NODES : nodes;
+  const arrivals = arrivalsOf(count, load, busyMs(nodes, stage));
   return { figures: figuresOf(arrivals, idealWaits(count, arrivals)) };
 }
 
