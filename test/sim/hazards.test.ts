@@ -1,8 +1,10 @@
 /** Each fault the design claims to survive, one by one, moved by hand. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { EventQueue } from './event-queue.ts';
 import { CALM } from './network.ts';
 import { Scenario } from './scenario.ts';
+import { SimClock } from './sim-clock.ts';
 import type { SimNode } from './sim-node.ts';
 
 describe('the mesh survives', () => {
@@ -420,4 +422,24 @@ test('a disk that went back and is lost then takes nothing with it that another 
   );
   await mesh.finish();
   assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
+});
+
+test('a machine whose clock stood still goes on with it, and never back', () => {
+  const events = new EventQueue();
+  const clock = new SimClock(events, 1, 0);
+  const at = (ms: number): number => {
+    events.runUntil(ms);
+    return clock.now().mono;
+  };
+  assert.equal(at(1000), 1000);
+  clock.stop(11_000);
+  events.runUntil(3000);
+  clock.goOn();
+  assert.equal(clock.now().mono, 1000);
+  clock.stop(5000);
+  clock.stop(6000);
+  events.runUntil(6000);
+  clock.goOn();
+  assert.equal(clock.now().mono, 1000);
+  assert.equal(at(7000), 2000);
 });

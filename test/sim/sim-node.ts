@@ -5,7 +5,6 @@
 import { MeshError } from '../../src/base/errors.ts';
 import { hash32 } from '../../src/base/hash.ts';
 import { asNodeId, type BootId, type NodeId } from '../../src/base/ids.ts';
-import { asMono, asWall, type Now } from '../../src/base/instant.ts';
 import { type Random, randomBelow, seededRandom } from '../../src/base/random.ts';
 import { Core } from '../../src/core/core.ts';
 import type { AttemptOrder, MeshEvent, Reply, Write } from '../../src/core/effects.ts';
@@ -21,6 +20,7 @@ import type { EventQueue } from './event-queue.ts';
 import { Host } from './host.ts';
 import type { Network } from './network.ts';
 import type { CrashPoint, NodePlan } from './plan.ts';
+import { SimClock } from './sim-clock.ts';
 
 export interface SimNodeOptions extends Omit<NodePlan, 'joinsAt'> {
   /** Also its id. */
@@ -32,8 +32,6 @@ export interface SimNodeOptions extends Omit<NodePlan, 'joinsAt'> {
   readonly killGraceMs: number;
 }
 
-/** After its clock stood still a node may believe in leases that are long over. */
-const CLOCK_DOUBT_MS = 15_000;
 /** The driver tries a disk again each second. */
 const DISK_RETRY_MS = 1500;
 
@@ -75,27 +73,24 @@ export class SimNode {
   private retriedAt = Number.NEGATIVE_INFINITY;
   private frozenUntil = 0;
   private starvedUntil = 0;
-  private clockLagMs = 0;
-  private clockDoubtUntil = -1;
-  private wallOffsetMs = 0;
   private missed: { readonly isTimer: boolean; readonly act: () => void }[] = [];
   private core: Core | undefined;
   private driver: Driver | undefined;
-  private readonly clockStart: number;
+  private readonly clock: SimClock;
 
   constructor(options: SimNodeOptions) {
     this.options = options;
     this.index = options.index;
     this.id = asNodeId(`node-${String(options.index).padStart(32, '0')}`);
     this.random = seededRandom(hash32(`${options.seed} ${options.index}`));
-    this.clockStart = Math.round(this.random() * 1e6);
+    this.clock = new SimClock(options.events, options.rate, Math.round(this.random() * 1e6));
     this.host = new Host({
       events: options.events,
       random: this.random,
       checker: options.checker,
       isSupervised: options.isSupervised,
       rate: options.rate,
-      wall: () => this.now().wall,
+      wall: () => this.clock.now().wall,
       report: (report) => this.push({ kind: 'report', report }),
     });
   }
@@ -121,12 +116,6 @@ export class SimNode {
     };
   }
 
-  private now(): Now {
-    const { events, rate } = this.options;
-    const mono = this.clockStart + (events.now - this.clockLagMs) * rate;
-    return { mono: asMono(mono), wall: asWall(1.7e12 + events.now + this.wallOffsetMs) };
-  }
-
   // -------------------------------------------------------------- life
 
   start(): void {
@@ -145,7 +134,7 @@ export class SimNode {
       node: this.id,
       facts: () => this.facts,
       random: seededRandom(randomBelow(this.random, 2 ** 31)),
-      now: this.now(),
+      now: this.clock.now(),
       peerTimeoutMs: 30_000,
       killGraceMs: this.options.killGraceMs,
       maxJobs: 10_000,
@@ -178,7 +167,7 @@ export class SimNode {
         release: () => {},
         prolong: (job, fence, lease) => isNow() && this.host.prolong(attemptKey(job, fence), lease),
       },
-      clock: { now: () => this.now() },
+      clock: { now: () => this.clock.now() },
       timers: {
         soon: (act) => void events.after(0.05, () => isNow() && this.whenAwake(act, false)),
         after: (ms, act) => this.timer(ms, () => isNow() && this.whenAwake(act, true)),
@@ -228,6 +217,7 @@ export class SimNode {
     this.life++;
     this.driver?.stop();
     this.host.resume();
+    this.clock.goOn();
     this.disk.tear(this.random);
     this.missed = [];
     this.asked = 0;
@@ -343,16 +333,13 @@ export class SimNode {
     if (!this.isUp) return;
     const { events } = this.options;
     const until = events.now + ms;
-    if (isClockStopped) {
-      this.clockLagMs += ms;
-      this.clockDoubtUntil = Math.max(this.clockDoubtUntil, until + CLOCK_DOUBT_MS);
-    }
+    if (isClockStopped) this.clock.stop(until);
     this.freeze(ms);
     this.host.suspend(until);
   }
 
   get isClockBehind(): boolean {
-    return this.options.events.now < this.clockDoubtUntil;
+    return this.clock.isBehind;
   }
 
   /** Only a life that is there: the next one begins well, and `endFaults` must find it so. */
@@ -374,12 +361,13 @@ export class SimNode {
   }
 
   jumpClock(ms: number): void {
-    this.wallOffsetMs += ms;
+    this.clock.jumpWall(ms);
   }
 
   thaw(): void {
     if (!this.isUp) return;
     this.host.resume();
+    this.clock.goOn();
     const wasStill = this.isFrozen || this.options.events.now < this.starvedUntil;
     this.frozenUntil = 0;
     this.starvedUntil = 0;
