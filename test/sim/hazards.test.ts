@@ -424,6 +424,32 @@ test('a disk that went back and is lost then takes nothing with it that another 
   assert.equal(mesh.final(job).status, 'JOB_COMPLETED');
 });
 
+test('a cancel that a set-back disk had decided, and that is believed since, may be lost', async () => {
+  const mesh = new Scenario({ slots: [1, 0] });
+  const [runner, other] = mesh.executors;
+  assert.ok(runner && other);
+  await mesh.start();
+  const job = mesh.submit(20_000);
+  await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
+  // One replica is away, and the cancel is decided by the two others.
+  mesh.network.partition(new Set([other.id]), false);
+  const copy = mesh.owner.disk.copy();
+  mesh.cancel(job);
+  await mesh.until(() => mesh.checker.cancelled.has(job), 'the cancel is decided');
+  mesh.owner.crashHost();
+  mesh.checker.onDiskLost(mesh.owner);
+  assert.ok(mesh.checker.cancelled.has(job), 'the runner has it');
+  copy.setBack();
+  mesh.owner.start();
+  mesh.owner.setBackAt = mesh.events.now;
+  // Now the other two are the majority, and the one that was warned is away.
+  mesh.network.heal();
+  mesh.network.partition(new Set([runner.id]), false);
+  await mesh.run(20_000);
+  assert.ok(!mesh.checker.cancelled.has(job));
+  assert.deepEqual(mesh.checker.violations, []);
+});
+
 test('a machine whose clock stood still goes on with it, and never back', () => {
   const events = new EventQueue();
   const clock = new SimClock(events, 1, 0);

@@ -364,7 +364,19 @@ export class RegisterChecker {
       this.doubted.add(job);
       for (const register of this.registers.get(job)?.values() ?? []) this.doubt(register);
     }
-    return doubted.filter((job) => this.takenAway.has(job));
+    return doubted.filter((job) => this.takenAway.has(job) || !this.isCancelKept(job));
+  }
+
+  /** On a quorum, also without disks that were set back: whoever leads it next learns of it. */
+  private isCancelKept(job: JobId): boolean {
+    const isHolder = (id: NodeId): boolean => {
+      const record = this.wasSetBack(id) ? undefined : this.diskOf(id)?.tables.records.get(job);
+      return record !== undefined && isCancelled(record.job);
+    };
+    for (const { values } of this.registers.get(job)?.values() ?? [])
+      for (const { header, job: body } of values.values())
+        if (isCancelled(body) && this.isOnQuorum(header, isHolder)) return true;
+    return false;
   }
 
   /** Whoever still has it tells so; what is decided next counts all the same. */
@@ -444,6 +456,11 @@ function isHeldBy(disk: Disk | undefined, { job, birth, accepted }: RecordHeader
   if (!has || has.birth !== birth) return false;
   const isSameEpoch = compareEpochs(has.accepted.epoch, accepted.epoch) === 0;
   return isSameEpoch && has.accepted.version >= accepted.version;
+}
+
+function isCancelled({ state }: Job): boolean {
+  if (state.tag === 'final') return state.final.status === 'JOB_CANCELLED';
+  return state.tag !== 'pending' && state.cancelAt !== undefined;
 }
 
 const epochText = ({ counter, node }: Epoch): string => `${counter}.${node}`;
