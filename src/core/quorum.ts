@@ -7,7 +7,8 @@
  * `forget` is for, and what it risks.
  */
 import type { NodeId } from '../base/ids.ts';
-import type { ReplicaSets } from './record.ts';
+import type { JobRecord } from './job-record.ts';
+import { compareValues, type ReplicaSets } from './record.ts';
 
 export interface Rights {
   readonly self: NodeId;
@@ -78,3 +79,26 @@ export function isLeased(
 /** The owner's own yes is evidence that nobody has followed it. */
 export const isOwnEvidence = ({ rs, oldRs }: ReplicaSets): boolean =>
   rs.length <= 2 && oldRs.length <= 2;
+
+/** Undefined: there is none. */
+export const newestOf = (records: readonly JobRecord[]): JobRecord | undefined =>
+  records.reduce<JobRecord | undefined>(
+    (best, record) =>
+      best && compareValues(best.header.accepted, record.header.accepted) >= 0 ? best : record,
+    undefined,
+  );
+
+/**
+ * The values whose sets have a say. Those of one that a replica was let go from have none any more
+ * beside a newer value: the move away from them was decided before that replica was told, and it
+ * will never promise again.
+ */
+export function bindingOf(
+  records: readonly JobRecord[],
+  without: ReadonlySet<NodeId>,
+): typeof records {
+  const newest = newestOf(records);
+  const isLeft = ({ header }: JobRecord): boolean =>
+    replicasOf(header).some((node) => without.has(node));
+  return newest && isLeft(newest) ? records : records.filter((record) => !isLeft(record));
+}

@@ -24,7 +24,7 @@ import type { JobRecord } from './job-record.ts';
 import type { Member } from './member.ts';
 import type { RegisterMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
-import { isDecided, isOnly, replicasOf } from './quorum.ts';
+import { bindingOf, isDecided, isOnly, newestOf, replicasOf } from './quorum.ts';
 import {
   type Accepted,
   compareEpochs,
@@ -106,8 +106,8 @@ export class Takeover {
   /** Since when a leader is gone, or is in a later life than its records. */
   private readonly goneSince = new Map<NodeId, MonoMs>();
   private readonly bornAt: MonoMs;
-  /** The last look left jobs aside. */
-  private hasMore = false;
+  /** Looks that had to stop go on where they did: there may be a million jobs. */
+  private readonly unfinished = new Map<NodeId, { jobs: Iterator<JobId>; hasFound: boolean }>();
 
   constructor(parts: TakeoverParts) {
     this.parts = parts;
@@ -138,7 +138,6 @@ export class Takeover {
   }
 
   private lookAround(): void {
-    this.hasMore = false;
     for (const leader of this.parts.replicas.leaders()) this.look(leader);
     this.lookAtPromises();
   }
@@ -155,27 +154,39 @@ export class Takeover {
   }
 
   private look(leader: NodeId): void {
-    const { replicas, isOwned, ownedCount, out } = this.parts;
+    const { replicas, ownedCount, out } = this.parts;
     const since = this.doubtfulSince(leader);
-    if (since === undefined) return;
     const jobs = replicas.ledBy(leader);
     // Nearly always all that this node leads is owned by it, and there may be a million of them.
-    if (leader === out.self && jobs.size <= ownedCount()) return;
-    let found = 0;
-    for (const job of jobs) {
-      if (this.candidacies.size >= MAX_OPEN) {
-        this.hasMore = true;
+    if (since === undefined || (leader === out.self && jobs.size <= ownedCount())) {
+      this.unfinished.delete(leader);
+      return;
+    }
+    const look = this.unfinished.get(leader) ?? { jobs: jobs.values(), hasFound: false };
+    this.unfinished.set(leader, look);
+    while (this.candidacies.size < MAX_OPEN) {
+      const { value: job, done } = look.jobs.next();
+      if (done) {
+        this.unfinished.delete(leader);
+        if (!look.hasFound && this.isUp(leader)) this.goneSince.delete(leader);
         return;
       }
-      const kept = replicas.get(job);
-      if (!kept?.record || kept.isSettled || isOwned(job)) continue;
-      if (kept.record.header.minVersion > RECORD_VERSION) continue;
-      if (this.isLedInThisLife(kept, kept.record, leader)) continue;
-      found++;
-      const isDue = this.isDue(kept.record, leader, since);
-      if (isDue && !this.candidacies.has(job) && this.canWin(kept.record)) this.stand(job);
+      look.hasFound = this.consider(job, leader, since) || look.hasFound;
     }
-    if (found === 0 && this.isUp(leader)) this.goneSince.delete(leader);
+  }
+
+  /** Whether it has no owner that is known to live. */
+  private consider(job: JobId, leader: NodeId, since: MonoMs): boolean {
+    const { replicas, isOwned } = this.parts;
+    const kept = replicas.get(job);
+    const record = kept?.record;
+    if (!record || kept.isSettled || isOwned(job) || this.isLedInThisLife(kept, record, leader)) {
+      return false;
+    }
+    if (record.header.minVersion > RECORD_VERSION) return false;
+    const isDue = this.isDue(record, leader, since);
+    if (isDue && !this.candidacies.has(job) && this.canWin(record)) this.stand(job);
+    return true;
   }
 
   /** Undefined: it lives, and in the life that wrote its records as far as is known. */
@@ -426,7 +437,8 @@ export class Takeover {
     const others = replicasOf(found.header).filter((node) => node !== out.self);
     const hasPairRight = isAlone || others.some((node) => candidacy.promises.has(node));
     onWon(found, { epoch: candidacy.epoch, youngestYes, hasPairRight, isIdle });
-    if (this.hasMore && this.candidacies.size < MAX_OPEN / 2) this.lookAround();
+    if (this.candidacies.size >= MAX_OPEN / 2) return;
+    for (const leader of [...this.unfinished.keys()]) this.look(leader);
   }
 
   /**
@@ -470,24 +482,5 @@ export class Takeover {
 
 const recordsOf = ({ promises }: Candidacy): JobRecord[] =>
   [...promises.values()].flatMap(({ record }) => record ?? []);
-
-const newestOf = (records: readonly JobRecord[]): JobRecord | undefined =>
-  records.reduce<JobRecord | undefined>(
-    (best, record) =>
-      best && compareValues(best.header.accepted, record.header.accepted) >= 0 ? best : record,
-    undefined,
-  );
-
-/**
- * The values whose sets have a say. Those of one that a replica was let go from have none any more
- * beside a newer value: the move away from them was decided before that replica was told, and it
- * will never promise again.
- */
-function bindingOf(records: readonly JobRecord[], without: ReadonlySet<NodeId>): typeof records {
-  const newest = newestOf(records);
-  const isLeft = ({ header }: JobRecord): boolean =>
-    replicasOf(header).some((node) => without.has(node));
-  return newest && isLeft(newest) ? records : records.filter((record) => !isLeft(record));
-}
 
 type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

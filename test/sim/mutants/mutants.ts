@@ -47,7 +47,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new owner takes the lowest value that it finds',
-    file: 'takeover.ts',
+    file: 'quorum.ts',
     from: 'compareValues(best.header.accepted, record.header.accepted) >= 0 ? best',
     to: 'compareValues(best.header.accepted, record.header.accepted) <= 0 ? best',
   },
