@@ -393,19 +393,16 @@ export class Attempt {
     return tails;
   }
 
-  /**
-   * Before the processes of another attempt may have the same numbers.
-   *
-   * Of one that was made to end, the file tells the signal and not the reason: the next start had
-   * better call it lost. A file that stays behind names a group that is gone: the start time
-   * tells, and nobody is hurt.
-   */
+  /** Only then may the processes of another attempt have the same numbers. */
   private async endListing(listing: Listing): Promise<void> {
     const isUnlisted = await this.unlist(listing);
     this.running?.release?.(isUnlisted);
   }
 
-  /** False: it never listed itself, or its folder is gone. */
+  /**
+   * Of one that was made to end, the file tells the signal and not the reason: the next start had
+   * better call it lost. False: it never listed itself, or its folder is gone.
+   */
   private async unlist(listing: Listing): Promise<boolean> {
     const { life, onEndKept } = this.parts;
     try {

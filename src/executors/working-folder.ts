@@ -46,12 +46,13 @@ export class WorkingFolders {
   }
 
   private takeIdle(path: string): boolean {
-    const idle = this.idle.pop();
-    if (idle === undefined || existsSync(path)) return false;
+    const idle = existsSync(path) ? undefined : this.idle.pop();
+    if (idle === undefined) return false;
     try {
       renameSync(idle, path);
       return true;
     } catch {
+      this.remove(idle);
       return false;
     }
   }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { leaseText } from '../../src/executors/groups/group-file.ts';
 import { watchRunner } from '../../src/executors/groups/main-process.ts';
+import { childrenCpuMs } from '../../src/executors/groups/process-table.ts';
 import { Runners } from '../../src/executors/groups/runners.ts';
 import {
   firstLine,
@@ -16,7 +17,7 @@ import {
   textOf,
   until,
 } from './attempts.ts';
-import { childrenNamed, isAlive, sessionMembers } from './processes.ts';
+import { childrenNamed, isAlive, sessionMembers, stateOf } from './processes.ts';
 
 const DEADLINE = { timeout: 60_000 };
 const runners = (): number[] => childrenNamed(process.pid, 'mesh-runner');
@@ -129,12 +130,19 @@ describe('a runner', DEADLINE, () => {
     assert((receipt?.usage?.cpuMs ?? 0) > 10, JSON.stringify(receipt));
   });
 
+  test('that waits for nobody has used no processor time for a job', async (t) => {
+    const { run } = await startBench(t);
+    const runner = Number(textOf((await run('echo $PPID')).stdout));
+    assert.equal(childrenCpuMs(runner), 0);
+  });
+
   test('that is killed while it waits is replaced', async (t) => {
     const { run } = await startBench(t);
     const { stdout } = await run('echo $PPID');
     const runner = Number(textOf(stdout));
     process.kill(runner, 'SIGKILL');
-    await until('it is gone', () => !isAlive(runner));
+    // Dead is not enough: its node must have fetched it.
+    await until('it is gone', () => stateOf(runner) === undefined);
     assert.deepEqual((await run('exit 4')).end, { tag: 'exited', code: 4 });
   });
 

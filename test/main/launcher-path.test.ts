@@ -15,4 +15,6 @@ test('the folder of the launcher is the last of the PATH, once, and only if ther
   assert.equal(pathWithLauncher(`/bin:${folder}:/usr/bin`, program), `/bin:${folder}:/usr/bin`);
   assert.equal(pathWithLauncher(undefined, program), undefined);
   assert.equal(pathWithLauncher('/bin', undefined), '/bin');
+  // Somebody's own program, that has a node in it.
+  assert.equal(pathWithLauncher('/bin', join(folder, 'server.js')), '/bin');
 });

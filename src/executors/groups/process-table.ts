@@ -135,8 +135,9 @@ function sessionOfLiving(pid: number): number | undefined {
 /** Processor time of its children and what they have waited for; undefined: not known. */
 export function childrenCpuMs(pid: number): number | undefined {
   try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim();
-    const ticks = children.split(' ').flatMap((child) => {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
+    // There may be none any more.
+    const ticks = (children.match(/\d+/g) ?? []).flatMap((child) => {
       const fields = fieldsOf(readFileSync(`/proc/${child}/stat`, 'latin1'));
       return CPU_FIELDS.map((at) => Number(fields[at]));
     });
