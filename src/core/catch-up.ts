@@ -157,8 +157,11 @@ export class CatchUp {
     }
     const isOurs = ownerOf(header) === out.self;
     if (!replicasOf(header).includes(to)) {
-      if (isOurs || kept.isSettled)
-        out.send(to, { kind: 'retire', job, birth, ...header.accepted });
+      const isSettled = kept.isSettled && record.job.state.tag === 'final';
+      if (isOurs || isSettled) {
+        const about = { job, birth, ...header.accepted };
+        out.send(to, { kind: 'retire', ...about, ...(isSettled && { isSettled }) });
+      }
       return 0;
     }
     const isTold = compareValues(header.accepted, accepted) > 0 && !this.isOwned(job);

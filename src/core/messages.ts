@@ -188,6 +188,8 @@ export type RegisterMessage =
       readonly birth?: Birth | undefined;
       /** Of the value that does not name it; what it keeps of a later one stays. */
       readonly version?: number | undefined;
+      /** That value is a final state that was decided: no promise stands against it. */
+      readonly isSettled?: boolean;
     }
   /** Replica → a node that is back: what I keep of the jobs you led. At most 1,000. */
   | { readonly kind: 'holding'; readonly held: readonly Held[] }

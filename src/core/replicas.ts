@@ -357,12 +357,14 @@ export class Replicas {
 
   /**
    * The promise stays when the record goes, and that it went: neither an owner nor a candidate of
-   * the sets of before may find a node here that seems never to have had it.
+   * the sets of before may find a node here that seems never to have had it. A higher promise stands
+   * against the word of an owner that may be deposed, and not against what has been decided: who
+   * promised it itself, and cannot win as the sets went on without it, would keep its value for ever.
    */
   onRetire(from: NodeId, message: Of<'retire'>): void {
     const { job, epoch } = message;
     const kept = this.kept.get(job);
-    if (kept && compareEpochs(kept.promised, epoch) > 0) return;
+    if (kept && compareEpochs(kept.promised, epoch) > 0 && !message.isSettled) return;
     const birth = kept?.record?.header.birth;
     if (birth !== undefined && message.birth !== undefined && birth !== message.birth) return;
     if (this.isLater(kept, message)) return;
@@ -379,7 +381,7 @@ export class Replicas {
 
   private retire(job: JobId, kept: Kept, epoch: Epoch): void {
     const wasOwn = leaderOf(kept) === this.parts.out.self;
-    this.change(job, kept, { promised: epoch });
+    if (compareEpochs(kept.promised, epoch) < 0) this.change(job, kept, { promised: epoch });
     this.drop(job, true);
     if (wasOwn) this.parts.onDeposed(job);
   }

@@ -70,6 +70,7 @@ function toParting(message: Extract<RegisterMessage, { kind: Parting }>): Wire {
           ...toJobEpoch(message),
           birth: message.birth ?? null,
           version: message.version ?? null,
+          isSettled: message.isSettled ?? null,
         },
       };
     case 'handOver':
@@ -127,12 +128,13 @@ export function fromRegisterMessage(wire: Wire): RegisterMessage {
 function fromParting(wire: Wire): RegisterMessage {
   switch (wire.kind) {
     case 'retire': {
-      const { birth, version, ...job } = field.required(wire.retire);
+      const { birth, version, isSettled, ...job } = field.required(wire.retire);
       return {
         kind: 'retire',
         ...parseJobEpoch(job),
         ...field.optionalBirth(birth),
         ...(version !== null && version !== undefined && { version: field.count(version) }),
+        ...(isSettled && { isSettled }),
       };
     }
     case 'handOver': {

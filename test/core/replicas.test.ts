@@ -259,6 +259,20 @@ describe('a record that is kept here no more', () => {
     assert.equal(bench.records.has(JOB), false);
   });
 
+  test('is dropped when its end is decided elsewhere, whatever was promised here', () => {
+    const bench = keeping();
+    prepare(bench, C, epochOf(C, 5));
+    bench.message(C, 'promise');
+    const birth = recordOf().header.birth;
+    const decided = { kind: 'retire', job: JOB, birth, epoch: epochOf(B), version: 8 } as const;
+    bench.hear(B, decided);
+    assert.equal(bench.records.has(JOB), true, 'its sender may be deposed');
+    bench.hear(B, { ...decided, isSettled: true });
+    assert.equal(bench.records.has(JOB), false);
+    prepare(bench, C, epochOf(C, 4));
+    assert.deepEqual(bench.messages(C, 'promise'), [], 'nor is less promised than before');
+  });
+
   test('is not dropped for the owner of another birth of its id', () => {
     const bench = keeping();
     const birth = 'birth-c' as never;

@@ -104,7 +104,8 @@ describe('what is encoded', () => {
   test('is read back as it was: the value that lets a replica go', () => {
     const { birth } = HEADER;
     const message = { kind: 'retire', job: JOB, epoch: FENCE.epoch, birth, version: 4 } as const;
-    assert.deepEqual(readMessages(encodeMessages([message]).frames), [message]);
+    const both = [message, { ...message, isSettled: true }];
+    assert.deepEqual(readMessages(encodeMessages(both).frames), both);
   });
 
   test('is read back as it was: a job handed over of which nothing runs', () => {
