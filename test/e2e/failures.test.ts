@@ -112,7 +112,8 @@ describe('nodes that end', () => {
         labels: 'room=attic',
         flags: ['--drain-timeout', '1s'],
       });
-      const five = await mesh.start('five', { labels: 'room=attic', slots: 0 });
+      // A second replica's goodbye, before the set of the first one's is refilled, would hold the job up.
+      await mesh.start('five', { labels: 'room=attic', slots: 0 });
       await one.seesPeers(4);
       const id = await one.submit('test "$MESH_ATTEMPT" != 1 || sleep 300', {
         labels: { room: 'attic' },
@@ -121,7 +122,6 @@ describe('nodes that end', () => {
       assert.deepEqual(await four.kill('SIGINT'), { code: 0, signal: null });
       const waiting = await one.jobIs(id, ['JOB_PENDING']);
       assert.match(JSON.stringify(waiting.waiting), /no free slot/);
-      await five.kill('SIGINT');
       const six = await mesh.start('six', { labels: 'room=attic' });
       const ended = await one.jobEnds(id);
       assert.deepEqual([ended.status, ended.target_node_id], ['JOB_COMPLETED', six.id]);
