@@ -311,7 +311,7 @@ export class Attempt {
   /** Nothing is made. */
   private name(order: AttemptOrder): Place & { tag: 'ready' } {
     this.ownFolder = this.parts.workingFolders.pathOf(order);
-    return { tag: 'ready', path: this.ownFolder, ...this.output.paths() };
+    return { tag: 'ready', isMade: false, path: this.ownFolder, ...this.output.paths() };
   }
 
   /** Both are waited for even if one fails: what was made must be known, to be closed and removed. */
@@ -327,7 +327,7 @@ export class Attempt {
     const folder = prepared.value;
     if (folder.tag === 'ready' && folder.isOwn) this.ownFolder = folder.path;
     if (opened.status === 'rejected') throw opened.reason;
-    return folder.tag === 'unusable' ? folder : { ...folder, ...opened.value };
+    return folder.tag === 'unusable' ? folder : { ...folder, isMade: true, ...opened.value };
   }
 
   private async prepareFolder(order: AttemptOrder, run: RunOptions): Promise<WorkingFolder> {

@@ -57,6 +57,8 @@ export interface Launch {
 
 /** Where an attempt runs and what it prints into. */
 export interface Place {
+  /** False: neither the folder nor that of the files is there yet (`TaskType.makesPlace`). */
+  readonly isMade: boolean;
   readonly path: string;
   /** Files that are made by the first who appends to them. */
   readonly stdout: string;

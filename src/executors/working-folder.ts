@@ -110,7 +110,7 @@ async function checkNamed(path: string): Promise<WorkingFolder> {
 }
 
 /** Says, as a sentence, what could not be removed. A job may have locked itself out of its folders. */
-async function removeTree(path: string): Promise<string | undefined> {
+export async function removeTree(path: string): Promise<string | undefined> {
   const options = { recursive: true, force: true } as const;
   try {
     // Most jobs leave nothing in it, and this is one call instead of four. Never at once, nor the

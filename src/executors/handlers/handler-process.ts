@@ -1,23 +1,37 @@
 /** A process of the pool, seen from the node: starts, is told what to do, and is ended. */
 import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { removeTree } from '../working-folder.ts';
 import {
   type Command,
+  FOLDER_MODE,
   GUARD_DESCRIPTOR,
   leaseLine,
   MEMORY_LINE,
   type ProcessArguments,
   type Report,
+  type RunCommand,
 } from './protocol.ts';
+import { monotonicMs } from './run-lease.ts';
 
 export interface ProcessOptions {
   readonly file: string;
   /** Of V8's heap, in bytes; all memory of the process may be half as much again. */
   readonly heapBytes: number;
   readonly env: Readonly<Record<string, string>>;
+  readonly onProblem: (sentence: string) => void;
 }
+
+/** What its process knows by itself is left out. */
+export type Run = Omit<RunCommand, 'kind' | 'run' | 'untilMs'> & {
+  /** See `HandlerProcess.prolong`. */
+  readonly leftMs: number | undefined;
+};
 
 export type Loaded =
   | { readonly tag: 'loaded'; readonly tasks: readonly string[] }
@@ -37,14 +51,23 @@ export class HandlerProcess {
   readonly loaded: Promise<Loaded>;
   /** Settles with why, as a sentence, once the process is gone and what it printed is read. */
   readonly ended: Promise<string>;
+  /** Settles when nothing of it is left, on the disk neither. */
+  readonly gone: Promise<void>;
   isOver = false;
   private readonly child: ChildProcess;
   private readonly guard: Duplex;
   private listener: (report: Report) => void = () => {};
   private print: Print = async () => {};
   private cause: string | undefined;
+  private readonly options: ProcessOptions;
+  private runs = 0;
+  private untilMs: number | undefined;
+  private folder: string | undefined;
+  private readonly removals = new Set<Promise<void>>();
 
-  constructor({ file, heapBytes, env }: ProcessOptions) {
+  constructor(options: ProcessOptions) {
+    const { file, heapBytes, env } = options;
+    this.options = options;
     const memoryBytes = heapBytes * TOTAL_MEMORY_FACTOR;
     const about: ProcessArguments = { file, memoryBytes };
     const heapMiB = Math.max(16, Math.floor(heapBytes / 1024 ** 2));
@@ -63,6 +86,7 @@ export class HandlerProcess {
     for (const stream of ['stdout', 'stderr'] as const) this.follow(stream);
     this.child.on('message', (report) => this.onReport(report as Report));
     this.ended = this.untilEnd();
+    this.gone = this.untilGone();
     this.loaded = this.untilLoaded();
   }
 
@@ -139,9 +163,57 @@ export class HandlerProcess {
     if (!this.isOver && this.child.connected) this.child.send(command, () => {});
   }
 
-  /** Until then it may go on without hearing of this node; undefined: as long as the node lives. */
-  prolong(leftMs: number | undefined): void {
-    if (!this.isOver) this.guard.write(leaseLine(leftMs));
+  /** @returns the number of this run */
+  run({ leftMs, env, ...about }: Run): number {
+    const run = ++this.runs;
+    const untilMs = leftMs === undefined ? undefined : monotonicMs() + leftMs;
+    this.untilMs = untilMs;
+    const own = this.options.env;
+    const others = Object.entries(env).filter(([name, value]) => own[name] !== value);
+    this.send({ kind: 'run', run, untilMs, env: Object.fromEntries(others), ...about });
+    return run;
+  }
+
+  /**
+   * How long this run may go on from now without hearing of this node; undefined: as long as the
+   * node lives. Of one that is over nothing is told.
+   */
+  prolong(run: number, leftMs: number | undefined): void {
+    const isNews = leftMs !== undefined || this.untilMs !== undefined;
+    if (this.isOver || run !== this.runs || !isNews) return;
+    this.untilMs = leftMs === undefined ? undefined : monotonicMs() + leftMs;
+    this.guard.write(leaseLine(run, this.untilMs));
+  }
+
+  /**
+   * A folder for attempts that need none of their own, kept while they leave it empty. Rejects with
+   * what the disk says.
+   */
+  async ownFolder(parent: string): Promise<string> {
+    if (this.folder !== undefined) return this.folder;
+    const folder = join(parent, `handlers-${randomUUID()}`);
+    await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+    this.folder = folder;
+    if (this.isOver) this.dropFolder();
+    return folder;
+  }
+
+  /** Something was left in it. In the background: a job may leave a million files. */
+  dropFolder(): void {
+    const { folder } = this;
+    if (folder === undefined) return;
+    this.folder = undefined;
+    const removal = removeTree(folder).then((problem) => {
+      if (problem !== undefined) this.options.onProblem(problem);
+    });
+    this.removals.add(removal);
+    void removal.then(() => this.removals.delete(removal));
+  }
+
+  private async untilGone(): Promise<void> {
+    await this.ended;
+    this.dropFolder();
+    await Promise.all(this.removals);
   }
 
   /** With all that it has started. */

@@ -118,6 +118,7 @@ class HandlerModule {
     const { pool, version } = current;
     return current.tasks.map((name) => ({
       name,
+      makesPlace: true,
       look: async () => ({ tag: 'present', version }) as const,
       launch: (attempt) => launchHandler(attempt, pool),
     }));
@@ -152,7 +153,8 @@ class HandlerModule {
     if (version === undefined || (version === this.tried && !isForced)) return;
     this.tried = version;
     const { file, env } = this;
-    const pool = new ProcessPool({ file, heapBytes: this.options.heapBytes, env });
+    const { heapBytes, onProblem } = this.options;
+    const pool = new ProcessPool({ file, heapBytes, env, onProblem });
     const first = await pool.take();
     if ('tag' in first) {
       await pool.close();

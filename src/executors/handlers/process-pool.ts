@@ -28,14 +28,13 @@ export class ProcessPool {
       return { tag: 'broken', reason: 'its node stops, or the module has changed' };
     const process = new HandlerProcess(this.options);
     this.all.add(process);
-    void process.ended.then(() => this.all.delete(process));
+    void process.gone.then(() => this.all.delete(process));
     const loaded = await process.loaded;
     return loaded.tag === 'broken' ? loaded : process;
   }
 
   giveBack(process: HandlerProcess): void {
     process.attend(() => {});
-    process.prolong(undefined);
     if (this.isClosed) {
       process.kill();
       return;
@@ -61,6 +60,6 @@ export class ProcessPool {
   async close(): Promise<void> {
     this.retire();
     for (const process of this.all) process.kill();
-    await Promise.all([...this.all].map((process) => process.ended));
+    await Promise.all([...this.all].map((process) => process.gone));
   }
 }

@@ -6,7 +6,7 @@
  * more memory than it may. A handler can keep the main thread busy for ever, so a second thread,
  * the guard, sees to that.
  */
-import { closeSync, existsSync, openSync, writeSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { registerHooks } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -14,8 +14,10 @@ import { pathToFileURL } from 'node:url';
 import { format } from 'node:util';
 import { isMainThread, Worker } from 'node:worker_threads';
 import { checkParams, isTask, type Task, type TaskContext } from '../../tasks/define-task.ts';
-import { runGuard } from './guard.ts';
-import type { Command, ProcessArguments, Report, RunCommand } from './protocol.ts';
+import { type GuardData, runGuard } from './guard.ts';
+import type { Command, Ended, ProcessArguments, Report, RunCommand } from './protocol.ts';
+import { RunLease } from './run-lease.ts';
+import { Surroundings } from './surroundings.ts';
 
 const MAX_RESULT_BYTES = 64 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
@@ -110,36 +112,47 @@ async function check(
   return 'problem' in checked ? checked.problem : undefined;
 }
 
-async function run(tasks: Map<string, Task>, command: RunCommand): Promise<void> {
-  const restore = enter(command);
+interface Runner {
+  readonly tasks: ReadonlyMap<string, Task>;
+  readonly surroundings: Surroundings;
+  readonly lease: RunLease;
+}
+
+async function run({ tasks, surroundings, lease }: Runner, command: RunCommand): Promise<void> {
   const abort = new AbortController();
   const progress = new Progress();
   current = { abort };
-  let report: Report;
+  lease.begin(command.run, command.untilMs);
+  let outcome: Outcome;
   try {
-    report = await perform(tasks, command, { signal: abort.signal, progress });
+    surroundings.enter(command);
+    outcome = await perform(tasks, command, { signal: abort.signal, progress });
   } catch (thrown) {
     process.stderr.write(`${stackOf(thrown)}\n`);
-    report = { kind: 'failed', reason: phraseOf(thrown), isClean: isClean() };
-  } finally {
-    current = undefined;
-    restore();
-    progress.flush();
+    outcome = { kind: 'failed', reason: phraseOf(thrown) };
   }
-  tell(report);
+  current = undefined;
+  progress.flush();
+  const isFolderAsMade = surroundings.leave(command);
+  lease.end();
+  tell({ ...outcome, isClean: isClean(), isFolderAsMade });
 }
 
+type Outcome =
+  | Pick<Extract<Ended, { kind: 'done' }>, 'kind' | 'result'>
+  | Pick<Extract<Ended, { kind: 'failed' }>, 'kind' | 'reason'>;
+
 async function perform(
-  tasks: Map<string, Task>,
+  tasks: ReadonlyMap<string, Task>,
   command: RunCommand,
   about: Pick<TaskContext, 'signal'> & { readonly progress: Progress },
-): Promise<Report> {
+): Promise<Outcome> {
   const task = tasks.get(command.task);
   if (!task) throw new Error(`its module has no task ${command.task} any more`);
   const checked = await checkParams(task, JSON.parse(command.params));
-  if ('problem' in checked) return { kind: 'failed', reason: checked.problem, isClean: true };
+  if ('problem' in checked) return { kind: 'failed', reason: checked.problem };
   const result = await task.run(contextOf(command, about), checked.value);
-  return { kind: 'done', result: resultText(result), isClean: isClean() };
+  return { kind: 'done', result: resultText(result) };
 }
 
 /** @throws TypeError for what has no JSON form, or too long a one */
@@ -208,50 +221,6 @@ class Progress {
   }
 }
 
-/** The process becomes the attempt's: its folder, environment and output. @returns the way back */
-function enter({ folder, env, stdout, stderr }: RunCommand): () => void {
-  const before = { folder: process.cwd(), env: { ...process.env } };
-  const streams = [redirect(process.stdout, stdout), redirect(process.stderr, stderr)];
-  setEnvironment(env);
-  process.chdir(folder);
-  return () => {
-    for (const end of streams) end();
-    setEnvironment(before.env);
-    process.chdir(before.folder);
-  };
-}
-
-function setEnvironment(env: Readonly<Record<string, string | undefined>>): void {
-  for (const name of Object.keys(process.env)) if (!(name in env)) delete process.env[name];
-  Object.assign(process.env, env);
-}
-
-/** What is printed is in the file when the call returns, whatever ends the process next. */
-function redirect(stream: NodeJS.WriteStream, path: string): () => void {
-  const descriptor = openSync(path, 'a');
-  const { write } = stream;
-  stream.write = ((chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
-    const [encoding] = rest;
-    const text = typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8';
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, text) : chunk;
-    const done = rest.find((each) => typeof each === 'function') as
-      | ((error?: Error) => void)
-      | undefined;
-    try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at);
-      if (done) setImmediate(done);
-    } catch (thrown) {
-      // A full disk costs the output, not the job, as it does for a program of its own.
-      if (done) setImmediate(done, thrown as Error);
-    }
-    return true;
-  }) as typeof stream.write;
-  return () => {
-    stream.write = write;
-    closeSync(descriptor);
-  };
-}
-
 /** A process that its handler started and left behind ends with this one, so this one ends too. */
 const isClean = (): boolean => !process.getActiveResourcesInfo().includes('ProcessWrap');
 
@@ -288,8 +257,10 @@ function endOnFaults(): void {
 async function main(): Promise<void> {
   const { file, memoryBytes } = JSON.parse(process.argv[2] ?? '{}') as ProcessArguments;
   process.on('disconnect', () => process.exit(0));
-  const guard = new Worker(new URL(import.meta.url), { workerData: { memoryBytes } });
-  guard.unref();
+  const lease = new RunLease();
+  const workerData: GuardData = { memoryBytes, lease: lease.memory };
+  new Worker(new URL(import.meta.url), { workerData }).unref();
+  const surroundings = new Surroundings();
   endOnFaults();
   resolveOwnPackages();
   let tasks: Map<string, Task>;
@@ -301,7 +272,7 @@ async function main(): Promise<void> {
   }
   process.on('message', (command: Command) => {
     if (command.kind === 'abort') current?.abort.abort(new Error(command.reason));
-    else if (command.kind === 'run') void run(tasks, command);
+    else if (command.kind === 'run') void run({ tasks, surroundings, lease }, command);
     else {
       const { id, task, params } = command;
       void check(tasks, task, params).then((problem) => tell({ kind: 'checked', id, problem }));

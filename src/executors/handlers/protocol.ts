@@ -7,6 +7,9 @@
 /** Number of the descriptor of the guard's pipe: after stdin, stdout, stderr and the channel. */
 export const GUARD_DESCRIPTOR = 4;
 
+/** Of what is made for an attempt. */
+export const FOLDER_MODE = 0o700;
+
 /** Arguments of the process, as one JSON text. */
 export interface ProcessArguments {
   /** Absolute path of the module. */
@@ -17,6 +20,10 @@ export interface ProcessArguments {
 
 export interface RunCommand {
   readonly kind: 'run';
+  /** Number of this attempt among those of the process, from 1 on. */
+  readonly run: number;
+  /** Until then it may go on without hearing of its node (`monotonicMs`); undefined: while that lives. */
+  readonly untilMs?: number | undefined;
   readonly task: string;
   /** JSON text. */
   readonly params: string;
@@ -24,9 +31,10 @@ export interface RunCommand {
   readonly attempt: number;
   readonly fence: string;
   readonly folder: string;
-  /** Paths of the output files, to be appended to. */
+  /** Paths of the output files, made by the first who appends to them. */
   readonly stdout: string;
   readonly stderr: string;
+  /** What is not as in the process's own environment. */
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -48,14 +56,29 @@ export type Report =
   /** Undefined: they are as the task demands. */
   | { readonly kind: 'checked'; readonly id: number; readonly problem?: string | undefined }
   | { readonly kind: 'progress'; readonly percent: number; readonly message: string }
-  /** Undefined: it returned nothing. JSON text otherwise. */
-  | { readonly kind: 'done'; readonly result?: string | undefined; readonly isClean: boolean }
-  | { readonly kind: 'failed'; readonly reason: string; readonly isClean: boolean }
+  | Ended
   /** An error that nobody caught; the process ends after it. */
   | { readonly kind: 'crashed'; readonly reason: string };
 
-/** Lines to the guard. */
-export const leaseLine = (leftMs: number | undefined): string =>
-  leftMs === undefined ? 'free\n' : `lease ${Math.max(0, Math.round(leftMs))}\n`;
+/** Of an attempt. */
+export type Ended = (
+  | /** Undefined: it returned nothing. JSON text otherwise. */
+  { readonly kind: 'done'; readonly result?: string | undefined }
+  | { readonly kind: 'failed'; readonly reason: string }
+) & {
+  /** No process that it started is there any more. */
+  readonly isClean: boolean;
+  /** Its folder is empty, and as it was made. */
+  readonly isFolderAsMade: boolean;
+};
+
+/** A line to the guard: until when this run may go on (`monotonicMs`). */
+export const leaseLine = (run: number, untilMs: number | undefined): string =>
+  `${run} ${untilMs ?? 'free'}\n`;
+
+export function parseLeaseLine(line: string): { run: number; untilMs: number | undefined } {
+  const [run, until] = line.split(' ');
+  return { run: Number(run), untilMs: until === 'free' ? undefined : Number(until) };
+}
 
 export const MEMORY_LINE = 'memory';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -91,6 +91,41 @@ describe('a handler', () => {
     assert.equal(env?.MESH_KEY, undefined);
   });
 
+  test('leaves no trace on the disk where it needs none', DEADLINE, async (t) => {
+    const { call, folder } = await start(t);
+    assert.deepEqual((await call('nothing')).end, { tag: 'exited', code: 0 });
+    assert.deepEqual(readdirSync(join(folder, 'output')), []);
+    const [own, ...others] = readdirSync(join(folder, 'work'));
+    assert.deepEqual(others, []);
+    assert.deepEqual((await call('nothing')).end, { tag: 'exited', code: 0 });
+    assert.deepEqual(readdirSync(join(folder, 'work')), [own]);
+  });
+
+  test('finds its folder empty, whatever the one before it left', DEADLINE, async (t) => {
+    const { call, folder } = await start(t);
+    const folders = new Set<string>();
+    for (let i = 0; i < 3; i++) {
+      const { result, end } = await call('leaves');
+      assert.deepEqual(end, { tag: 'exited', code: 0 });
+      const { found, cwd } = result as { found: string[]; cwd: string };
+      assert.deepEqual(found, []);
+      folders.add(cwd);
+    }
+    assert.equal(folders.size, 3);
+    await until('they are removed', () => readdirSync(join(folder, 'work')).length === 0);
+  });
+
+  test('works in the folder that its job names, and the next one does not', DEADLINE, async (t) => {
+    const { run, call } = await start(t);
+    const named = temporaryFolder(t);
+    const { end, receipt } = await run('', { taskType: 'leaves', workingDir: named });
+    assert.deepEqual(end, { tag: 'exited', code: 0 });
+    assert.equal(JSON.parse(receipt?.result ?? '{}').cwd, named);
+    assert.deepEqual(readdirSync(named), ['left']);
+    const { cwd } = (await call('surroundings')).result as { cwd: string };
+    assert.notEqual(cwd, named);
+  });
+
   test('that throws, or returns what is no result, fails with the reason', DEADLINE, async (t) => {
     const { call } = await start(t);
     const reasonOf = async (name: string, params?: unknown): Promise<string> => {
@@ -142,6 +177,15 @@ describe('a handler', () => {
     await firstLine(executor, attempt);
     executor.end(attempt.job, attempt.fence, 20_000);
     assert.equal(textOf((await reports.ended(attempt)).stdout), 'begun\ntidied\n');
+  });
+
+  test('is killed in its process when the lease it began with is over', DEADLINE, async (t) => {
+    const { executor, reports } = await start(t);
+    const looping = order('', { taskType: 'loops' });
+    executor.run({ ...looping, lease: { tag: 'leased', leftMs: 300 } });
+    const { end, stdout } = await reports.ended(looping);
+    assert.equal(end.tag, 'failed');
+    assert.equal(isAlive(Number(textOf(stdout))), false);
   });
 
   test('is killed in its process when its lease is over, though it loops', DEADLINE, async (t) => {

@@ -1,6 +1,6 @@
 /** Handlers that do what handlers may do to a node. */
 import { execFile, spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import * as z from 'zod';
 import { defineTask } from '../../../src/index.ts';
@@ -26,6 +26,15 @@ export const surroundings = defineTask({
       env: process.env,
       read: Buffer.from(await ctx.files.read('made/here.txt')).toString(),
     };
+  },
+});
+
+export const leaves = defineTask({
+  name: 'leaves',
+  run: () => {
+    const found = readdirSync('.');
+    writeFileSync('left', 'text');
+    return { found, cwd: process.cwd() };
   },
 });
 
