@@ -76,6 +76,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, string>> = {
 const ACTS_ON_IMPORT: Readonly<Record<string, string>> = {
   'src/wire/plain-numbers.ts': 'the generated code takes its number format while it is loaded',
   'src/wire/jobs.ts': 'the bytes of a job lie beside it in a weak map, which is empty then',
+  'src/wire/shared-parts.ts': 'tables of equal parts of records, which are empty then',
 };
 
 const layerOf = (path: string): string =>
@@ -295,7 +296,7 @@ function isState(init: AnyNode | null | undefined): boolean {
   const isCollection =
     init.type === 'NewExpression' &&
     init.callee.type === 'Identifier' &&
-    /^(Weak)?(Map|Set)$/.test(init.callee.name);
+    /^((Weak)?(Map|Set)|Interned|Bodies|SpecParts)$/.test(init.callee.name);
   return isCollection && init.arguments.length === 0;
 }
 

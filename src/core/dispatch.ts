@@ -10,7 +10,7 @@ import type { WaitingReason } from './calls.ts';
 import { type Candidate, chooseTarget, misfitOf, presumedFree, refusalOf } from './election.ts';
 import type { JobMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
-import { avoidNode, isAvoided, type OwnedJob, type Ownership } from './ownership.ts';
+import { avoidNode, isAvoided, type OwnedJob, type Ownership, QUEUED } from './ownership.ts';
 import { JobQueue, type Lane } from './queue.ts';
 
 const OFFER_TIMEOUT_MS = 1000;
@@ -56,7 +56,7 @@ export class Dispatch {
   enqueue(owned: OwnedJob, isReturn = owned.record.job.attempts > 0): void {
     if (owned.record.job.state.tag !== 'pending') return;
     const { job } = owned.record.header;
-    this.parts.ownership.setStage(owned, { tag: 'queued' });
+    this.parts.ownership.setStage(owned, QUEUED);
     if (isReturn) this.queue.putBack(job, owned.record.job.spec);
     else this.queue.add(job, owned.record.job.spec);
     this.isDirty = true;

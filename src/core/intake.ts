@@ -5,14 +5,15 @@
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import type { Assignments } from './assignments.ts';
 import type { Submission } from './inputs.ts';
-import { recordedStatus } from './job.ts';
+import { NO_HISTORY, PENDING, recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
 import { majorityOf } from './quorum.ts';
-import { type Epoch, ownerOf, RECORD_VERSION } from './record.ts';
+import { type Accepted, type Epoch, NO_OLD_SET, ownerOf, RECORD_VERSION } from './record.ts';
 import type { Records } from './records.ts';
 import { leaderOf } from './replicas.ts';
+import { SpecParts } from './spec-parts.ts';
 
 export interface IntakeParts {
   readonly out: Outgoing;
@@ -26,11 +27,15 @@ export interface IntakeParts {
 
 export class Intake {
   private readonly parts: IntakeParts;
+  /** Of every job that is made here: kept once. */
+  private readonly firstValue: Accepted;
+  private readonly specParts = new SpecParts();
   isDraining = false;
   isAccepting = true;
 
   constructor(parts: IntakeParts) {
     this.parts = parts;
+    this.firstValue = { epoch: { counter: 1, node: parts.out.self }, version: 1 };
   }
 
   onSubmit(request: RequestId, submission: Submission): void {
@@ -125,7 +130,7 @@ export class Intake {
       out.reply(request, { kind: 'fewReplicas', wanted, disks: 0 });
       return;
     }
-    const record = this.firstRecord(submission, { epoch: { counter: 1, node: out.self }, rs });
+    const record = this.firstRecord(submission, { epoch: this.firstValue.epoch, rs });
     ownership.create(record, [request], enqueue);
   }
 
@@ -139,21 +144,21 @@ export class Intake {
         job: submission.job,
         birth: submission.birth,
         rs,
-        oldRs: [],
+        oldRs: NO_OLD_SET,
         promised: epoch,
-        accepted: { epoch, version: 1 },
+        accepted: epoch === this.firstValue.epoch ? this.firstValue : { epoch, version: 1 },
         writerBoot: boot,
         minVersion: RECORD_VERSION,
       },
       job: {
-        spec: submission.spec,
+        spec: this.specParts.share(submission.spec),
         createdAt: now.wall,
         createdBy: self,
         contentHash: submission.contentHash,
-        state: { tag: 'pending' },
+        state: PENDING,
         attempts: 0,
         losses: 0,
-        history: [],
+        history: NO_HISTORY,
       },
     };
   }

@@ -90,6 +90,10 @@ export type JobState =
     }
   | { readonly tag: 'final'; readonly final: FinalState };
 
+/** The same for all that wait, of which there may be a million. */
+export const PENDING: JobState = Object.freeze({ tag: 'pending' });
+export const NO_HISTORY: readonly PastAttempt[] = Object.freeze([]);
+
 /** To whom and how an attempt was given. */
 export interface GrantNote {
   readonly fence: Fence;

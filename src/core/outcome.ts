@@ -20,6 +20,7 @@ import {
   MAX_HISTORY,
   MAX_LOSSES,
   type PastAttempt,
+  PENDING,
 } from './job.ts';
 import { type Fence, isSameFence } from './record.ts';
 
@@ -94,7 +95,7 @@ export function afterLostAttempt(
     };
     return { ...job, history, state: { tag: 'final', final } };
   }
-  return { ...job, history, state: { tag: 'pending' } };
+  return { ...job, history, state: PENDING };
 }
 
 export const cancelledFinal = (at: WallMs, outcome?: AttemptOutcome): FinalState => ({

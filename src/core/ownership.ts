@@ -12,11 +12,12 @@
  */
 import type { JobId, NodeId, RequestId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
+import { Interned } from '../base/interned.ts';
 import { type Job, type JobStatus, type Progress, recordedStatus } from './job.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Outgoing } from './outgoing.ts';
 import { isOwnEvidence } from './quorum.ts';
-import type { Epoch, RecordHeader, ReplicaSets } from './record.ts';
+import type { Accepted, Epoch, RecordHeader, ReplicaSets } from './record.ts';
 import type { Decision, Register } from './register.ts';
 
 /** From a submit to its answer, although only this disk has it. */
@@ -32,6 +33,9 @@ export type Stage =
   | { readonly tag: 'given'; readonly run: Run }
   /** Until then an attempt may still run somewhere: a revoked one, or one that only a dead owner knew. */
   | { readonly tag: 'waiting'; readonly until: MonoMs };
+
+/** The same for all, of which there may be a million. */
+export const QUEUED: Stage = Object.freeze({ tag: 'queued' });
 
 export interface Run {
   /** Last time the grant, or the cancel, was sent; undefined: not yet, it waits for its decision. */
@@ -69,7 +73,7 @@ export interface OwnedJob {
   /** How often it was handed back since this node owns it. */
   handBacks?: number | undefined;
   /** To be done once this version is decided, in order. */
-  readonly afterDecision: AfterDecision[];
+  afterDecision: readonly AfterDecision[];
 }
 
 export interface Refusal {
@@ -114,6 +118,7 @@ export class Ownership {
   private readonly jobs = new Map<JobId, OwnedJob>();
   /** Given to an executor, or waiting for a lease to end: all that time alone can move. */
   private readonly moving = new Set<OwnedJob>();
+  private readonly firstValues = new Interned<Accepted>();
   /** Submits that are not answered, oldest first. */
   private readonly submits = new Map<JobId, OpenSubmit>();
 
@@ -168,13 +173,15 @@ export class Ownership {
   ): void {
     const { epoch, hasPairRight } = won;
     const { youngestYes, isIdle } = won;
+    // A start takes all its jobs over under the same epoch.
+    const accepted = this.firstValues.get(`${epoch.counter}`, () => ({ epoch, version: 1 }));
     const owned = { ...newlyOwned(found), youngestYes, isIdle };
     this.jobs.set(found.header.job, owned);
     this.parts.onOwned(owned);
     const header = {
       ...found.header,
-      promised: epoch,
-      accepted: { epoch, version: 1 },
+      promised: accepted.epoch,
+      accepted,
       writerBoot: this.out.boot,
     };
     this.write(owned, header, found.job, { act: () => then(owned), hasPairRight });
@@ -281,7 +288,7 @@ export class Ownership {
   whenDecided(owned: OwnedJob, act: () => void, request?: RequestId): void {
     const { version } = owned.record.header.accepted;
     if (owned.decidedVersion >= version) act();
-    else owned.afterDecision.push({ version, act, request });
+    else doAfter(owned, { version, act, request });
   }
 
   /** Since when at the latest nobody else can have led the job. */
@@ -311,7 +318,7 @@ export class Ownership {
   ): void {
     const { version } = header.accepted;
     owned.record = { header, job };
-    if (then.act) owned.afterDecision.push({ version, act: then.act, request: then.request });
+    if (then.act) doAfter(owned, { version, act: then.act, request: then.request });
     this.parts.register.propose(owned.record, then.hasPairRight);
   }
 
@@ -326,8 +333,11 @@ export class Ownership {
     this.announce(owned, recordedStatus(state), state.tag === 'final' ? state.final.reason : '');
     this.beginIfKept(owned);
     const isNewest = owned.record === record;
-    while (owned.afterDecision[0] && owned.afterDecision[0].version <= owned.decidedVersion) {
-      owned.afterDecision.shift()?.act();
+    for (;;) {
+      const [first, ...others] = owned.afterDecision;
+      if (!first || first.version > owned.decidedVersion) break;
+      owned.afterDecision = others.length > 0 ? others : NOTHING;
+      first.act();
     }
     if (isNewest && state.tag === 'final') this.end(owned);
   }
@@ -377,11 +387,18 @@ export interface Avoidance {
 export const isAvoided = ({ refusedBy }: OwnedJob, node: NodeId, now: MonoMs): boolean =>
   refusedBy?.some((one) => one.node === node && one.until > now) ?? false;
 
+const doAfter = (owned: OwnedJob, next: AfterDecision): void => {
+  owned.afterDecision = [...owned.afterDecision, next];
+};
+
+const NOTHING: readonly AfterDecision[] = Object.freeze([]);
+const SETTLING: Stage = Object.freeze({ tag: 'settling' });
+
 const newlyOwned = (record: JobRecord): OwnedJob => ({
   record,
-  stage: { tag: 'settling' },
+  stage: SETTLING,
   decidedVersion: 0,
   evidenceAt: asMono(Number.NEGATIVE_INFINITY),
   youngestYes: asMono(Number.NEGATIVE_INFINITY),
-  afterDecision: [],
+  afterDecision: NOTHING,
 });

@@ -38,6 +38,9 @@ export interface Ban {
   readonly at: WallMs;
 }
 
+/** Of a record that is not changing its sets; the same for all. */
+export const NO_OLD_SET: readonly NodeId[] = Object.freeze([]);
+
 export interface Accepted {
   readonly epoch: Epoch;
   /** From 1 in each epoch. */

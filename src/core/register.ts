@@ -14,6 +14,7 @@
  */
 import { isSameBoot, type JobId, type NodeId } from '../base/ids.ts';
 import { asMono, type MonoMs } from '../base/instant.ts';
+import { Interned } from '../base/interned.ts';
 import type { JobRecord } from './job-record.ts';
 import type { MemberState } from './member.ts';
 import type { RegisterMessage } from './messages.ts';
@@ -49,9 +50,9 @@ interface Proposal {
 interface Tally {
   newest: JobRecord;
   /** Undecided values, oldest first. */
-  readonly open: Proposal[];
+  open: readonly Proposal[];
   /** Highest version of the newest value's epoch that each of its replicas has; no others. */
-  readonly votes: Map<NodeId, number>;
+  votes: ReadonlyMap<NodeId, number>;
   youngestYes: MonoMs;
   /** This boot made the record, or has had the peer's word for this epoch. */
   hasPairRight: boolean;
@@ -61,6 +62,7 @@ interface Tally {
 export class Register {
   private readonly parts: RegisterParts;
   private readonly tallies = new Map<JobId, Tally>();
+  private readonly tables = new Interned<ReadonlyMap<NodeId, number>>();
   /** By replica: what it lacks, and when it was last told; the longest ago first. */
   private readonly lagging = new Map<NodeId, Map<JobId, MonoMs>>();
   /** Values decided alone, by the peer that lacks them. */
@@ -81,8 +83,8 @@ export class Register {
     const sentAt = out.now.mono;
     const tally = this.tallyFor(record, hasPairRight);
     tally.newest = record;
-    tally.open.push({ record, sentAt });
-    dropVotesOfOthers(tally);
+    tally.open = [...tally.open, { record, sentAt }];
+    this.dropVotesOfOthers(tally);
     const before = replicas.keepOwn(record);
     if (before !== undefined && before > tally.youngestYes) tally.youngestYes = before;
     for (const node of replicasOf(record.header)) {
@@ -101,14 +103,26 @@ export class Register {
     if (isSameEpoch) return known;
     const tally: Tally = {
       newest: record,
-      open: [],
-      votes: new Map(),
+      open: NOTHING_OPEN,
+      votes: NO_VOTES,
       youngestYes: asMono(Number.NEGATIVE_INFINITY),
       hasPairRight,
       lacking: this.markedFor(job, record.header),
     };
     this.tallies.set(job, tally);
     return tally;
+  }
+
+  /** Who is let go keeps nothing, and has to take it anew should it be chosen again. */
+  private dropVotesOfOthers(tally: Tally): void {
+    const kept = replicasOf(tally.newest.header);
+    const votes = [...tally.votes].filter(([node]) => kept.includes(node));
+    if (votes.length < tally.votes.size) tally.votes = this.shared(new Map(votes));
+  }
+
+  /** The same of all jobs that wait with equal votes, of which there may be a million. */
+  private shared(votes: ReadonlyMap<NodeId, number>): ReadonlyMap<NodeId, number> {
+    return this.tables.get([...votes].join(' '), () => votes);
   }
 
   /** The value was never written and never will be, or another node decides now. */
@@ -155,7 +169,7 @@ export class Register {
     if (compareEpochs(accepted.epoch, vote.epoch) !== 0) return;
     const isReplica = replicasOf(tally.newest.header).includes(from);
     const isNews = isReplica && (tally.votes.get(from) ?? 0) < vote.version;
-    if (isNews) tally.votes.set(from, vote.version);
+    if (isNews) tally.votes = this.shared(new Map(tally.votes).set(from, vote.version));
     const yesAt = yesAtOf(this.parts.out.now.mono, vote.yesAgoMs);
     if (yesAt > tally.youngestYes) tally.youngestYes = yesAt;
     if (from !== this.parts.out.self && rs.length === 2 && oldRs.length === 0)
@@ -171,7 +185,9 @@ export class Register {
       const last = tally.open.findLastIndex(({ record }) => this.hasQuorum(record, tally));
       if (last < 0) break;
       const { youngestYes } = tally;
-      for (const { record, sentAt } of tally.open.splice(0, last + 1)) {
+      const decided = tally.open.slice(0, last + 1);
+      tally.open = last + 1 < tally.open.length ? tally.open.slice(last + 1) : NOTHING_OPEN;
+      for (const { record, sentAt } of decided) {
         this.markAbsent(record, tally);
         this.parts.onDecided(record, { sentAt, youngestYes });
         if (this.tallies.get(job) !== tally) return;
@@ -370,10 +386,7 @@ export class Register {
   }
 }
 
-/** Who is let go keeps nothing, and has to take it anew should it be chosen again. */
-function dropVotesOfOthers({ newest, votes }: Tally): void {
-  const kept = replicasOf(newest.header);
-  for (const node of votes.keys()) if (!kept.includes(node)) votes.delete(node);
-}
+const NO_VOTES: ReadonlyMap<NodeId, number> = new Map<NodeId, number>([]);
+const NOTHING_OPEN: readonly Proposal[] = Object.freeze([]);
 
 type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

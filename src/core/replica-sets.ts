@@ -10,11 +10,13 @@
  */
 import type { JobId, NodeId } from '../base/ids.ts';
 import { asMono, type MonoMs } from '../base/instant.ts';
+import { Interned } from '../base/interned.ts';
 import type { Member } from './member.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { OwnedJob, Ownership } from './ownership.ts';
 import { rendezvousOrder } from './placement.ts';
 import { isOnly, replicasOf } from './quorum.ts';
+import { NO_OLD_SET } from './record.ts';
 
 const FULL_SET = 3;
 /** A new record goes only to those heard so lately: another would hold up its acceptance. */
@@ -36,6 +38,7 @@ export interface ReplicaSetParts {
 export class ReplicaSets {
   private readonly parts: ReplicaSetParts;
   private readonly moving = new Set<OwnedJob>();
+  private readonly sets = new Interned<readonly NodeId[]>();
   private checkedAt: MonoMs = asMono(Number.NEGATIVE_INFINITY);
   /** Jobs to look at before there is nothing to do again. */
   private toLookAt: IterableIterator<OwnedJob> | undefined;
@@ -46,10 +49,11 @@ export class ReplicaSets {
   }
 
   /** For a new job. @param wanted disks that the submit demands */
-  choose(job: JobId, wanted: number | undefined): NodeId[] {
+  choose(job: JobId, wanted: number | undefined): readonly NodeId[] {
     const { self } = this.parts.out;
-    if (wanted === 1) return [self];
-    return [self, ...rendezvousOrder(job, this.steady()).slice(0, FULL_SET - 1)];
+    if (wanted === 1) return this.sets.get(self, () => [self]);
+    const rs = [self, ...rendezvousOrder(job, this.steady()).slice(0, FULL_SET - 1)];
+    return this.sets.get(rs.join(' '), () => rs);
   }
 
   /** For an id that clients choose: the first of its order, this node among them. */
@@ -185,7 +189,7 @@ export class ReplicaSets {
       next.some((node) => node !== self && this.parts.member(node)?.state !== 'alive');
     const rs = isInVain ? oldRs : next;
     this.moving.add(owned);
-    ownership.proposeSets(owned, { rs, oldRs: [] }, () => {
+    ownership.proposeSets(owned, { rs, oldRs: NO_OLD_SET }, () => {
       this.moving.delete(owned);
       const { birth, accepted } = owned.record.header;
       const left = replicasOf({ rs: next, oldRs }).filter((node) => !rs.includes(node));

@@ -54,5 +54,6 @@ function hashOf(spec: JobSpec): string {
       ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
       : value,
   );
-  return createHash('sha256').update(sorted).digest('hex').slice(0, 32);
+  // Not cut from the longer text, which it would keep in memory.
+  return createHash('sha256').update(sorted).digest().toString('hex', 0, 16);
 }

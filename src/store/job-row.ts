@@ -16,6 +16,7 @@ import { type AttemptOutcome, type Job, type OutputTail, recordedStatus } from '
 import type { JobRecord } from '../core/job-record.ts';
 import type { Epoch, RecordHeader } from '../core/record.ts';
 import { encodeJob, isUnread, parseBody } from '../wire/jobs.ts';
+import { sharedAccepted, sharedBoot, sharedEpoch, sharedNodes } from '../wire/shared-parts.ts';
 import { jobs } from './schema.ts';
 
 /** What is read of a row to make a record of it again. */
@@ -93,7 +94,7 @@ function parseHeader(row: RecordRow): RecordHeader | undefined {
     rs,
     oldRs,
     promised,
-    accepted: { epoch, version: row.acceptedVersion },
+    accepted: sharedAccepted(epoch, row.acceptedVersion),
     writerBoot,
     minVersion: row.minVersion,
   };
@@ -114,14 +115,14 @@ const endOf = ({ state }: Job): number | null => (state.tag === 'final' ? state.
 export const nodesText = (nodes: readonly NodeId[]): string => nodes.join(' ');
 
 /** Undefined: it does not name nodes alone. SQLite columns take whatever is written to them. */
-export function parseNodes(text: unknown): NodeId[] | undefined {
+export function parseNodes(text: unknown): readonly NodeId[] | undefined {
   if (typeof text !== 'string') return undefined;
   const nodes = text === '' ? [] : text.split(' ');
-  return nodes.every(isNodeId) ? nodes : undefined;
+  return nodes.every(isNodeId) ? sharedNodes(nodes) : undefined;
 }
 
 export const parseEpoch = (counter: unknown, node: unknown): Epoch | undefined =>
-  isCount(counter) && isText(node) && isNodeId(node) ? { counter, node } : undefined;
+  isCount(counter) && isText(node) && isNodeId(node) ? sharedEpoch(counter, node) : undefined;
 
 export const parseJobId = (text: unknown): JobId | undefined =>
   isText(text) && isJobId(text) ? text : undefined;
@@ -137,7 +138,7 @@ export const toBuffer = (bytes: Uint8Array): Buffer =>
 function parseBoot(text: unknown): BootId | undefined {
   if (typeof text !== 'string') return undefined;
   const match = /^(\d{1,15})\.([0-9a-f]{16})$/.exec(text);
-  return match?.[1] && match[2] ? { counter: Number(match[1]), salt: match[2] } : undefined;
+  return match?.[1] && match[2] ? sharedBoot(Number(match[1]), match[2]) : undefined;
 }
 
 function headerColumns(header: RecordHeader) {

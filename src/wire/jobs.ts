@@ -2,27 +2,35 @@
  * The body of a record. It has an encoding of its own and travels as bytes beside the header, so
  * that a replica can keep and pass on a body that it cannot read.
  *
- * A job that was read keeps the very bytes it was read from, and gives them when it is encoded
- * again: fields of a newer version survive, which the decoder drops. A job that was encoded keeps
- * its bytes as well, so an owner encodes once for its own disk and for every replica. It works
- * because jobs are never changed, only replaced; the bytes go when the job does.
+ * A job that was read and holds fields of a newer version, which the decoder drops, keeps the very
+ * bytes it was read from and gives them when it is encoded again: see bodies.ts.
  */
 import { asWall } from '../base/instant.ts';
-import type { FinalState, GrantNote, Job, JobState, PastAttempt } from '../core/job.ts';
+import {
+  type FinalState,
+  type GrantNote,
+  type Job,
+  type JobState,
+  NO_HISTORY,
+  type PastAttempt,
+  PENDING,
+} from '../core/job.ts';
 import { isFinal } from '../core/outcome.ts';
 import { RECORD_VERSION, type RecordHeader } from '../core/record.ts';
+import { Bodies, hasUnknownFields } from './bodies.ts';
 import * as field from './fields.ts';
 import { MAX_HISTORY_ENTRIES, MAX_SENTENCE_CHARS } from './limits.ts';
 import { parseBoot, toBoot } from './nodes.ts';
 import { fromOutcome, toOutcome } from './outcomes.ts';
 import { parseFence, toFence } from './records.ts';
-import { mesh } from './schema.ts';
+import { mesh, Reader } from './schema.ts';
+import { specParts } from './shared-parts.ts';
 import { NO_SPEC, parseSpec, toSpec } from './specs.ts';
 import { fromTimestamp, toTimestamp } from './timestamps.ts';
 
 type Maybe<T> = T | null | undefined;
 
-const bodies = new WeakMap<Job, Uint8Array>();
+const bodies = new Bodies();
 const unread = new WeakSet<Job>();
 
 /** Not to be written to: others hold the same bytes. */
@@ -30,16 +38,25 @@ export function encodeJob(job: Job): Uint8Array {
   const known = bodies.get(job);
   if (known) return known;
   const bytes = mesh.JobBody.encode(toJob(job)).finish();
-  bodies.set(job, bytes);
+  bodies.keepForNow(job, bytes);
   return bytes;
 }
 
 /** @returns undefined when malformed */
 export function parseJob(bytes: Uint8Array): Job | undefined {
-  const job = field.parsed(() => fromJob(mesh.JobBody.decode(bytes)));
+  const body = field.parsed(() => decodeWhole(bytes));
+  const job = body && field.parsed(() => fromJob(body));
+  if (!job) return undefined;
   // A copy: the bytes may be a window onto a whole frame.
-  if (job) bodies.set(job, Buffer.from(bytes));
+  if (hasUnknownFields(body)) bodies.keepForGood(job, new Uint8Array(bytes));
+  else bodies.keepForNow(job, Buffer.from(bytes));
   return job;
+}
+
+function decodeWhole(bytes: Uint8Array): mesh.JobBody.$Properties {
+  const reader = Reader.create(bytes);
+  reader.discardUnknown = false;
+  return mesh.JobBody.decode(reader);
 }
 
 /**
@@ -59,7 +76,7 @@ export function parseBody(bytes: Uint8Array, header: RecordHeader): Job | undefi
     losses: 0,
     history: [],
   };
-  bodies.set(standIn, Buffer.from(bytes));
+  bodies.keepForGood(standIn, new Uint8Array(bytes));
   unread.add(standIn);
   return standIn;
 }
@@ -84,12 +101,14 @@ function fromJob(body: mesh.JobBody.$Properties): Job {
   return {
     spec: parseSpec(body.job),
     createdAt: fromTimestamp(body.job?.createdAt),
-    createdBy: field.nodeId(body.job?.createdByNode),
+    createdBy: specParts.shareText(field.nodeId(body.job?.createdByNode)),
     contentHash: field.identifier(body.contentHash),
     state: fromState(body),
     attempts: field.count(body.attempts),
     losses: field.count(body.losses),
-    history: field.list(body.history, MAX_HISTORY_ENTRIES, fromPastAttempt),
+    history: body.history?.length
+      ? field.list(body.history, MAX_HISTORY_ENTRIES, fromPastAttempt)
+      : NO_HISTORY,
   };
 }
 
@@ -118,7 +137,7 @@ const toCancelAt = (state: { cancelAt?: number | undefined }): number | null =>
 function fromState(body: mesh.JobBody.$Properties): JobState {
   switch (body.state) {
     case 'pending':
-      return { tag: 'pending' };
+      return PENDING;
     case 'granted': {
       const cancelAt = field.optionalWall(body.granted?.cancelAtMs);
       const grant = fromGrantNote(body.granted?.grant);

@@ -5,6 +5,7 @@ import type { MemberEntry } from '../core/messages.ts';
 import * as field from './fields.ts';
 import { MAX_HOSTS, MAX_TASK_TYPES } from './limits.ts';
 import type { mesh } from './schema.ts';
+import { sharedBoot } from './shared-parts.ts';
 
 const SALT = /^[0-9a-f]{16}$/;
 const MAX_PORT = 65_535;
@@ -17,7 +18,7 @@ export const toBoot = (boot: BootId): mesh.Boot.$Properties => ({
 export function parseBoot(wire: mesh.Boot.$Properties | null | undefined): BootId {
   const { counter, salt } = field.required(wire);
   if (!SALT.test(salt ?? '')) throw new field.Malformed('not a salt');
-  return { counter: field.count(counter), salt: salt ?? '' };
+  return sharedBoot(field.count(counter), salt ?? '');
 }
 
 export const toLoad = (load: Load): mesh.Load.$Properties => ({

@@ -6,6 +6,7 @@ import * as field from './fields.ts';
 import { MAX_REPLICAS } from './limits.ts';
 import { parseBoot, toBoot } from './nodes.ts';
 import type { mesh } from './schema.ts';
+import { sharedAccepted, sharedEpoch, sharedNodes } from './shared-parts.ts';
 
 type Maybe<T> = T | null | undefined;
 
@@ -16,7 +17,7 @@ export const toEpoch = (epoch: Epoch): mesh.Epoch.$Properties => ({
 
 export function parseEpoch(wire: Maybe<mesh.Epoch.$Properties>): Epoch {
   const { counter, nodeId } = field.required(wire);
-  return { counter: field.count(counter), node: field.nodeId(nodeId) };
+  return sharedEpoch(field.count(counter), field.nodeId(nodeId));
 }
 
 export const toFence = (fence: Fence): mesh.Fence.$Properties => ({
@@ -46,7 +47,7 @@ export const toAccepted = ({ epoch, version }: Accepted): mesh.Accepted.$Propert
 
 export function parseAccepted(wire: Maybe<mesh.Accepted.$Properties>): Accepted {
   const { epoch, version } = field.required(wire);
-  return { epoch: parseEpoch(epoch), version: field.count(version) };
+  return sharedAccepted(parseEpoch(epoch), field.count(version));
 }
 
 export const toSets = ({ rs, oldRs }: ReplicaSets): mesh.ReplicaSets.$Properties => ({
@@ -90,24 +91,21 @@ export function parseHeader(wire: Maybe<mesh.RecordHeader.$Properties>): RecordH
     rs: parseReplicas(header.rs),
     oldRs: parseOldReplicas(header.oldRs),
     promised: parseEpoch(header.promised),
-    accepted: {
-      epoch: parseEpoch(header.acceptedEpoch),
-      version: field.count(header.acceptedVersion),
-    },
+    accepted: sharedAccepted(parseEpoch(header.acceptedEpoch), field.count(header.acceptedVersion)),
     writerBoot: parseBoot(header.writerBoot),
     minVersion: field.count(header.minVersion),
   };
 }
 
-export function parseReplicas(wire: Maybe<readonly string[]>): NodeId[] {
+export function parseReplicas(wire: Maybe<readonly string[]>): readonly NodeId[] {
   const replicas = parseOldReplicas(wire);
   if (replicas.length === 0) throw new field.Malformed('a replica set is empty');
   return replicas;
 }
 
 /** May be empty. A node that is named twice would have two votes. */
-export function parseOldReplicas(wire: Maybe<readonly string[]>): NodeId[] {
+export function parseOldReplicas(wire: Maybe<readonly string[]>): readonly NodeId[] {
   const replicas = field.list(wire, MAX_REPLICAS, field.nodeId);
   if (new Set(replicas).size < replicas.length) throw new field.Malformed('a replica twice');
-  return replicas;
+  return sharedNodes(replicas);
 }

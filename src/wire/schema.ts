@@ -4,4 +4,4 @@ import protobuf from 'protobufjs/minimal.js';
 
 export { mesh } from './gen/mesh.js';
 
-export const { Writer } = protobuf;
+export const { Reader, Writer } = protobuf;

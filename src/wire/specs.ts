@@ -3,6 +3,7 @@ import type { JobSpec, Needs } from '../core/job.ts';
 import * as field from './fields.ts';
 import { MAX_TEXT_CHARS } from './limits.ts';
 import type { mesh } from './schema.ts';
+import { specParts } from './shared-parts.ts';
 
 const MAX_PRIORITY = 10;
 
@@ -44,7 +45,7 @@ export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpe
   const job = field.required(wire);
   const priority = field.count(job.priority, MAX_PRIORITY);
   if (priority === 0) throw new field.Malformed('no priority');
-  return {
+  return specParts.share({
     taskType: field.name(job.taskType),
     command: field.text(job.command, MAX_TEXT_CHARS),
     params: field.text(job.params, MAX_TEXT_CHARS),
@@ -65,7 +66,7 @@ export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpe
     delivery: choice(job.delivery, ['at_least_once', 'at_most_once']),
     onIsolation: choice(job.onIsolation, ['stop', 'continue']),
     ...parseDisks(job.replicas),
-  };
+  });
 }
 
 const optionalMs = (ms: number | undefined): number | null =>
@@ -92,9 +93,9 @@ export const toNeeds = (needs: Needs): mesh.Needs.$Properties => ({
 export function parseNeeds(wire: mesh.Needs.$Properties | null | undefined): Needs {
   const needs = field.required(wire);
   const target = field.optionalNodeId(needs.targetNodeId);
-  return {
+  return specParts.shareNeeds({
     ...(target && { target }),
     labels: field.map(needs.labels),
     capabilities: field.map(needs.capabilities),
-  };
+  });
 }

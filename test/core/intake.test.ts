@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { asJobId } from '../../src/base/ids.ts';
+import type { JobSpec } from '../../src/core/job.ts';
 import { REVOKE_WAIT_MS } from '../../src/core/lease.ts';
 import { ALONE, B, bootOf, C, CoreBench, SELF } from './core-bench.ts';
 import { MeshBench } from './mesh-bench.ts';
@@ -40,6 +41,21 @@ describe('a submit', () => {
     assert.deepEqual(header.rs, [SELF]);
     assert.deepEqual(header.writerBoot, bootOf(1));
     assert.deepEqual(job.state, { tag: 'pending' });
+  });
+
+  test('keeps one copy of what is equal in all jobs that wait', () => {
+    const bench = new CoreBench({ facts: { slots: 0 } });
+    const spec = (): Partial<JobSpec> => ({
+      env: { A: 'b' },
+      needs: { labels: { zone: 'eu' }, capabilities: {} },
+    });
+    const [one, two] = [bench.accept(spec()), bench.accept(spec())].map((job) => bench.record(job));
+    assert.ok(one && two);
+    assert.equal(one.job.spec.env, two.job.spec.env);
+    assert.equal(one.job.spec.needs, two.job.spec.needs);
+    assert.equal(one.header.rs, two.header.rs);
+    assert.equal(one.header.accepted, two.header.accepted);
+    assert.deepEqual(one.job.spec.needs.labels, { zone: 'eu' });
   });
 
   test('over the limit of unfinished jobs is refused, and makes room again when one ends', () => {

@@ -50,6 +50,30 @@ describe('the body of a record', () => {
     assert.deepEqual(Buffer.from(encodeJob(job)), newer);
   });
 
+  test('outlasts all that come after it where a newer version has put more into it', () => {
+    const inner = mesh.JobBody.encode(mesh.JobBody.decode(newer)).finish();
+    const { job: wire } = mesh.JobBody.decode(newer);
+    const spec = Buffer.concat([mesh.Job.encode(wire ?? {}).finish(), unknown]);
+    const nested = Buffer.concat([
+      Buffer.from([0x0a, 0x80 | (spec.length & 0x7f), spec.length >> 7]),
+      spec,
+    ]);
+    const bodies = [newer, Buffer.concat([inner, nested]), Buffer.from(inner)];
+    const jobs = bodies.map((body) => parseJob(body) ?? assert.fail());
+    for (let i = 0; i < 10_000; i++) encodeJob({ ...(JOBS[0] ?? assert.fail()), attempts: i });
+    assert.deepEqual(Buffer.from(encodeJob(jobs[0] ?? assert.fail())), bodies[0]);
+    assert.deepEqual(Buffer.from(encodeJob(jobs[1] ?? assert.fail())), bodies[1]);
+    assert.deepEqual(parseJob(encodeJob(jobs[2] ?? assert.fail())), JOBS[1]);
+  });
+
+  test('shares with other bodies what is equal in them', () => {
+    const body = encodeJob(JOBS[0] ?? assert.fail());
+    const [one, two] = [parseJob(body), parseJob(Buffer.from(body))];
+    assert.ok(one && two && one !== two);
+    assert.equal(one.spec.needs, two.spec.needs);
+    assert.equal(one.spec.env, two.spec.env);
+  });
+
   test('is made anew when the job is another one', () => {
     const job = parseJob(newer) ?? assert.fail();
     const next = { ...job, attempts: job.attempts + 1 };
