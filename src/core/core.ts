@@ -99,7 +99,9 @@ export class Core {
       register: records.register,
       onOwned: (owned) => this.deadlines.watch(owned),
       onDeposed: (owned) => this.dispatch.forget(owned),
-      onRefused: (job) => records.replicas.withdraw(job),
+      onRefused: (job) => {
+        for (const part of [execution, records.replicas]) part.withdraw(job);
+      },
       onTooFew: (owned) => this.assignments.cancelPending(owned, TOO_FEW),
     });
     const { ownership } = this;
@@ -135,9 +137,8 @@ export class Core {
       maxJobs: options.maxJobs,
     });
     const { intake, dispatch } = this;
-    const { replicas } = records;
-    const parts = { out, intake, dispatch, execution, membership, ownership, replicas };
-    this.departure = new Departure(parts);
+    const parts = { out, intake, dispatch, execution, membership, ownership };
+    this.departure = new Departure({ ...parts, replicas: records.replicas });
   }
 
   private makeRecords({ knownDisks = [], peerTimeoutMs }: CoreOptions): Records {
@@ -360,9 +361,7 @@ export class Core {
       this.records.onUp(node);
       this.assignments.onExecutorUp(node);
       this.execution.outbox.onPeerUp(node);
-    } else {
-      this.dispatch.onNodeGone(node);
-    }
+    } else this.dispatch.onNodeGone(node);
     if (kind === 'dead' || kind === 'left') {
       this.assignments.onExecutorDead(
         node,

@@ -26,7 +26,10 @@ export type Effect =
       readonly fence: Fence;
       readonly lease: SupervisedLease;
     }
-  /** The disk refused the first write of this job and its client was told so: never write it. */
+  /**
+   * The disk refused the first write of this job and its client was told so: neither it nor the
+   * start of an attempt at it may ever be written or told.
+   */
   | { readonly kind: 'withdraw'; readonly job: JobId }
   /**
    * Read the record and answer with a `stored` input. Only asked for what is not in memory, so

@@ -9,7 +9,7 @@
  * | active     | told to start                       | it ended, of itself or by a stop               |
  * | (outbox)   | its outcome is known                | a replica of the job acknowledged the outcome  |
  */
-import type { NodeId } from '../base/ids.ts';
+import type { JobId, NodeId } from '../base/ids.ts';
 import { afterMono, asMono, type MonoMs } from '../base/instant.ts';
 import type { SupervisedLease, Write } from './effects.ts';
 import { misfitOf } from './election.ts';
@@ -270,6 +270,13 @@ export class Execution {
       this.rememberRejected(key);
       this.reject(from, { job, fence }, CANCELLED_BEFORE);
     }
+  }
+
+  /** The job was never written here, nor was the start of an attempt at it. */
+  withdraw(job: JobId): void {
+    this.slots.dropJob(this.parts.out.self, job);
+    for (const [key, { grant, phase }] of this.attempts)
+      if (grant.job === job && phase === 'committing') this.attempts.delete(key);
   }
 
   /** Its grant may still be on its way, for a claim that names no job. */

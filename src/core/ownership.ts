@@ -89,14 +89,16 @@ interface AfterDecision {
 }
 
 interface OpenSubmit {
+  /** As it is told: a job that finds a slot at once may have gone on when it is decided. */
+  readonly first: JobRecord;
   readonly requests: RequestId[];
   readonly at: MonoMs;
   /** Every client was told; what follows the first decision may still do. */
   isTold: boolean;
   /** Given up with so many disks, and being cancelled: only when that is decided it can be told. */
   tooFew: number | undefined;
-  /** Takes the job up. */
-  readonly begin: () => void;
+  /** Takes the job up, if it may run only when as many disks have it as its client wants. */
+  readonly begin: (() => void) | undefined;
 }
 
 export interface OwnershipParts {
@@ -104,7 +106,7 @@ export interface OwnershipParts {
   readonly register: Register;
   /** This node decides from now on. */
   readonly onOwned: (owned: OwnedJob) => void;
-  /** Another node decides from now on. */
+  /** Another node decides from now on, or it was never there. */
   readonly onDeposed: (owned: OwnedJob) => void;
   /** The disk refused its first value: it was never there. */
   readonly onRefused: (job: JobId) => void;
@@ -150,16 +152,21 @@ export class Ownership {
 
   // -------------------------------------------------------------- entering and leaving
 
-  /** A new job; `requests` are answered with its first decision. */
+  /**
+   * A new job; `requests` are answered with its first decision. It looks for a slot at once: a grant
+   * is a value of its own, with a decision of its own, so one commit may do for both.
+   */
   create(record: JobRecord, requests: RequestId[], then: (owned: OwnedJob) => void): void {
     const { job } = record.header;
     const owned = newlyOwned(record);
     this.jobs.set(job, owned);
-    const begin = (): void => then(owned);
     const at = this.out.now.mono;
-    this.submits.set(job, { requests, at, isTold: false, tooFew: undefined, begin });
+    const needsDisks = (record.job.spec.replicas ?? 1) > 1;
+    const begin = needsDisks ? () => then(owned) : undefined;
+    this.submits.set(job, { first: record, requests, at, isTold: false, tooFew: undefined, begin });
     this.parts.onOwned(owned);
     this.write(owned, record.header, record.job, { hasPairRight: true });
+    if (!needsDisks) then(owned);
   }
 
   /**
@@ -215,7 +222,7 @@ export class Ownership {
     const { job } = owned.record.header;
     const open = this.submits.get(job);
     if (open?.tooFew !== undefined) this.refuseSubmit(owned, open, open.tooFew);
-    else if (open) this.answerSubmit(owned, open, this.parts.register.holdersOf(job));
+    else if (open) this.answerSubmit(open, this.parts.register.holdersOf(job), owned.record);
     this.submits.delete(job);
     this.jobs.delete(job);
   }
@@ -229,14 +236,14 @@ export class Ownership {
     if (!open || open.tooFew !== undefined) return;
     if (owned.decidedVersion === 0 || disks < wanted) return;
     this.submits.delete(job);
-    this.answerSubmit(owned, open, disks);
-    open.begin();
+    this.answerSubmit(open, disks);
+    open.begin?.();
   }
 
-  private answerSubmit(owned: OwnedJob, open: OpenSubmit, disks: number): void {
+  private answerSubmit(open: OpenSubmit, disks: number, record = open.first): void {
     open.isTold = true;
     open.requests.splice(0).forEach((request, i) => {
-      this.out.reply(request, { kind: 'submitted', record: owned.record, isRepeat: i > 0, disks });
+      this.out.reply(request, { kind: 'submitted', record, isRepeat: i > 0, disks });
     });
   }
 
@@ -255,8 +262,11 @@ export class Ownership {
       const owned = this.jobs.get(job);
       this.jobs.delete(job);
       this.submits.delete(job);
-      if (owned) this.moving.delete(owned);
       this.parts.register.withdraw(job);
+      if (owned) {
+        this.moving.delete(owned);
+        this.parts.onDeposed(owned);
+      }
       this.parts.onRefused(job);
       this.out.emit({ kind: 'withdraw', job });
     }
@@ -363,7 +373,7 @@ export class Ownership {
     const wanted = owned.record.job.spec.replicas;
     const disks = this.parts.register.holdersOf(job);
     if (wanted === undefined || disks >= wanted) {
-      this.answerSubmit(owned, open, disks);
+      this.answerSubmit(open, disks);
       return;
     }
     open.tooFew = disks;

@@ -216,7 +216,9 @@ export class Register {
       if (missing.includes(to)) continue;
       out.send(to, { kind: 'settled', job, epoch, version, isEverywhere });
     }
-    if (replicas.get(job)?.isSettled !== true || isEverywhere) replicas.settle(job, isEverywhere);
+    // One that nobody else keeps was written as settled.
+    const isNoted = replicasOf(header).length === 1 || replicas.get(job)?.isSettled === true;
+    if (!isNoted || (isEverywhere && others.length > 0)) replicas.settle(job, isEverywhere);
     const isHopeless = missing.every((node) => stateOf(node) !== 'alive');
     if (isHopeless) this.withdraw(job);
   }

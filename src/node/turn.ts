@@ -1,6 +1,6 @@
 import type { JobId } from '../base/ids.ts';
 import type { Effect, Write } from '../core/effects.ts';
-import type { AttemptRef } from '../core/messages.ts';
+import type { AttemptRef, Message } from '../core/messages.ts';
 
 /**
  * Messages and events that wait for a disk are kept up to so many. Beyond that they are dropped:
@@ -54,15 +54,22 @@ export class Turn {
   private dropWithdrawn(): void {
     const { withdrawn } = this;
     if (withdrawn.size === 0) return;
-    this.kept = this.kept.filter(
-      (write) => write.kind !== 'record' || !withdrawn.has(write.header.job),
-    );
+    const isKept = (job: JobId | undefined): boolean => job === undefined || !withdrawn.has(job);
+    this.kept = this.kept.filter((write) => isKept(jobOfWrite(write)));
     this.effects = this.effects.filter(
-      (effect) =>
-        effect.kind !== 'send' ||
-        effect.message.kind !== 'accept' ||
-        !withdrawn.has(effect.message.record.header.job),
+      (effect) => effect.kind !== 'send' || isKept(jobOfMessage(effect.message)),
     );
     withdrawn.clear();
   }
 }
+
+/** Of writes and messages that may be about a job whose first value was refused. */
+const jobOfWrite = (write: Write): JobId | undefined => {
+  if (write.kind === 'record') return write.header.job;
+  return write.kind === 'started' ? write.job : undefined;
+};
+
+const jobOfMessage = (message: Message): JobId | undefined => {
+  if (message.kind === 'accept') return message.record.header.job;
+  return message.kind === 'grant' ? message.grant.job : undefined;
+};

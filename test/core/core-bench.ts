@@ -202,7 +202,9 @@ export class CoreBench {
 
   private withdraw(job: JobId): void {
     this.writes = this.writes.filter(
-      (write) => write.kind !== 'record' || write.header.job !== job,
+      (write) =>
+        !(write.kind === 'record' && write.header.job === job) &&
+        !(write.kind === 'started' && write.job === job),
     );
     this.held = this.held.filter(
       (effect) =>

@@ -70,15 +70,18 @@ describe('a submit', () => {
     assert.deepEqual(bench.replies(request), []);
   });
 
-  test('accepted on this disk alone is not offered to anybody before it is decided', () => {
+  test('accepted on this disk alone is given to nobody before it is decided', () => {
     const bench = owner([B, C]);
     bench.link(D, { slots: 2 });
     bench.replica(D).isSilent = true;
     const { job } = bench.submit();
-    bench.advance(5000);
-    assert.deepEqual(bench.messages(D, 'offer'), []);
-    for (const node of [B, C, D]) vote(bench, node, job);
+    const executor = new PeerExecutor(bench, D);
     assert.equal(bench.message(D, 'offer').job, job);
+    executor.claim(job);
+    bench.advance(5000);
+    assert.deepEqual(bench.messages(D, 'grant'), []);
+    for (const node of [B, C, D]) vote(bench, node, job, 2);
+    assert.equal(bench.message(D, 'grant').grant.job, job);
   });
 
   test('that asks for one disk is kept here alone', () => {

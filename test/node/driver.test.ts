@@ -53,6 +53,19 @@ describe('a turn', () => {
     assert.deepEqual(bench.trace, ['commit 1', 'send grant']);
   });
 
+  test('makes a job and starts it with one commit', async () => {
+    const bench = new DriverBench();
+    const job = bench.submit();
+    await bench.settle();
+    assert.deepEqual(
+      bench.trace.filter((it) => !it.startsWith('commit')),
+      [`run ${job}`, 'reply submitted'],
+    );
+    assert.equal(bench.disk.commits, 1);
+    const reply = bench.replies.get(job);
+    assert.equal(reply?.kind === 'submitted' && reply.record.job.state.tag, 'pending');
+  });
+
   test('commits all inputs that wait in one transaction', async () => {
     const bench = new DriverBench({ slots: 0 });
     for (let i = 0; i < 100; i++) bench.submit();
@@ -169,7 +182,9 @@ describe('a disk that takes no writes', () => {
     bench.disk.isFull = false;
     await bench.advance(1500);
     assert.equal(bench.disk.tables.records.size, 0);
+    assert.equal(bench.disk.tables.started.size, 0);
     assert.deepEqual(bench.started, []);
+    assert.equal(bench.core.load().running, 0);
     bench.submit({}, 'key');
     await bench.settle();
     assert.equal(bench.disk.tables.records.size > 0, true);

@@ -54,8 +54,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a client is told one disk more than there is',
     file: 'ownership.ts',
-    from: "kind: 'submitted', record: owned.record, isRepeat: i > 0, disks });",
-    to: "kind: 'submitted', record: owned.record, isRepeat: i > 0, disks: disks + 1 });",
+    from: "kind: 'submitted', record, isRepeat: i > 0, disks });",
+    to: "kind: 'submitted', record, isRepeat: i > 0, disks: disks + 1 });",
   },
   {
     name: 'an outcome is acknowledged before it is decided',
