@@ -374,8 +374,8 @@ export class Core {
   }
 
   private onPeerLoad(member: Member, isFreer: boolean): void {
-    if (member.load.queued > 0 && member.state === 'alive')
-      this.execution.slots.rememberAsker(member.facts.node);
+    if (member.load.queued === 0) this.execution.slots.forgetAsker(member.facts.node);
+    else if (member.state === 'alive') this.execution.slots.rememberAsker(member.facts.node);
     if (isFreer) this.dispatch.markChanged();
   }
 

@@ -48,8 +48,9 @@ export class Dispatch {
     this.parts = parts;
   }
 
+  /** Without what is offered: an asker that heard of it would nearly always come too late. */
   get queued(): number {
-    return this.queue.size + this.offered.size;
+    return this.queue.size;
   }
 
   /** @param isReturn it has waited before, as a job whose attempt was lost: it keeps its turn */

@@ -58,7 +58,7 @@ export interface Load {
   /** Slots promised to owners that have not granted yet. */
   readonly claimed: number;
   readonly slots: number;
-  /** Jobs this node owns that wait for a node. */
+  /** Jobs this node owns that wait for a node, without those that one is being asked for. */
   readonly queued: number;
   /** Shutting down: takes no new work. */
   readonly draining: boolean;

@@ -326,6 +326,55 @@ describe('a node that was asked in vain', () => {
     }
   });
 
+  test('asks those at once who declined it once, and after two in vain only after a while', () => {
+    const bench = new CoreBench({ facts: { slots: 1 } });
+    bench.link(B);
+    bench.talking.set(B, { ...IDLE_LOAD, queued: 1 });
+    const ask = (): boolean => {
+      bench.talk();
+      const claims = bench.messages(B, 'claim');
+      for (const { nonce } of claims) bench.hear(B, { kind: 'decline', nonce });
+      return claims.length > 0;
+    };
+    assert.deepEqual([ask(), ask(), ask()], [true, true, false]);
+    const pauses = [100, 200, 400, 800, 1000, 1000];
+    for (const ms of pauses) {
+      bench.advance(ms - 1);
+      assert.equal(ask(), false, `${ms} ms`);
+      bench.advance(1);
+      assert.equal(ask(), true, `${ms} ms`);
+    }
+    bench.advance(1000);
+    bench.talk();
+    const owner = new PeerOwner(bench, B);
+    owner.grant(owner.grantOf(owner.newJob(), bench.message(B, 'claim').nonce));
+    reportEnd(bench, bench.one('start').attempt);
+    assert.deepEqual([ask(), ask(), ask()], [true, true, false]);
+  });
+
+  test('does not ask an owner back that has told since that nothing waits there', () => {
+    const bench = new CoreBench({ facts: { slots: 1 } });
+    bench.link(B);
+    bench.accept(ALONE);
+    const owner = new PeerOwner(bench, B);
+    owner.offer(owner.newJob());
+    bench.message(B, 'refuse');
+    bench.talking.set(B, { ...IDLE_LOAD, queued: 0 });
+    bench.talk();
+    reportEnd(bench, bench.one('start').attempt);
+    bench.assertQuiet();
+  });
+
+  test('is not told of jobs that are offered to another', () => {
+    const bench = new CoreBench({ facts: { slots: 0 } });
+    bench.link(B);
+    bench.accept();
+    bench.message(B, 'offer');
+    assert.equal(bench.core.load().queued, 0);
+    new PeerExecutor(bench, B).refuse(bench.accept(), 'no free slot');
+    assert.equal(bench.core.load().queued, 1);
+  });
+
   test('tells its own waiting jobs with each claim', () => {
     const bench = new CoreBench({ facts: { slots: 1 } });
     bench.link(B);
