@@ -1,6 +1,6 @@
 /**
  * A job's output as a stream of bytes, read piece by piece as the client takes it: no more than
- * the next one is gathered here, however long it is. A followed output ends when its attempt is over, also when
+ * the next two are gathered here, however long it is. A followed output ends when its attempt is over, also when
  * that attempt was given up and another node runs the next one; which attempt the bytes are of is
  * in a header, and a client goes on where it stopped by naming attempt and offset, or as HTTP has it
  * (RFC 9110, 14): by a Range, with the ETag of the attempt in If-Range. What was printed at an offset
@@ -16,9 +16,10 @@ import type { MeshService, OutputPart } from '../node/service.ts';
 import { toJobJson } from './job-view.ts';
 import { badQuery, type Query } from './json-request.ts';
 
-const PIECE_BYTES = 256 * 1024;
-/** Read while the one before is written to the client: so nobody waits for the other in turn. */
-const PIECES_AHEAD = 1;
+/** One goes from node to node in one frame, with what else it says. */
+const PIECE_BYTES = 255 * 1024;
+/** Asked for while the one before is written to the client, where they are known to be there. */
+const PIECES_AHEAD = 2;
 /** The first answer comes at the latest after so long, so that clients know they are heard. */
 const FIRST_WAIT_MS = 500;
 const WAIT_MS = 5000;
@@ -169,6 +170,8 @@ class Reading {
   private fence: Fence | undefined;
   private isOver = false;
   private isBegun = false;
+  /** Of the pieces from `offset` on, in order. */
+  private ahead: Promise<OutputPart>[] = [];
 
   constructor(service: MeshService, request: OutputRequest, signal: AbortSignal) {
     this.service = service;
@@ -179,25 +182,49 @@ class Reading {
   }
 
   async next(waitMs: number): Promise<OutputPart> {
-    const { job, stream, isFollowed, endOffset = Number.POSITIVE_INFINITY } = this.request;
-    const part = await this.service.readOutput(job, stream, {
-      offset: this.offset,
-      maxBytes: Math.min(PIECE_BYTES, endOffset - this.offset),
-      ...(isFollowed && { waitMs }),
-      ...(this.fence && { fence: this.fence }),
-      signal: this.signal,
-    });
+    const { isFollowed, endOffset = Number.POSITIVE_INFINITY } = this.request;
+    // What failed is asked for again: with its time to wait, or for its reason.
+    const asked = await this.ahead.shift()?.catch(() => undefined);
+    const part = asked ?? (await this.ask(this.offset, isFollowed ? waitMs : 0));
     // Where only the end is left there is a gap: a client may begin behind it, by the header that
     // says so, but must not be led across it unknowing.
     if (this.isBegun && part.offset > this.offset) {
-      throw new MeshError('OUTPUT_GONE', `${job}: nothing is kept from ${this.offset} on.`);
+      throw new MeshError(
+        'OUTPUT_GONE',
+        `${this.request.job}: nothing is kept from ${this.offset} on.`,
+      );
     }
     this.isBegun = true;
     this.fence ??= part.fence;
     this.offset = part.offset + part.bytes.length;
     const isAll = part.isEnd || this.offset >= endOffset;
     this.isOver = isAll || (part.bytes.length === 0 && (await this.isAllThereIs()));
+    if (part.bytes.length < PIECE_BYTES) this.ahead = [];
+    else this.askAhead(Math.min(keptBytesOf(part), endOffset));
     return part;
+  }
+
+  private ask(offset: number, waitMs: number): Promise<OutputPart> {
+    const { job, stream, endOffset = Number.POSITIVE_INFINITY } = this.request;
+    return this.service.readOutput(job, stream, {
+      offset,
+      maxBytes: Math.min(PIECE_BYTES, endOffset - offset),
+      ...(waitMs > 0 && { waitMs }),
+      ...(this.fence && { fence: this.fence }),
+      signal: this.signal,
+    });
+  }
+
+  /** Whole pieces only: what follows a shorter one would not be what follows it. */
+  private askAhead(endOffset: number): void {
+    for (;;) {
+      const offset = this.offset + this.ahead.length * PIECE_BYTES;
+      if (this.ahead.length >= PIECES_AHEAD || offset + PIECE_BYTES > endOffset) return;
+      const part = this.ask(offset, 0);
+      // Whoever takes it hears of it.
+      part.catch(() => {});
+      this.ahead.push(part);
+    }
   }
 
   /** Nothing came within the time: is there an attempt that more could come from? */
@@ -227,7 +254,7 @@ class Reading {
         onCut(reasonOf(failure));
       }
     };
-    return new ReadableStream({ pull }, { highWaterMark: PIECES_AHEAD });
+    return new ReadableStream({ pull }, { highWaterMark: 0 });
   }
 }
 

@@ -1,10 +1,10 @@
 /**
- * An answer as the frames that carry it, a part in each. The bytes of a piece of a file go out as
- * they were read: the encoder would copy them twice into memory of its own, and with a large file
+ * An answer as the frames that carry it, a part in each. The bytes of a piece of a file or of an
+ * output go out as they were read: the encoder would copy them twice into memory of its own, and with a large file
  * it is not the copying that costs, but the garbage collector, which is called for each 64 MiB of
  * memory outside of its heap.
  */
-import type { Answer } from '../core/calls.ts';
+import type { Answer, OutputChunk } from '../core/calls.ts';
 import { type AnswerError, encodeAnswer } from './answers.ts';
 import { Writer } from './schema.ts';
 
@@ -16,10 +16,16 @@ const TAG = {
   partId: (1 << 3) | 0,
   partBytes: (2 << 3) | 2,
   partIsLast: (3 << 3) | 0,
+  answerOutput: (5 << 3) | 2,
   answerBlob: (8 << 3) | 2,
-  blobChunk: (1 << 3) | 2,
+  /** The rest is in BlobChunk and OutputChunk the same. */
+  chunk: (1 << 3) | 2,
   chunkBytes: (1 << 3) | 2,
-  chunkTotalBytes: (2 << 3) | 0,
+  blobTotalBytes: (2 << 3) | 0,
+  outputOffset: (2 << 3) | 0,
+  outputIsEnd: (3 << 3) | 0,
+  outputIsTruncated: (4 << 3) | 0,
+  outputKeptBytes: (5 << 3) | 0,
 } as const;
 
 /** Each frame with its length in front, in pieces that follow each other. */
@@ -38,17 +44,26 @@ export function* answerFrames(
 
 /** Joined they are what `parseAnswer` reads. */
 function piecesOf(answer: Answer | AnswerError): readonly Uint8Array[] {
-  const chunk = answer.kind === 'blob' ? answer.chunk : undefined;
+  const chunk = answer.kind === 'blob' || answer.kind === 'output' ? answer.chunk : undefined;
   if (!chunk || chunk.bytes.length <= COPIED_BYTES) return [encodeAnswer(answer)];
-  const { bytes, totalBytes } = chunk;
-  const chunkHead = Writer.create()
-    .uint32(TAG.chunkTotalBytes)
-    .uint64(totalBytes)
-    .uint32(TAG.chunkBytes)
-    .uint32(bytes.length)
-    .finish();
-  const blob = nest(TAG.blobChunk, chunkHead, bytes.length);
-  return [nest(TAG.answerBlob, blob, bytes.length), bytes];
+  const { bytes } = chunk;
+  const [tag, fields] =
+    'totalBytes' in chunk
+      ? [TAG.answerBlob, Writer.create().uint32(TAG.blobTotalBytes).uint64(chunk.totalBytes)]
+      : [TAG.answerOutput, outputFields(chunk)];
+  const head = fields.uint32(TAG.chunkBytes).uint32(bytes.length).finish();
+  return [nest(tag, nest(TAG.chunk, head, bytes.length), bytes.length), bytes];
+}
+
+function outputFields({ offset, isEnd, isTruncated, keptBytes }: OutputChunk) {
+  const fields = Writer.create()
+    .uint32(TAG.outputOffset)
+    .uint64(offset)
+    .uint32(TAG.outputIsEnd)
+    .bool(isEnd)
+    .uint32(TAG.outputIsTruncated)
+    .bool(isTruncated);
+  return keptBytes === undefined ? fields : fields.uint32(TAG.outputKeptBytes).uint64(keptBytes);
 }
 
 function headOf(id: number, bytes: number, isLast: boolean): Uint8Array {

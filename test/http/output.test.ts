@@ -62,6 +62,32 @@ describe('an output', () => {
     assert.ok(Buffer.from(await response.arrayBuffer()).equals(bytes));
   });
 
+  test(
+    'comes whole from a node that gives less than it is asked for, or nothing for once',
+    DEADLINE,
+    async () => {
+      api.service.start(JOB);
+      const bytes = Buffer.from(Uint32Array.from({ length: 500_000 }, (_, i) => i).buffer);
+      api.service.print(JOB, 'stdout', bytes);
+      api.service.end(JOB, 'JOB_COMPLETED', { tag: 'exited', code: 0 });
+      const read = api.service.readOutput.bind(api.service);
+      const [short, failed] = [600_000, 1_200_000].map((from) => {
+        let isDue = true;
+        return (offset: number): boolean => {
+          const isNow = isDue && offset >= from;
+          isDue &&= !isNow;
+          return isNow;
+        };
+      });
+      api.service.readOutput = async (job, stream, range) => {
+        if (failed?.(range.offset)) throw new MeshError('NODE_UNREACHABLE', 'Not now.');
+        return read(job, stream, short?.(range.offset) ? { ...range, maxBytes: 1000 } : range);
+      };
+      const response = await fetch(`${api.url}/api/v1/jobs/job-1/output`);
+      assert.ok(Buffer.from(await response.arrayBuffer()).equals(bytes));
+    },
+  );
+
   test('that is gone is 410 and not empty', DEADLINE, async () => {
     api.service.failure = new MeshError('OUTPUT_GONE', 'It is no longer kept.');
     const { status, body } = await ask(api.port, '/api/v1/jobs/job-1/output');

@@ -119,14 +119,23 @@ describe('what is encoded', () => {
   });
 
   test('is read back as it was: answers in frames, whatever their parts', () => {
-    const pieces = [0, 1, 16 * 1024, 16 * 1024 + 1, 255 * 1024, MAX_CHUNK_BYTES].map((length) => ({
+    const bytesOf = (length: number) => Uint8Array.from({ length }, (_, i) => i % 251);
+    const lengths = [0, 1, 16 * 1024, 16 * 1024 + 1, 255 * 1024, MAX_CHUNK_BYTES];
+    const pieces = lengths.map((length) => ({
       kind: 'blob' as const,
+      chunk: { bytes: bytesOf(length), totalBytes: 2 ** 40 + length },
+    }));
+    const outputs = lengths.map((length, i) => ({
+      kind: 'output' as const,
       chunk: {
-        bytes: Uint8Array.from({ length }, (_, i) => i % 251),
-        totalBytes: 2 ** 40 + length,
+        bytes: bytesOf(length),
+        offset: 2 ** 40 + length,
+        isEnd: i % 2 === 0,
+        isTruncated: i % 3 === 0,
+        ...(i !== 4 && { keptBytes: 2 ** 41 + length }),
       },
     }));
-    for (const answer of [...ANSWERS, ...pieces])
+    for (const answer of [...ANSWERS, ...pieces, ...outputs])
       for (const partBytes of [1000, 100_000, 256 * 1024]) {
         const frames = [...answerFrames(70_000, answer, partBytes)].map((frame) =>
           Buffer.concat(frame),
@@ -144,12 +153,10 @@ describe('what is encoded', () => {
         const parsed = parseAnswer(Buffer.concat(parts.map(({ bytes }) => bytes)));
         assert.deepEqual(unwindowed(parsed), answer);
       }
-    const whole = { kind: 'blob', chunk: pieces[4]?.chunk } as const;
-    assert.equal(
-      [...answerFrames(1, whole, 256 * 1024)].length,
-      1,
-      'a piece of a file is one part',
-    );
+    for (const [name, [, , , , whole]] of Object.entries({ pieces, outputs })) {
+      assert(whole);
+      assert.equal([...answerFrames(1, whole, 256 * 1024)].length, 1, `${name}: it is one part`);
+    }
   });
 
   test('is read back as it was: frames', () => {

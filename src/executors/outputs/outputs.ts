@@ -10,7 +10,8 @@
  * wait; fs.watch would be told by the kernel, but not on every file system.
  */
 
-import { type FileHandle, open } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, read as readFile } from 'node:fs';
+import { promisify } from 'node:util';
 import type { JobId } from '../../base/ids.ts';
 import type { OutputChunk, OutputRemoval, OutputStream } from '../../core/calls.ts';
 import type { AttemptRef } from '../../core/messages.ts';
@@ -176,27 +177,33 @@ interface Range {
 
 const NOTHING = new Uint8Array(0);
 
-/** Undefined: there is no such file. Opened for each read: an idle reader costs no descriptor. */
+const readAt = promisify(readFile);
+
+/**
+ * Undefined: there is no such file. Opened for each read: an idle reader costs no descriptor. Only
+ * the bytes are waited for: what the system knows by heart costs less than a hop to another thread.
+ */
 async function readPart(
   path: string,
   { offset, maxBytes, endBytes }: Range & { endBytes: number },
 ): Promise<{ bytes: Uint8Array; totalBytes: number } | undefined> {
-  let handle: FileHandle;
+  let descriptor: number;
   try {
-    handle = await open(path, 'r');
+    descriptor = openSync(path, 'r');
   } catch (thrown) {
     if ((thrown as { code?: string }).code === 'ENOENT') return undefined;
     throw thrown;
   }
   try {
-    const { size } = await handle.stat();
+    const { size } = fstatSync(descriptor);
     const totalBytes = Math.min(size, endBytes);
     const length = Math.max(0, Math.min(maxBytes, MAX_READ_BYTES, totalBytes - offset));
     if (length === 0) return { bytes: NOTHING, totalBytes };
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, offset);
-    return { bytes: new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead), totalBytes };
+    const buffer = Buffer.allocUnsafeSlow(length);
+    const { bytesRead } = await readAt(descriptor, buffer, 0, length, offset);
+    return { bytes: buffer.subarray(0, bytesRead), totalBytes };
   } finally {
-    await handle.close();
+    closeSync(descriptor);
   }
 }
 
