@@ -187,8 +187,9 @@ export class Register {
       const { youngestYes } = tally;
       const decided = tally.open.slice(0, last + 1);
       tally.open = last + 1 < tally.open.length ? tally.open.slice(last + 1) : NOTHING_OPEN;
+      // Before what hangs on the first of them may change the sets, and with them whose votes count.
+      for (const { record } of decided) this.markAbsent(record, tally);
       for (const { record, sentAt } of decided) {
-        this.markAbsent(record, tally);
         this.parts.onDecided(record, { sentAt, youngestYes });
         if (this.tallies.get(job) !== tally) return;
       }
@@ -249,17 +250,23 @@ export class Register {
 
   // -------------------------------------------------------------- alone in a pair
 
+  /**
+   * Of two sets the old one's peer: its value may name the old set alone, and be followed with. Who
+   * has one that names both needs a word of both.
+   */
   private markAbsent(record: JobRecord, tally: Tally): void {
     const { rs, oldRs, job, accepted } = record.header;
     if (isOnly(oldRs, this.parts.out.self)) return;
-    for (const set of [rs, oldRs]) {
+    for (const set of [oldRs, rs]) {
       if (set.length !== 2) continue;
       const peer = set.find((node) => node !== this.parts.out.self);
       if (!peer || this.parts.isBanned(peer)) continue;
-      if ((tally.votes.get(peer) ?? 0) >= accepted.version || tally.lacking === peer) continue;
+      if ((tally.votes.get(peer) ?? 0) >= accepted.version) continue;
+      if (tally.lacking === peer) return;
       tally.lacking = peer;
       this.mark(job, peer);
       this.parts.out.persist({ kind: 'marked', job, lacking: peer });
+      return;
     }
   }
 

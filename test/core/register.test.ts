@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { JobId, NodeId } from '../../src/base/ids.ts';
+import { IDLE_LOAD } from '../../src/core/facts.ts';
 import { B, bootOf, C, CoreBench, D, SELF } from './core-bench.ts';
 import { PeerExecutor } from './peers.ts';
 import { epochOf } from './record-of.ts';
@@ -380,6 +381,25 @@ describe('the owner of a pair', () => {
     next.replica(B).isSilent = true;
     next.link(B, { slots: 0 }, bootOf(2));
     assert.equal(pongMarks(next), 1);
+  });
+
+  test('that moves on to another peer, which dies, marks nothing that the old one has', () => {
+    const { bench, job } = pair();
+    for (const node of [B, D]) bench.replica(node).isSilent = true;
+    bench.talking.set(B, { ...IDLE_LOAD, draining: true, leaving: true });
+    bench.talk();
+    bench.link(D, { slots: 0 });
+    bench.advance(2200);
+    const { rs, oldRs } = bench.record(job).header;
+    assert.deepEqual({ rs, oldRs }, { rs: [SELF, D], oldRs: [SELF, B] });
+    const request = bench.cancel(job);
+    bench.kill(D);
+    vote(bench, B, job, bench.record(job).header.accepted.version);
+    assert.equal(bench.reply(request).kind, 'cancelled');
+    assert.equal(bench.lackingOf(job), D);
+    bench.link(D, { slots: 0 }, bootOf(2));
+    vote(bench, D, job, bench.record(job).header.accepted.version);
+    assert.equal(pongMarks(bench), 0);
   });
 
   test('of a restarted node has that right again once its peer gave its word for the epoch', () => {

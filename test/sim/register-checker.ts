@@ -240,7 +240,7 @@ export class RegisterChecker {
       const having = set.filter((id) => isHolder(id, header));
       const isMajority = (of: readonly NodeId[]): boolean =>
         having.filter((id) => of.includes(id)).length > of.length / 2;
-      return isMajority(set) || isMajority(base) || this.isAlone(set, having, header.job);
+      return isMajority(set) || isMajority(base) || this.isAlone(set, having, header);
     };
     // Only one kept it so far, and nobody else can lead it: its word is enough to go back.
     const [former, ...others] = header.oldRs;
@@ -248,11 +248,18 @@ export class RegisterChecker {
     return hasQuorum(header.rs) && (header.oldRs.length === 0 || hasQuorum(header.oldRs));
   }
 
-  /** One of a pair has it and has marked that the other has not. */
-  private isAlone(set: readonly NodeId[], [only]: readonly NodeId[], job: JobId): boolean {
+  /**
+   * One of a pair has it and has marked that the other has not. Of two pairs one mark is enough:
+   * who has a value that names both pairs needs a word of both.
+   */
+  private isAlone(
+    set: readonly NodeId[],
+    [only]: readonly NodeId[],
+    { job, rs, oldRs }: RecordHeader,
+  ): boolean {
     if (set.length !== 2 || only === undefined) return false;
     const lacking = this.diskOf(only)?.tables.notes.get(job)?.lacking;
-    return lacking !== undefined && lacking !== only && set.includes(lacking);
+    return lacking !== undefined && lacking !== only && [...rs, ...oldRs].includes(lacking);
   }
 
   private hasValue(id: NodeId, header: RecordHeader): boolean {
