@@ -48,6 +48,8 @@ export interface Member {
   guardedUntil: MonoMs;
   /** Verdicts put off since it was last heard. */
   postponements: number;
+  /** When it was told a table of members. */
+  toldTableAt: MonoMs;
 }
 
 /** What others must know when a member's state changes. */

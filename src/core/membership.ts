@@ -18,6 +18,7 @@ import { AddressBook } from './addresses.ts';
 import { type DiskAge, DiskAges, type KnownDisk } from './disk-ages.ts';
 import { freeSlots, IDLE_LOAD, type Load, type NodeFacts } from './facts.ts';
 import type { Member, MemberChange, MemberState } from './member.ts';
+import { MemberTables } from './member-tables.ts';
 import type { MemberEntry, MembershipMessage } from './messages.ts';
 import type { Outgoing } from './outgoing.ts';
 
@@ -39,8 +40,6 @@ const REFUSED_DIALS_OF_THE_DEAD = 2;
  */
 const CLEAN_PING_MS = 4000;
 const SETTLING_IN_MS = 5000;
-const TABLE_INTERVAL_MS = 30_000;
-const MAX_TABLE = 256;
 /** Nodes that died or left are remembered so long; the store remembers them longer. */
 const FORGET_MS = 24 * 3_600_000;
 
@@ -67,12 +66,12 @@ export class Membership {
   private readonly members = new Map<NodeId, Member>();
   private readonly addresses: AddressBook;
   private readonly disks: DiskAges;
+  private readonly tables: MemberTables;
   /** The life of another process under this identity that was told last. */
   private twin: BootId | undefined;
   private serial = 0;
   private tickedAt: MonoMs | undefined;
   private stalledAt: MonoMs | undefined;
-  private tableSentAt: MonoMs;
   private readonly bornAt: MonoMs;
 
   constructor(parts: MembershipParts) {
@@ -80,7 +79,7 @@ export class Membership {
     this.out = parts.out;
     this.addresses = new AddressBook(parts.out);
     this.disks = new DiskAges(parts.knownDisks);
-    this.tableSentAt = parts.out.now.mono;
+    this.tables = new MemberTables(parts.out, this.members);
     this.bornAt = parts.out.now.mono;
   }
 
@@ -182,11 +181,12 @@ export class Membership {
       cleanPingAt: asMono(Number.NEGATIVE_INFINITY),
       guardedUntil: asMono(Number.NEGATIVE_INFINITY),
       postponements: 0,
+      toldTableAt: asMono(Number.NEGATIVE_INFINITY),
     };
     this.members.set(link.node, member);
     this.addresses.onLinkUp(link);
     this.ping(member);
-    this.sendTable(member);
+    this.tables.onLinkUp(member);
     const isReboot = before !== undefined && !isSameBoot(before.boot, link.boot);
     this.parts.onChange({ member, kind: 'up', isReboot, reason: `linked at ${link.host}` });
   }
@@ -250,6 +250,7 @@ export class Membership {
         this.onVouched(message.target, message.agoMs);
         return;
       case 'members':
+        if (message.members.length === 0) this.tables.onAsked(member);
         for (const entry of message.members) if (entry.node !== this.out.self) this.onEntry(entry);
         return;
       case 'facts':
@@ -339,7 +340,7 @@ export class Membership {
     for (const member of this.members.values()) this.check(member);
     this.forgetOld();
     this.addresses.onTick((node) => this.members.get(node)?.isLinked === true);
-    this.exchangeTables();
+    this.tables.onTick();
   }
 
   private check(member: Member): void {
@@ -426,7 +427,7 @@ export class Membership {
     this.parts.onChange({ member, kind, isReboot: false, reason });
   }
 
-  // -------------------------------------------------------------- tables
+  // -------------------------------------------------------------- goodbyes
 
   sayGoodbye(isBack: boolean): void {
     for (const member of this.linked())
@@ -470,29 +471,4 @@ export class Membership {
     if (member?.state !== 'dead' || !member.isProcessGone) return false;
     return member.stateSince - member.cleanPingAt <= CLEAN_PING_MS;
   }
-
-  private exchangeTables(): void {
-    const { mono } = this.out.now;
-    if (mono - this.tableSentAt < TABLE_INTERVAL_MS) return;
-    this.tableSentAt = mono;
-    const linked = this.linked();
-    const chosen = linked[randomBelow(this.out.random, linked.length)];
-    if (chosen) this.sendTable(chosen);
-  }
-
-  private sendTable(to: Member): void {
-    const known = this.known().filter((member) => member !== to && member.state !== 'left');
-    const isHere = (member: Member): boolean => member.isLinked && member.state === 'alive';
-    const members = [...known.filter(isHere), ...known.filter((member) => !isHere(member))]
-      .slice(0, MAX_TABLE)
-      .map((member) => entryOf(member, isHere(member)));
-    if (members.length > 0) this.out.signal(to.facts.node, { kind: 'members', members });
-  }
-}
-
-function entryOf({ facts, boot, commits, host }: Member, isHere: boolean): MemberEntry {
-  const { node } = facts;
-  if (!isHere) return { node, boot, commits, hosts: [], linkPort: 0 };
-  const hosts = [host, ...facts.hosts.filter((other) => other !== host)].slice(0, 8);
-  return { node, boot, commits, hosts, linkPort: facts.linkPort };
 }

@@ -28,6 +28,7 @@ export type MembershipMessage =
   | { readonly kind: 'probe'; readonly target: NodeId }
   /** The answer, only given when it was heard: so many milliseconds ago. */
   | { readonly kind: 'heard'; readonly target: NodeId; readonly agoMs: number }
+  /** An empty one asks the other for its own. */
   | { readonly kind: 'members'; readonly members: readonly MemberEntry[] }
   /** What the sender says of itself has changed since its hello. */
   | { readonly kind: 'facts'; readonly facts: NodeFacts }

@@ -448,16 +448,4 @@ describe('a link', () => {
     assert.match(bench.one('hangUp').reason, /its data folder was copied/);
     assert.equal(stateOf(bench, B), 'dead');
   });
-
-  test('brings the table of members with it, without the new one itself', () => {
-    const bench = new CoreBench();
-    bench.link(B);
-    bench.signs.length = 0;
-    bench.link(C);
-    const tables = bench.signs.filter(({ message }) => message.kind === 'members');
-    assert.equal(tables.length, 1);
-    const { to, message } = tables[0] ?? assert.fail();
-    assert.equal(to, C);
-    assert.deepEqual(message.kind === 'members' && message.members.map(({ node }) => node), [B]);
-  });
 });

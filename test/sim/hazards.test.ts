@@ -10,7 +10,8 @@ import type { SimNode } from './sim-node.ts';
 describe('the mesh survives', () => {
   for (const when of ['before', 'after'] as const) {
     test(`an executor that dies ${when} its outcome is on disk`, async () => {
-      const mesh = new Scenario({ slots: [1] });
+      // A supervisor tells an end again to the next life, if it has not forgotten it.
+      const mesh = new Scenario({ slots: [1], isSupervised: when === 'after' });
       await mesh.start();
       const job = mesh.submit(1000);
       await mesh.until(() => mesh.runsSomewhere(job), 'the job runs');
