@@ -8,7 +8,8 @@ export interface TaskSource {
   start(onChange: () => void): Promise<void>;
   /**
    * Whether parameters (JSON texts) are as the type demands: a sentence for what is wrong with
-   * each, undefined where nothing is. Undefined as a whole: the type is not of this source.
+   * each, undefined where nothing is. Undefined as a whole: the type is not of this source, or it
+   * takes any parameters.
    */
   check?(
     taskType: string,

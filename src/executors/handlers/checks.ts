@@ -1,16 +1,20 @@
 /**
  * Checks of parameters against the schemas of a module, in a process of the pool that is kept for
  * them, so that no submit waits for an attempt to end. A schema that takes too long is given up:
- * the parameters are checked again where the job runs.
+ * the parameters are checked again where the job runs. All that come in one request go in one
+ * message.
  */
 import type { HandlerProcess } from './handler-process.ts';
 import type { ProcessPool } from './process-pool.ts';
 
 const CHECK_DEADLINE_MS = 2000;
 
+/** In order; those that are not there are not known. */
+type Problems = readonly (string | null)[];
+
 export class Checks {
   private readonly pool: ProcessPool;
-  private readonly waiting = new Map<number, (problem: string | undefined) => void>();
+  private readonly waiting = new Map<number, (problems: Problems) => void>();
   private process: Promise<HandlerProcess | undefined> | undefined;
   private last = 0;
 
@@ -23,18 +27,13 @@ export class Checks {
     this.process ??= this.begin();
     const process = await this.process;
     if (!process) return params.map(() => undefined);
-    const ids = params.map(() => ++this.last);
-    const answers = ids.map(
-      (id) => new Promise<string | undefined>((resolve) => this.waiting.set(id, resolve)),
-    );
-    for (const [i, id] of ids.entries())
-      process.send({ kind: 'check', id, task, params: params[i] ?? '{}' });
+    const id = ++this.last;
+    const answer = new Promise<Problems>((resolve) => this.waiting.set(id, resolve));
+    process.send({ kind: 'check', id, task, params });
     const late = setTimeout(() => process.kill(), CHECK_DEADLINE_MS);
-    try {
-      return await Promise.all(answers);
-    } finally {
-      clearTimeout(late);
-    }
+    const problems = await answer;
+    clearTimeout(late);
+    return params.map((_, i) => problems[i] ?? undefined);
   }
 
   private async begin(): Promise<HandlerProcess | undefined> {
@@ -44,17 +43,17 @@ export class Checks {
       return undefined;
     }
     process.attend((report) => {
-      if (report.kind === 'checked') this.answer(report.id, report.problem);
+      if (report.kind === 'checked') this.answer(report.id, report.problems);
     });
     void process.ended.then(() => {
       this.process = undefined;
-      for (const id of [...this.waiting.keys()]) this.answer(id, undefined);
+      for (const id of [...this.waiting.keys()]) this.answer(id, []);
     });
     return process;
   }
 
-  private answer(id: number, problem: string | undefined): void {
-    this.waiting.get(id)?.(problem);
+  private answer(id: number, problems: Problems): void {
+    this.waiting.get(id)?.(problems);
     this.waiting.delete(id);
   }
 

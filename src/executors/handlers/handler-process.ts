@@ -16,6 +16,7 @@ import {
   type ProcessArguments,
   type Report,
   type RunCommand,
+  type TaskHead,
 } from './protocol.ts';
 import { monotonicMs } from './run-lease.ts';
 
@@ -34,7 +35,7 @@ export type Run = Omit<RunCommand, 'kind' | 'run' | 'untilMs'> & {
 };
 
 export type Loaded =
-  | { readonly tag: 'loaded'; readonly tasks: readonly string[] }
+  | { readonly tag: 'loaded'; readonly tasks: readonly TaskHead[] }
   /** `isLate`: the machine may have been too busy, so that it is worth to try again. */
   | { readonly tag: 'broken'; readonly reason: string; readonly isLate?: boolean };
 

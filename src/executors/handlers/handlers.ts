@@ -16,6 +16,7 @@ import type { TaskType } from '../task-type.ts';
 import { Checks } from './checks.ts';
 import { launchHandler } from './handler-run.ts';
 import { ProcessPool } from './process-pool.ts';
+import type { TaskHead } from './protocol.ts';
 
 export interface HandlerOptions {
   /** Absolute paths of modules. */
@@ -80,7 +81,7 @@ interface ModuleOptions extends HandlerOptions {
 interface Generation {
   readonly version: string;
   readonly pool: ProcessPool;
-  readonly tasks: readonly string[];
+  readonly tasks: readonly TaskHead[];
   readonly checks: Checks;
 }
 
@@ -116,7 +117,7 @@ class HandlerModule {
     const { current } = this;
     if (!current) return [];
     const { pool, version } = current;
-    return current.tasks.map((name) => ({
+    return current.tasks.map(({ name }) => ({
       name,
       makesPlace: true,
       look: async () => ({ tag: 'present', version }) as const,
@@ -125,15 +126,20 @@ class HandlerModule {
   }
 
   serves(name: string): boolean {
-    return this.current?.tasks.includes(name) === true;
+    return this.taskOf(name) !== undefined;
   }
 
-  async check(
+  private taskOf(name: string): TaskHead | undefined {
+    return this.current?.tasks.find((task) => task.name === name);
+  }
+
+  /** Undefined: there is nothing to check. */
+  check(
     taskType: string,
     params: readonly string[],
-  ): Promise<readonly (string | undefined)[]> {
-    const { current } = this;
-    return current ? current.checks.check(taskType, params) : params.map(() => undefined);
+  ): Promise<readonly (string | undefined)[]> | undefined {
+    if (this.taskOf(taskType)?.hasSchema !== true) return undefined;
+    return this.current?.checks.check(taskType, params);
   }
 
   /** Loads it again if its content is not what was tried last, or `isForced`. */
@@ -162,8 +168,9 @@ class HandlerModule {
       this.tellBroken(first.reason);
       return;
     }
-    const { tasks = [] } = (await first.loaded) as { tasks?: readonly string[] };
-    const taken = tasks.find((name) => this.options.isTaken(name, this));
+    const { tasks = [] } = (await first.loaded) as { tasks?: readonly TaskHead[] };
+    const names = tasks.map(({ name }) => name);
+    const taken = names.find((name) => this.options.isTaken(name, this));
     if (this.isClosed || taken !== undefined) {
       await pool.close();
       if (taken !== undefined) this.tellBroken(`the task type ${taken} is there already`);
@@ -172,7 +179,7 @@ class HandlerModule {
     const checks = new Checks(pool);
     pool.giveBack(first);
     this.replace({ version, pool, tasks, checks });
-    this.options.onNotice(`${file} serves ${tasks.join(', ')} (version ${version})`);
+    this.options.onNotice(`${file} serves ${names.join(', ')} (version ${version})`);
   }
 
   private async readVersion(): Promise<string | undefined> {

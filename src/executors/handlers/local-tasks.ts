@@ -38,7 +38,7 @@ export class LocalTasks implements TaskSource {
     params: readonly string[],
   ): Promise<readonly (string | undefined)[]> | undefined {
     const task = this.tasks.find(({ name }) => name === taskType);
-    return task && Promise.all(params.map((text) => problemOf(task, text)));
+    return task?.schema && Promise.all(params.map((text) => problemOf(task, text)));
   }
 
   async close(): Promise<void> {}

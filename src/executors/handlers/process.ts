@@ -102,14 +102,17 @@ const isPlain = (value: object): boolean => Object.getPrototypeOf(value) === Obj
 // ---------------------------------------------------------------- running
 
 async function check(
-  tasks: Map<string, Task>,
+  tasks: ReadonlyMap<string, Task>,
   name: string,
-  params: string,
-): Promise<string | undefined> {
+  params: readonly string[],
+): Promise<(string | null)[]> {
   const task = tasks.get(name);
-  if (!task) return undefined;
-  const checked = await checkParams(task, JSON.parse(params));
-  return 'problem' in checked ? checked.problem : undefined;
+  const problemOf = async (text: string): Promise<string | null> => {
+    if (!task) return null;
+    const checked = await checkParams(task, JSON.parse(text));
+    return 'problem' in checked ? checked.problem : null;
+  };
+  return Promise.all(params.map(problemOf));
 }
 
 interface Runner {
@@ -275,10 +278,14 @@ async function main(): Promise<void> {
     else if (command.kind === 'run') void run({ tasks, surroundings, lease }, command);
     else {
       const { id, task, params } = command;
-      void check(tasks, task, params).then((problem) => tell({ kind: 'checked', id, problem }));
+      void check(tasks, task, params).then((problems) => tell({ kind: 'checked', id, problems }));
     }
   });
-  tell({ kind: 'loaded', tasks: [...tasks.keys()] });
+  const heads = [...tasks.values()].map(({ name, schema }) => ({
+    name,
+    hasSchema: schema !== undefined,
+  }));
+  tell({ kind: 'loaded', tasks: heads });
 }
 
 if (isMainThread) void main();

@@ -45,16 +45,22 @@ export type Command =
       readonly kind: 'check';
       readonly id: number;
       readonly task: string;
-      /** JSON text. */
-      readonly params: string;
+      /** JSON texts. */
+      readonly params: readonly string[];
     };
+
+export interface TaskHead {
+  readonly name: string;
+  /** False: it takes any parameters. */
+  readonly hasSchema: boolean;
+}
 
 export type Report =
   /** Comes first, once. */
-  | { readonly kind: 'loaded'; readonly tasks: readonly string[] }
+  | { readonly kind: 'loaded'; readonly tasks: readonly TaskHead[] }
   | { readonly kind: 'broken'; readonly reason: string }
-  /** Undefined: they are as the task demands. */
-  | { readonly kind: 'checked'; readonly id: number; readonly problem?: string | undefined }
+  /** In order; null: they are as the task demands. */
+  | { readonly kind: 'checked'; readonly id: number; readonly problems: readonly (string | null)[] }
   | { readonly kind: 'progress'; readonly percent: number; readonly message: string }
   | Ended
   /** An error that nobody caught; the process ends after it. */

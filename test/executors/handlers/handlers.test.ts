@@ -316,6 +316,7 @@ describe('parameters', () => {
     assert.equal(problems[0], undefined);
     assert.match(problems[1] ?? '', /^params of the task type add: a: /);
     assert.match(problems[2] ?? '', /^params of the task type add: /);
+    assert.equal(executor.checkParams?.('nothing', ['{"any":1}']).tag, 'free', 'it has no schema');
     assert.equal(executor.checkParams?.('elsewhere', ['{}']).tag, 'unknown');
     assert.equal(executor.checkParams?.('shell', ['{}']).tag, 'free');
   });
