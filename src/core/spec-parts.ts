@@ -25,17 +25,17 @@ export class SpecParts {
   }
 
   shareNeeds(needs: Needs): Needs {
-    const { target, labels, capabilities } = needs;
-    const key = JSON.stringify([target ?? null, labels, capabilities]);
+    const { target } = needs;
+    const labels = this.shareMap(needs.labels);
+    const capabilities = this.shareMap(needs.capabilities);
+    if (target === undefined && labels === NONE && capabilities === NONE) return NO_NEEDS;
+    const key = JSON.stringify([target ?? null, needs.labels, needs.capabilities]);
     if (key.length > MAX_SHARED_CHARS) return needs;
-    return this.needs.get(key, () => ({
-      ...needs,
-      labels: this.shareMap(labels),
-      capabilities: this.shareMap(capabilities),
-    }));
+    return this.needs.get(key, () => ({ ...needs, labels, capabilities }));
   }
 
   shareMap(map: TextMap): TextMap {
+    if (Object.keys(map).length === 0) return NONE;
     const key = JSON.stringify(map);
     return key.length > MAX_SHARED_CHARS ? map : this.maps.get(key, () => map);
   }
@@ -44,3 +44,7 @@ export class SpecParts {
     return text.length > MAX_SHARED_CHARS ? text : (this.texts.get(text, () => text) as Text);
   }
 }
+
+/** Of most jobs. */
+const NONE: TextMap = {};
+const NO_NEEDS: Needs = { labels: NONE, capabilities: NONE };

@@ -12,7 +12,7 @@ import type { Client, Queries } from './database.ts';
 import { type Expire, prepareExpire } from './expire.ts';
 import { type Attempted, asStoreFailure } from './failures.ts';
 import { toRecord, UNREAD_STATUS } from './job-row.ts';
-import { listJobs } from './list-jobs.ts';
+import { JobLists } from './list-jobs.ts';
 import { toPeer, toPeerRow } from './peer-row.ts';
 import { type QuarantinedRow, restoreState } from './restore.ts';
 import { prepareStatements, type Statements } from './statements.ts';
@@ -33,6 +33,7 @@ export class SqliteStore implements Store {
   private readonly statements: Statements;
   private readonly writeAll: (writes: readonly Write[]) => void;
   private readonly expireSome: Expire;
+  private readonly lists: JobLists;
   private rows: readonly QuarantinedRow[] = [];
   private commitCount: number;
 
@@ -46,6 +47,7 @@ export class SqliteStore implements Store {
     this.writeAll = transaction.immediate;
     this.commitCount = statements.readCommits.get()?.count ?? 0;
     this.expireSome = prepareExpire(parts.client, parts.queries);
+    this.lists = new JobLists(parts.queries);
   }
 
   /** Rows that `restore` found unreadable: kept in the file, marked, and not trusted. */
@@ -86,7 +88,7 @@ export class SqliteStore implements Store {
   }
 
   listRecords(query: RecordQuery): JobRecord[] {
-    return this.attempt('read', () => listJobs(this.parts.queries, query));
+    return this.attempt('read', () => this.lists.list(query));
   }
 
   countByStatus(): Readonly<Record<string, number>> {

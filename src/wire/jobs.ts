@@ -42,16 +42,22 @@ export function encodeJob(job: Job): Uint8Array {
   return bytes;
 }
 
-/** @returns undefined when malformed */
+/**
+ * @param bytes are taken over, unless they are a part of something larger
+ * @returns undefined when malformed
+ */
 export function parseJob(bytes: Uint8Array): Job | undefined {
   const body = field.parsed(() => decodeWhole(bytes));
   const job = body && field.parsed(() => fromJob(body));
   if (!job) return undefined;
-  // A copy: the bytes may be a window onto a whole frame.
-  if (hasUnknownFields(body)) bodies.keepForGood(job, new Uint8Array(bytes));
-  else bodies.keepForNow(job, Buffer.from(bytes));
+  if (hasUnknownFields(body)) bodies.keepForGood(job, ownBytes(bytes));
+  else bodies.keepForNow(job, ownBytes(bytes));
   return job;
 }
+
+/** A copy where the bytes are a window onto a whole frame, which would be kept; not of a row's. */
+const ownBytes = (bytes: Uint8Array): Uint8Array =>
+  bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
 
 function decodeWhole(bytes: Uint8Array): mesh.JobBody.$Properties {
   const reader = Reader.create(bytes);
@@ -76,7 +82,7 @@ export function parseBody(bytes: Uint8Array, header: RecordHeader): Job | undefi
     losses: 0,
     history: [],
   };
-  bodies.keepForGood(standIn, new Uint8Array(bytes));
+  bodies.keepForGood(standIn, ownBytes(bytes));
   unread.add(standIn);
   return standIn;
 }

@@ -45,15 +45,15 @@ export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpe
   const job = field.required(wire);
   const priority = field.count(job.priority, MAX_PRIORITY);
   if (priority === 0) throw new field.Malformed('no priority');
-  return specParts.share({
-    taskType: field.name(job.taskType),
+  return {
+    taskType: specParts.shareText(field.name(job.taskType)),
     command: field.text(job.command, MAX_TEXT_CHARS),
     params: field.text(job.params, MAX_TEXT_CHARS),
-    env: field.map(job.env, MAX_TEXT_CHARS),
+    env: specParts.shareMap(field.map(job.env, MAX_TEXT_CHARS)),
     ...(typeof job.workingDir === 'string' && {
       workingDir: field.text(job.workingDir, MAX_TEXT_CHARS),
     }),
-    run: field.text(job.run, MAX_TEXT_CHARS) || '{}',
+    run: specParts.shareText(field.text(job.run, MAX_TEXT_CHARS) || '{}'),
     ...field.optionalCount('queueTimeoutMs', job.queueTimeoutMs),
     ...field.optionalCount('totalTimeoutMs', job.totalTimeoutMs),
     timeoutMs: field.count(job.timeoutMs) || field.count(job.timeoutSeconds) * 1000,
@@ -66,7 +66,7 @@ export function parseSpec(wire: mesh.Job.$Properties | null | undefined): JobSpe
     delivery: choice(job.delivery, ['at_least_once', 'at_most_once']),
     onIsolation: choice(job.onIsolation, ['stop', 'continue']),
     ...parseDisks(job.replicas),
-  });
+  };
 }
 
 const optionalMs = (ms: number | undefined): number | null =>
