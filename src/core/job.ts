@@ -91,8 +91,8 @@ export type JobState =
   | { readonly tag: 'final'; readonly final: FinalState };
 
 /** The same for all that wait, of which there may be a million. */
-export const PENDING: JobState = Object.freeze({ tag: 'pending' });
-export const NO_HISTORY: readonly PastAttempt[] = Object.freeze([]);
+export const PENDING: JobState = { tag: 'pending' };
+export const NO_HISTORY: readonly PastAttempt[] = [];
 
 /** To whom and how an attempt was given. */
 export interface GrantNote {

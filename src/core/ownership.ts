@@ -35,7 +35,7 @@ export type Stage =
   | { readonly tag: 'waiting'; readonly until: MonoMs };
 
 /** The same for all, of which there may be a million. */
-export const QUEUED: Stage = Object.freeze({ tag: 'queued' });
+export const QUEUED: Stage = { tag: 'queued' };
 
 export interface Run {
   /** Last time the grant, or the cancel, was sent; undefined: not yet, it waits for its decision. */
@@ -67,7 +67,7 @@ export interface OwnedJob {
   /** The youngest yes to a lease that is known of. */
   youngestYes: MonoMs;
   /** Taken up with its last owner's word that nothing of it runs. */
-  isIdle?: boolean;
+  readonly isIdle: boolean;
   /** Nodes that refused this job or handed it back, and until when they are not asked again. */
   refusedBy?: readonly Refusal[] | undefined;
   /** How often it was handed back since this node owns it. */
@@ -182,7 +182,7 @@ export class Ownership {
     const { youngestYes, isIdle } = won;
     // A start takes all its jobs over under the same epoch.
     const accepted = this.firstValues.get(`${epoch.counter}`, () => ({ epoch, version: 1 }));
-    const owned = { ...newlyOwned(found), youngestYes, isIdle };
+    const owned = newlyOwned(found, { youngestYes, isIdle });
     this.jobs.set(found.header.job, owned);
     this.parts.onOwned(owned);
     const header = {
@@ -401,14 +401,17 @@ const doAfter = (owned: OwnedJob, next: AfterDecision): void => {
   owned.afterDecision = [...owned.afterDecision, next];
 };
 
-const NOTHING: readonly AfterDecision[] = Object.freeze([]);
-const SETTLING: Stage = Object.freeze({ tag: 'settling' });
+const NOTHING: readonly AfterDecision[] = [];
+const SETTLING: Stage = { tag: 'settling' };
 
-const newlyOwned = (record: JobRecord): OwnedJob => ({
+const UNKNOWN = { youngestYes: asMono(Number.NEGATIVE_INFINITY), isIdle: false };
+
+const newlyOwned = (record: JobRecord, { youngestYes, isIdle } = UNKNOWN): OwnedJob => ({
   record,
   stage: SETTLING,
   decidedVersion: 0,
   evidenceAt: asMono(Number.NEGATIVE_INFINITY),
-  youngestYes: asMono(Number.NEGATIVE_INFINITY),
+  youngestYes,
+  isIdle,
   afterDecision: NOTHING,
 });

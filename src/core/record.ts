@@ -39,7 +39,7 @@ export interface Ban {
 }
 
 /** Of a record that is not changing its sets; the same for all. */
-export const NO_OLD_SET: readonly NodeId[] = Object.freeze([]);
+export const NO_OLD_SET: readonly NodeId[] = [];
 
 export interface Accepted {
   readonly epoch: Epoch;

@@ -396,6 +396,6 @@ export class Register {
 }
 
 const NO_VOTES: ReadonlyMap<NodeId, number> = new Map<NodeId, number>([]);
-const NOTHING_OPEN: readonly Proposal[] = Object.freeze([]);
+const NOTHING_OPEN: readonly Proposal[] = [];
 
 type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;

@@ -100,17 +100,11 @@ export class Replicas {
     for (const record of state.records) {
       const { promised } = record.header;
       const promisedAt = yesAt;
-      this.put(record.header.job, {
-        ...NOTHING,
-        record,
-        promised,
-        yesAt,
-        promisedAt,
-        isPromised: true,
-      });
+      const kept = { ...onlyPromised(promised), record, yesAt, promisedAt, isPromised: true };
+      this.put(record.header.job, kept);
     }
     for (const { job, epoch, isRetired } of state.promises)
-      this.put(job, { ...NOTHING, promised: epoch, yesAt, isPromised: true, isRetired });
+      this.put(job, { ...onlyPromised(epoch), yesAt, isPromised: true, isRetired });
   }
 
   /** Runs `act` with what is kept, from memory or, after a turn, from disk. */
@@ -134,7 +128,8 @@ export class Replicas {
     if (record && !this.kept.has(job)) {
       // Only settled ones are not in memory; it goes back to the disk unless something changes it.
       const { promised } = record.header;
-      this.put(job, { ...NOTHING, record, promised, isSettled: true, isPromised: true });
+      const settled = { record, isSettled: true, isPromised: true };
+      this.put(job, { ...onlyPromised(promised), ...settled });
     }
     for (const act of acts) act(this.kept.get(job));
     const kept = this.kept.get(job);
@@ -215,7 +210,7 @@ export class Replicas {
     const { job, promised } = record.header;
     const kept = this.kept.get(job);
     const before = kept?.yesAt;
-    this.keep(record, kept ?? { ...NOTHING, promised });
+    this.keep(record, kept ?? onlyPromised(promised));
     return before;
   }
 
@@ -251,7 +246,7 @@ export class Replicas {
     const wasOwn = kept !== undefined && leaderOf(kept) === out.self;
     if (kept && has && compareValues(accepted, has) <= 0) kept.yesAt = out.now.mono;
     else {
-      this.keep(record, kept ?? { ...NOTHING, promised: accepted.epoch });
+      this.keep(record, kept ?? onlyPromised(accepted.epoch));
       if (wasOwn && accepted.epoch.node !== out.self) onDeposed(job);
       if (accepted.epoch.node !== out.self) this.parts.onForeign(job, accepted.epoch.node);
     }
@@ -321,7 +316,7 @@ export class Replicas {
     if (isNew) {
       const wasOwn = kept !== undefined && leaderOf(kept) === out.self;
       if (kept) this.change(job, kept, { promised: epoch, promisedAt: out.now.mono });
-      else this.put(job, { ...NOTHING, promised: epoch, isPromised: true });
+      else this.put(job, { ...onlyPromised(epoch), isPromised: true });
       out.persist({ kind: 'promise', job, epoch });
       if (wasOwn && epoch.node !== out.self) onDeposed(job);
     }
@@ -415,14 +410,16 @@ export class Replicas {
   }
 }
 
-const NOTHING = {
+/** All fields at once: one that is added later takes an object of its own, a million times. */
+const onlyPromised = (promised: Epoch): Kept => ({
   record: undefined,
+  promised,
   yesAt: undefined,
   promisedAt: asMono(Number.NEGATIVE_INFINITY),
   isSettled: false,
   isPromised: false,
   isRetired: false,
-};
+});
 
 type Of<K extends RegisterMessage['kind']> = Extract<RegisterMessage, { kind: K }>;
 

@@ -14,7 +14,7 @@ import {
 } from '../base/ids.ts';
 import { type AttemptOutcome, type Job, type OutputTail, recordedStatus } from '../core/job.ts';
 import type { JobRecord } from '../core/job-record.ts';
-import type { Epoch, RecordHeader } from '../core/record.ts';
+import { type Epoch, NO_OLD_SET, type RecordHeader } from '../core/record.ts';
 import { encodeJob, isUnread, parseBody } from '../wire/jobs.ts';
 import { sharedAccepted, sharedBoot, sharedEpoch, sharedNodes } from '../wire/shared-parts.ts';
 import { jobs } from './schema.ts';
@@ -117,7 +117,8 @@ export const nodesText = (nodes: readonly NodeId[]): string => nodes.join(' ');
 /** Undefined: it does not name nodes alone. SQLite columns take whatever is written to them. */
 export function parseNodes(text: unknown): readonly NodeId[] | undefined {
   if (typeof text !== 'string') return undefined;
-  const nodes = text === '' ? [] : text.split(' ');
+  if (text === '') return NO_OLD_SET;
+  const nodes = text.split(' ');
   return nodes.every(isNodeId) ? sharedNodes(nodes) : undefined;
 }
 

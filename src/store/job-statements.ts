@@ -2,12 +2,13 @@
 import type { SQL } from 'drizzle-orm';
 import { MAX_RECENT_BIRTHS } from '../core/births.ts';
 import type { Queries } from './database.ts';
-import { and, desc, eq, inArray, notInArray, sql } from './drizzle.ts';
+import { and, desc, eq, notInArray, sql } from './drizzle.ts';
 import { RECORD_COLUMNS, UNREAD_STATUS } from './job-row.ts';
 import { excluded, placeholders, type ToWriter, values } from './prepared.ts';
 import { isChosen, isFinal, isMarked, isWhole, jobs, lostBirths, promises } from './schema.ts';
 
-const UNFINISHED = ['JOB_PENDING', 'JOB_ASSIGNED', UNREAD_STATUS];
+/** Unread ones last: a start that can read them makes rows of the other kinds of them. */
+export const UNFINISHED = ['JOB_PENDING', 'JOB_ASSIGNED', UNREAD_STATUS];
 
 const isJob = eq(jobs.jobId, sql.placeholder('jobId'));
 const PROMISED = sql`(${jobs.promisedCounter}, ${jobs.promisedNode})`;
@@ -67,14 +68,19 @@ export function restoreStatements(queries: Queries) {
     queries
       .select({ ...RECORD_COLUMNS, unreadable: jobs.unreadable, lacking: jobs.lacking })
       .from(jobs)
-      .where(where)
-      .prepare();
+      .where(where);
+  const place = sql.placeholder;
+  const isLater = sql`(${jobs.createdMs}, ${jobs.jobId}) > (${place('afterMs')}, ${place('afterJob')})`;
   const isEnded = notInArray(jobs.status, UNFINISHED);
   return {
-    unfinishedJobs: select(and(inArray(jobs.status, UNFINISHED), isWhole)),
-    undecidedJobs: select(and(isFinal, eq(jobs.settled, 0), isEnded)),
+    /** The oldest first, in pages: a million rows at once take more than the jobs they become. */
+    unfinishedJobs: select(and(eq(jobs.status, place('status')), isWhole, isLater))
+      .orderBy(jobs.createdMs, jobs.jobId)
+      .limit(place('limit'))
+      .prepare(),
+    undecidedJobs: select(and(isFinal, eq(jobs.settled, 0), isEnded)).prepare(),
     // The plus keeps SQLite from the index of all that have ended, which it takes to be narrower.
-    markedJobs: select(and(isMarked, isFinal, sql`+${jobs.settled} > 0`, isEnded)),
+    markedJobs: select(and(isMarked, isFinal, sql`+${jobs.settled} > 0`, isEnded)).prepare(),
     /** The newest first. */
     newestBirths: queries
       .select({

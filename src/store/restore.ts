@@ -20,6 +20,7 @@ import {
   toRecord,
   UNREAD_STATUS,
 } from './job-row.ts';
+import { UNFINISHED } from './job-statements.ts';
 import type { Statements } from './statements.ts';
 
 export interface QuarantinedRow {
@@ -32,6 +33,7 @@ export interface QuarantinedRow {
 }
 
 const REASON = 'body cannot be read';
+const PAGE = 1000;
 
 export function restoreState(
   client: Client,
@@ -53,9 +55,11 @@ export function restoreState(
 }
 
 function restoreRecords(statements: Statements, quarantined: QuarantinedRow[]): StoredRecord[] {
-  const { unfinishedJobs, undecidedJobs, markedJobs } = statements;
+  const { undecidedJobs, markedJobs } = statements;
   const records: StoredRecord[] = [];
-  for (const rows of [unfinishedJobs.all(), undecidedJobs.all(), markedJobs.all()]) {
+  // What is unread now may have ended: those that are known to have are read before it is.
+  const ended = [...undecidedJobs.all(), ...markedJobs.all()];
+  for (const rows of [ended, ...UNFINISHED.map((status) => unfinished(statements, status))]) {
     for (const row of rows) {
       const record = toRecord(row);
       const { lacking } = row;
@@ -70,6 +74,19 @@ function restoreRecords(statements: Statements, quarantined: QuarantinedRow[]): 
     }
   }
   return records;
+}
+
+type RestoredRow = ReturnType<Statements['undecidedJobs']['all']>[number];
+
+function* unfinished({ unfinishedJobs }: Statements, status: string): Iterable<RestoredRow> {
+  let after = { afterMs: Number.MIN_SAFE_INTEGER, afterJob: '' };
+  for (;;) {
+    const rows = unfinishedJobs.all({ status, ...after, limit: PAGE });
+    yield* rows;
+    const last = rows.at(-1);
+    if (!last || rows.length < PAGE) return;
+    after = { afterMs: last.createdMs, afterJob: last.jobId };
+  }
 }
 
 /** A row that cannot be read goes on to keep values from being written to this job. */

@@ -321,6 +321,17 @@ describe('a body of a newer version', () => {
   });
 });
 
+describe('thousands of unfinished jobs', () => {
+  test('are all restored once, also those of one millisecond', (t) => {
+    const { store } = open(t, makeFolder(t));
+    const many = Array.from({ length: 2100 }, (_, i) => record(i, { ageMs: i < 1500 ? i : 0 }));
+    store.commit(many.map(put));
+    const restored = store.restore().records;
+    assert.deepEqual(ids(restored), ids(many));
+    assert.deepEqual(restored[1000], many[1000]);
+  });
+});
+
 describe('the statements', () => {
   test('of commits, starts and retention look at no row of jobs that they do not need', (t) => {
     const folder = makeFolder(t);
