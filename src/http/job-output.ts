@@ -12,7 +12,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import { asNodeId, isNodeId, type JobId } from '../base/ids.ts';
 import type { OutputStream } from '../core/calls.ts';
 import { type Fence, fenceText, isSameFence } from '../core/record.ts';
-import type { MeshService, OutputPart } from '../node/service.ts';
+import type { MeshService, OutputPart, OutputSource } from '../node/service.ts';
 import { toJobJson } from './job-view.ts';
 import { badQuery, type Query } from './json-request.ts';
 
@@ -168,6 +168,7 @@ class Reading {
   private readonly signal: AbortSignal;
   private offset: number;
   private fence: Fence | undefined;
+  private source: OutputSource | undefined;
   private isOver = false;
   private isBegun = false;
   /** Of the pieces from `offset` on, in order. */
@@ -196,6 +197,7 @@ class Reading {
     }
     this.isBegun = true;
     this.fence ??= part.fence;
+    this.source ??= part.source;
     this.offset = part.offset + part.bytes.length;
     const isAll = part.isEnd || this.offset >= endOffset;
     this.isOver = isAll || (part.bytes.length === 0 && (await this.isAllThereIs()));
@@ -211,6 +213,7 @@ class Reading {
       maxBytes: Math.min(PIECE_BYTES, endOffset - offset),
       ...(waitMs > 0 && { waitMs }),
       ...(this.fence && { fence: this.fence }),
+      source: this.source,
       signal: this.signal,
     });
   }

@@ -7,11 +7,10 @@ import { MeshError } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { LiveRecord, OutputChunk, OutputRemoval, OutputStream } from '../core/calls.ts';
 import type { MeshEvent } from '../core/effects.ts';
-import type { AttemptOutcome } from '../core/job.ts';
 import { type Fence, isSameFence } from '../core/record.ts';
 import type { Finder } from './finder.ts';
 import type { Links, Outputs } from './ports.ts';
-import type { OutputPart } from './service.ts';
+import type { OutputPart, OutputSource } from './service.ts';
 
 export interface OutputRange {
   readonly offset: number;
@@ -19,6 +18,8 @@ export interface OutputRange {
   readonly waitMs?: number;
   /** The attempt an earlier part was of. */
   readonly fence?: Fence;
+  /** What an earlier part was told to be of: it is final. */
+  readonly source?: OutputSource | undefined;
   readonly signal?: AbortSignal;
 }
 
@@ -28,12 +29,6 @@ export interface OutputReaderParts {
   readonly links: Pick<Links, 'call'>;
   readonly outputs: Outputs;
   readonly subscribe: (listener: (event: MeshEvent) => void) => () => void;
-}
-
-interface Source {
-  readonly fence: Fence;
-  readonly executor: NodeId;
-  readonly outcome: AttemptOutcome | undefined;
 }
 
 /** What the disk of the node that ran an attempt says. */
@@ -55,20 +50,21 @@ export class OutputReader {
 
   /** @throws MeshError JOB_NOT_FOUND, NOT_KNOWABLE, OUTPUT_GONE, NODE_UNREACHABLE */
   async read(job: JobId, stream: OutputStream, range: OutputRange): Promise<OutputPart> {
-    const live = await this.parts.finder.find(job);
-    const isOver = live.record.job.state.tag === 'final';
-    const source = sourceOf(live, range.fence);
+    const { source, isOver } = range.source
+      ? { source: range.source, isOver: true }
+      : await this.look(job, range.fence);
     if (!source) {
       if (!isOver && range.waitMs) await this.change(job, range.waitMs, range.signal);
       return { ...nothingAt(range.offset), isEnd: isOver, fence: undefined };
     }
     const { fence } = source;
+    const of = { fence, ...(isOver && { source }) };
     const whole = wholeOf(source, stream, range);
-    if (whole) return { ...whole, fence, totalBytes: whole.keptBytes };
+    if (whole) return { ...whole, ...of, totalBytes: whole.keptBytes };
     const answer = await this.fromDisk(job, stream, source, range);
     if (answer.tag === 'chunk') {
       const totalBytes = source.outcome?.[stream].totalBytes;
-      return { ...answer.chunk, fence, totalBytes, isTail: false };
+      return { ...answer.chunk, ...of, totalBytes, isTail: false };
     }
     const tail = fromTail(source, stream, range);
     const removal = answer.tag === 'nothing' ? answer.removal : undefined;
@@ -78,7 +74,7 @@ export class OutputReader {
         `The output of ${job} was removed by ${source.executor}, which ran it: ${removalText(removal)}. Its last bytes, from ${tail.offset} on, can still be had.`,
       );
     }
-    if (tail) return { ...tail, fence, totalBytes: source.outcome?.[stream].totalBytes };
+    if (tail) return { ...tail, ...of, totalBytes: source.outcome?.[stream].totalBytes };
     if (isOver) {
       const why = answer.tag === 'nothing' ? removalText(answer.removal) : 'it cannot be asked';
       throw new MeshError(
@@ -97,10 +93,18 @@ export class OutputReader {
     return { ...nothingAt(range.offset), fence };
   }
 
+  private async look(
+    job: JobId,
+    fence: Fence | undefined,
+  ): Promise<{ source: OutputSource | undefined; isOver: boolean }> {
+    const live = await this.parts.finder.find(job);
+    return { source: sourceOf(live, fence), isOver: live.record.job.state.tag === 'final' };
+  }
+
   private async fromDisk(
     job: JobId,
     stream: OutputStream,
-    { executor, fence }: Source,
+    { executor, fence }: OutputSource,
     range: OutputRange,
   ): Promise<DiskAnswer> {
     const { offset, maxBytes, waitMs = 0, signal } = range;
@@ -166,9 +170,9 @@ const nothingAt = (offset: number) => ({
 });
 
 /** The attempt whose output is asked for: the given one, else the newest. */
-function sourceOf({ record }: LiveRecord, fence: Fence | undefined): Source | undefined {
+function sourceOf({ record }: LiveRecord, fence: Fence | undefined): OutputSource | undefined {
   const { state, history } = record.job;
-  const sources: Source[] = history.map((past) => ({
+  const sources: OutputSource[] = history.map((past) => ({
     fence: past.fence,
     executor: past.executor,
     outcome: undefined,
@@ -186,7 +190,7 @@ function sourceOf({ record }: LiveRecord, fence: Fence | undefined): Source | un
 
 /** Most outputs are short, and travelled with the outcome from their first byte on: no disk is asked. */
 function wholeOf(
-  source: Source,
+  source: OutputSource,
   stream: OutputStream,
   range: OutputRange,
 ): (OutputChunk & { isTail: false }) | undefined {
@@ -197,7 +201,7 @@ function wholeOf(
 }
 
 function fromTail(
-  source: Source,
+  source: OutputSource,
   stream: OutputStream,
   range: OutputRange,
 ): (OutputChunk & { isTail: true }) | undefined {

@@ -16,7 +16,7 @@ import type { Owned } from '../core/core.ts';
 import type { Conflict, MeshEvent, Reply } from '../core/effects.ts';
 import type { Load, NodeFacts } from '../core/facts.ts';
 import type { Leaving } from '../core/inputs.ts';
-import type { JobSpec } from '../core/job.ts';
+import type { AttemptOutcome, JobSpec } from '../core/job.ts';
 import type { MemberState } from '../core/member.ts';
 import type { Ban, Fence } from '../core/record.ts';
 import type { DiscoveryReport, JobProcesses } from './ports.ts';
@@ -68,6 +68,7 @@ export interface MeshService {
       maxBytes: number;
       waitMs?: number;
       fence?: Fence;
+      source?: OutputSource | undefined;
       signal?: AbortSignal;
     },
   ): Promise<OutputPart>;
@@ -222,9 +223,18 @@ export interface FoundConflict extends Conflict {
   readonly foundBy: NodeId;
 }
 
+/** An attempt whose output is read, and where. */
+export interface OutputSource {
+  readonly fence: Fence;
+  readonly executor: NodeId;
+  readonly outcome: AttemptOutcome | undefined;
+}
+
 export interface OutputPart extends OutputChunk {
   /** The attempt these bytes are of: give it back with the next read. Undefined: none has started. */
   readonly fence: Fence | undefined;
+  /** Of a job that is final: given back, it spares the next read the look for the job. */
+  readonly source?: OutputSource | undefined;
   /** Length of the whole stream where it is known (the job is final). */
   readonly totalBytes?: number | undefined;
   /** These bytes came with the outcome: the disk that has the whole cannot be asked. */

@@ -3,7 +3,7 @@
  * randomness. A client's own id or idempotency key is a key: it goes to its home, the first living
  * node in the key's rendezvous order, so that two submits of one key meet at one node.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { customAlphabet } from 'nanoid';
 import { asBirth, asJobId, type Birth, type JobId, type NodeId } from '../base/ids.ts';
 import type { Submission } from '../core/inputs.ts';
@@ -14,6 +14,7 @@ import type { SubmitRequest } from './service.ts';
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 /** 60 bits: two nodes that make an id in the same millisecond do not make the same. */
 const randomPart = customAlphabet(ALPHABET, 12);
+const randomBirth = customAlphabet('0123456789abcdef', 16);
 
 /**
  * The time first, then chance: ids that are made one after another lie beside each other in every
@@ -36,7 +37,7 @@ export function toSubmission(request: SubmitRequest): Submission {
   };
 }
 
-export const newBirth = (): Birth => asBirth(randomBytes(8).toString('hex'));
+export const newBirth = (): Birth => asBirth(randomBirth());
 
 export function homeOf(job: JobId, living: readonly NodeId[]): NodeId | undefined {
   return rendezvousOrder(job, living)[0];
@@ -49,11 +50,15 @@ function keyedId(key: NonNullable<SubmitRequest['key']>): JobId {
 
 /** Equal content in any order of names has an equal hash. */
 function hashOf(spec: JobSpec): string {
-  const sorted = JSON.stringify(spec, (_name, value: unknown) =>
-    value !== null && typeof value === 'object' && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
   // Not cut from the longer text, which it would keep in memory.
-  return createHash('sha256').update(sorted).digest().toString('hex', 0, 16);
+  return hash('sha256', JSON.stringify(sorted(spec)), 'buffer').toString('hex', 0, 16);
+}
+
+/** Half as dear as a replacer of JSON.stringify that does the same. */
+function sorted(value: unknown): unknown {
+  if (value === null || typeof value !== 'object') return value;
+  if (Array.isArray(value)) return value.map(sorted);
+  const content = value as Readonly<Record<string, unknown>>;
+  const names = Object.keys(content).sort();
+  return Object.fromEntries(names.map((name) => [name, sorted(content[name])]));
 }

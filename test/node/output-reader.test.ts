@@ -42,6 +42,10 @@ describe('the output of a job', { concurrency: true }, () => {
     const rest = await mesh.of(2).node.readOutput(job, 'stdout', { ...RANGE, offset: 4 });
     assert.deepEqual([text(rest), rest.isEnd, rest.isTail], ['two\n', true, false]);
     assert.equal(rest.totalBytes, 8);
+    assert.deepEqual([first.source, rest.source?.executor], [undefined, executor.id]);
+    const { source } = rest;
+    const whole = await mesh.of(2).node.readOutput(job, 'stdout', { ...RANGE, source });
+    assert.deepEqual([text(whole), whole.totalBytes], ['one\ntwo\n', 8]);
   });
 
   test('is waited for while there is none', DEADLINE, async (t) => {

@@ -31,6 +31,16 @@ describe('a submission', () => {
     assert.notEqual(hash({}), hash({}, 'false'));
   });
 
+  test('has the hash that earlier versions gave to the same content', () => {
+    const spec = {
+      ...SPEC,
+      command: 'ä',
+      env: { B: '2', A: '1', 10: 'x', 9: 'y' },
+      needs: { labels: { z: '1', a: '2' }, capabilities: {} },
+    };
+    assert.equal(toSubmission({ spec }).contentHash, '8705b6075d0cca60f9a49d943902890f');
+  });
+
   test('finds the same home at every node that knows the same members', () => {
     const { job } = toSubmission({ spec: SPEC, key: { kind: 'id', text: 'k' } });
     const home = homeOf(job, [SELF, B, C]);
