@@ -40,12 +40,17 @@ export interface DepartureParts {
 /** From giving back to leaving: time for the outcomes to be acknowledged, and for jobs to go over. */
 const LAST_WORDS_MS = 3000;
 const HAND_OVER_AGAIN_MS = 1000;
+/** Jobs handed over in a tick: more than their heirs can take up meanwhile. */
+const MAX_HANDED_OVER = 1000;
 
 interface Plan {
   way: Leaving;
   deadline: MonoMs;
   hasGivenBack: boolean;
+  /** When the last round through all jobs was begun. */
   handedOverAt: MonoMs | undefined;
+  /** Those that the round has not come to. */
+  toHandOver: IterableIterator<OwnedJob> | undefined;
   isDone: boolean;
 }
 
@@ -68,6 +73,7 @@ export class Departure {
       deadline: afterMono(out.now.mono, deadlineMs),
       hasGivenBack: this.plan?.hasGivenBack ?? false,
       handedOverAt: undefined,
+      toHandOver: undefined,
       isDone: this.plan?.isDone ?? false,
     };
     membership.pingAll();
@@ -121,10 +127,19 @@ export class Departure {
   private handOver(plan: Plan): void {
     const { out, ownership } = this.parts;
     const { mono } = out.now;
-    if (plan.handedOverAt !== undefined && mono - plan.handedOverAt < HAND_OVER_AGAIN_MS) return;
-    plan.handedOverAt = mono;
     const others = new Set(this.others());
-    for (const owned of ownership.all()) {
+    if (others.size === 0) return;
+    if (!plan.toHandOver) {
+      if (plan.handedOverAt !== undefined && mono - plan.handedOverAt < HAND_OVER_AGAIN_MS) return;
+      plan.handedOverAt = mono;
+      plan.toHandOver = ownership.all();
+    }
+    for (let handed = 0; handed < MAX_HANDED_OVER; handed++) {
+      const { value: owned, done } = plan.toHandOver.next();
+      if (done) {
+        plan.toHandOver = undefined;
+        return;
+      }
       const { job, birth, accepted } = owned.record.header;
       const heir = replicasOf(owned.record.header).find((node) => others.has(node));
       const idleVersion = isIdle(owned) ? accepted.version : undefined;
@@ -135,6 +150,8 @@ export class Departure {
 
   private canHandOver(): boolean {
     const others = new Set(this.others());
+    // Alone, it would look at a million jobs in every tick.
+    if (others.size === 0) return false;
     for (const { record } of this.parts.ownership.all())
       if (replicasOf(record.header).some((node) => others.has(node))) return true;
     return false;

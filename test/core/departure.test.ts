@@ -51,6 +51,20 @@ describe('a node that goes', () => {
     assert.equal(bench.core.owned().unfinished, 1);
   });
 
+  test('hands a long queue over in portions, and each job once in a round', () => {
+    const bench = new CoreBench({ facts: { slots: 0 }, maxJobs: 2000 });
+    bench.link(B, { slots: 0 });
+    const jobs = Array.from({ length: 1200 }, () => bench.accept());
+    const handedOver = (): string[] => bench.messages(B, 'handOver').map(({ job }) => job);
+    drain(bench, 'restart');
+    const first = handedOver();
+    assert.equal(first.length, 1000);
+    bench.advance(100);
+    assert.deepEqual([...first, ...handedOver()].sort(), [...jobs].sort());
+    bench.advance(100);
+    assert.deepEqual(handedOver(), []);
+  });
+
   test('asks nobody who goes as well', () => {
     const { bench, job } = owner();
     for (const node of [B, C]) {
