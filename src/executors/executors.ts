@@ -8,6 +8,7 @@
  *     output/<job>/<fence>.stdout, .stderr   what the attempt printed, written by the attempt itself
  *     output/<job>/<fence>.stdout.cut        it printed more than the limit in this file
  *     work/<job>.<fence>/                    working folder, removed after the end
+ *     work/handlers-<id>/                    that of a process of handlers, which keeps it while attempts leave it empty
  *     running/<life>/<n>.group               one process group that runs, or ended with nobody there
  *     running/<life>/<n>.ended               one that ended, until its outcome is in the database
  *

@@ -62,7 +62,7 @@ class HandlerRun extends Hosted {
       }
       if (report.isClean && !ending.asked.aborted) {
         this.isTraceless = true;
-        if (!report.isFolderAsMade && !attempt.place.isMade) process.dropFolder();
+        if (!report.isFolderKept && !attempt.place.isMade) process.dropFolder();
         pool.giveBack(process);
       } else {
         process.kill();
@@ -113,6 +113,7 @@ function begin(
     attempt: fence.attempt,
     fence: fenceText(fence),
     folder,
+    isOwnFolder: !place.isMade,
     stdout: place.stdout,
     stderr: place.stderr,
     env,

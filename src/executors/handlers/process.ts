@@ -136,9 +136,9 @@ async function run({ tasks, surroundings, lease }: Runner, command: RunCommand):
   }
   current = undefined;
   progress.flush();
-  const isFolderAsMade = surroundings.leave(command);
+  const isFolderKept = surroundings.leave(command);
   lease.end();
-  tell({ ...outcome, isClean: isClean(), isFolderAsMade });
+  tell({ ...outcome, isClean: isClean(), isFolderKept });
 }
 
 type Outcome =

@@ -31,6 +31,8 @@ export interface RunCommand {
   readonly attempt: number;
   readonly fence: string;
   readonly folder: string;
+  /** It is the process's, and not the attempt's alone. */
+  readonly isOwnFolder: boolean;
   /** Paths of the output files, made by the first who appends to them. */
   readonly stdout: string;
   readonly stderr: string;
@@ -74,8 +76,8 @@ export type Ended = (
 ) & {
   /** No process that it started is there any more. */
   readonly isClean: boolean;
-  /** Its folder is empty, and as it was made. */
-  readonly isFolderAsMade: boolean;
+  /** Its folder was the process's own, and is empty and as it was made. */
+  readonly isFolderKept: boolean;
 };
 
 /** A line to the guard: until when this run may go on (`monotonicMs`). */

@@ -1,7 +1,8 @@
 /**
  * What an attempt finds around it in a process of the pool: its folder, environment and output.
  * The folder is the process's own and stays with it from one attempt to the next, as long as each
- * leaves it as it found it; an output file is made by the first who prints. So a handler that needs
+ * leaves it as it found it. One that is to be removed is left before its node hears of the end: in
+ * a folder that is gone, what is loaded late or runs in a thread fails. An output file is made by the first who prints. So a handler that needs
  * none of them costs the file system nothing.
  */
 import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
@@ -11,6 +12,7 @@ import { FOLDER_MODE, type RunCommand } from './protocol.ts';
 export class Surroundings {
   /** The process's when it started, before its module changed anything. */
   private readonly env: Readonly<Record<string, string | undefined>> = { ...process.env };
+  private readonly home = process.cwd();
   private readonly stdout = new Redirection(process.stdout);
   private readonly stderr = new Redirection(process.stderr);
   private folder: string | undefined;
@@ -28,12 +30,16 @@ export class Surroundings {
     this.cwd = process.cwd();
   }
 
-  /** After the attempt. @returns that nothing was left in its folder, which is as it was made */
-  leave({ folder }: RunCommand): boolean {
+  /** After the attempt. @returns that its folder is the process's own, empty and as it was made */
+  leave({ folder, isOwnFolder }: RunCommand): boolean {
     this.stdout.close();
     this.stderr.close();
-    if (!isIn(this.cwd)) this.folder = undefined;
-    return isAsMade(folder);
+    const isKept = isOwnFolder && isAsMade(folder);
+    if (!isKept || !isIn(this.cwd)) {
+      process.chdir(this.home);
+      this.folder = undefined;
+    }
+    return isKept;
   }
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -107,8 +107,10 @@ describe('a handler', () => {
     for (let i = 0; i < 3; i++) {
       const { result, end } = await call('leaves');
       assert.deepEqual(end, { tag: 'exited', code: 0 });
-      const { found, cwd } = result as { found: string[]; cwd: string };
+      const { found, cwd, pid } = result as { found: string[]; cwd: string; pid: number };
       assert.deepEqual(found, []);
+      // Its process has left it before it is removed.
+      assert.equal(readlinkSync(`/proc/${pid}/cwd`), process.cwd());
       folders.add(cwd);
     }
     assert.equal(folders.size, 3);
@@ -120,7 +122,9 @@ describe('a handler', () => {
     const named = temporaryFolder(t);
     const { end, receipt } = await run('', { taskType: 'leaves', workingDir: named });
     assert.deepEqual(end, { tag: 'exited', code: 0 });
-    assert.equal(JSON.parse(receipt?.result ?? '{}').cwd, named);
+    const { cwd: there, pid } = JSON.parse(receipt?.result ?? '{}') as Record<string, string>;
+    assert.equal(there, named);
+    assert.equal(readlinkSync(`/proc/${pid}/cwd`), process.cwd());
     assert.deepEqual(readdirSync(named), ['left']);
     const { cwd } = (await call('surroundings')).result as { cwd: string };
     assert.notEqual(cwd, named);

@@ -34,7 +34,7 @@ export const leaves = defineTask({
   run: () => {
     const found = readdirSync('.');
     writeFileSync('left', 'text');
-    return { found, cwd: process.cwd() };
+    return { found, cwd: process.cwd(), pid: process.pid };
   },
 });
 
