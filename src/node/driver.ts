@@ -1,12 +1,16 @@
 /**
  * The driver's turn is the heart of safety and of speed: take all inputs that are waiting, run the
- * core over them, write everything they changed in one transaction, and only then let anything be
- * seen: replies, messages, starts. Durable-before-visible holds by construction, and a hundred
- * concurrent submits share one fsync.
+ * core over them, write everything they changed in one transaction, have it flushed to the disk, and
+ * only then let anything be seen: replies, messages, starts. Durable-before-visible holds by
+ * construction, and a hundred concurrent submits share one fsync.
  *
- * When the commit fails nothing of the turn is released. Its writes and effects are kept, later
- * turns are added to them, and the whole is tried again each second; meanwhile the core takes no
- * new jobs, and signs of life go on, because they promise nothing.
+ * The loop goes on while the disk works, but no turn begins: what comes in waits and is the next
+ * turn, so that it shares a transaction as it shares the fsync. Only a disk that is slow is not waited
+ * for: turns go on, or the mesh would take this node for dead; they are held until it is done.
+ *
+ * When the disk takes no writes nothing of the turn is released. Its writes and effects are held,
+ * later turns are added to them, and the whole is tried again each second; meanwhile the core takes
+ * no new jobs, and signs of life go on, because they promise nothing.
  */
 import { messageOf } from '../base/errors.ts';
 import { asJobId, asNodeId, asRequestId, type JobId, type RequestId } from '../base/ids.ts';
@@ -23,6 +27,8 @@ const MAX_INPUTS = 4096;
 /** Turns in a row before the event loop gets its chance. */
 const MAX_TURNS = 16;
 const STORE_RETRY_MS = 1000;
+/** From then on turns are held and not put off: signs of life, leases and stops must not wait. */
+const SLOW_FLUSH_MS = 250;
 /** Housekeeping that is put off at most; then it is written without waiting for a tick. */
 const MAX_LATER = 1000;
 
@@ -36,28 +42,36 @@ export interface Timers {
 
 export interface DriverParts {
   readonly core: Core;
-  readonly store: Pick<Store, 'commit' | 'readRecord'>;
+  readonly store: Pick<Store, 'write' | 'flush' | 'readRecord'>;
   readonly links: Pick<Links, 'send' | 'dial' | 'hangUp'>;
   readonly executor: Pick<Executor, 'run' | 'end' | 'prolong' | 'release'>;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly onEvent: (event: MeshEvent) => void;
   readonly onDrained: () => void;
-  /** The disk refused a commit; called once until it works again. */
+  /** The disk refused a write; called once until it works again. */
   readonly onStoreFailure: (failure: unknown) => void;
 }
 
 export class Driver {
   private readonly parts: DriverParts;
   private inputs: Input[] = [];
-  /** What the disk has refused so far. */
+  /** What the disk has refused so far, or what came while it was slow. */
   private held: Turn | undefined;
+  /** Written, and on its way to the disk. */
+  private flushing: Turn | undefined;
+  private isSlow = false;
+  private isRefused = false;
   /** Writes on which nothing hangs: they go with the next commit, at a tick at the latest. */
   private later: Write[] = [];
   private isScheduled = false;
   private isStopped = false;
   private cancelTick: () => void = () => {};
   private cancelRetry: () => void = () => {};
+  private cancelSlow: () => void = () => {};
+  private isRunning = false;
+  /** Who waits until the next turns are over. */
+  private onTurns: (() => void)[] = [];
   private requests = 0;
   private readonly replies = new Map<RequestId, (reply: Reply) => void>();
 
@@ -67,7 +81,12 @@ export class Driver {
 
   /** The disk refuses writes now. */
   get isStoreFailing(): boolean {
-    return this.held !== undefined;
+    return this.isRefused;
+  }
+
+  /** The next turn begins when the disk is done. */
+  private get isWaiting(): boolean {
+    return this.flushing !== undefined && !this.isSlow;
   }
 
   push(...inputs: readonly Input[]): void {
@@ -85,16 +104,24 @@ export class Driver {
     });
   }
 
+  /** Settles when all that has come in is handled and on the disk, as far as that takes it. */
+  async settled(): Promise<void> {
+    const isOpen = (): boolean => this.inputs.length > 0 || this.flushing !== undefined;
+    while (isOpen() && !this.isRefused && !this.isStopped)
+      await new Promise<void>((resolve) => this.onTurns.push(resolve));
+  }
+
   /** Nothing happens any more; effects that are held are lost, as they would be in a crash. */
   stop(): void {
     this.isStopped = true;
     this.cancelTick();
     this.cancelRetry();
+    this.cancelSlow();
     this.inputs = [];
   }
 
   private schedule(): void {
-    if (this.isScheduled) return;
+    if (this.isScheduled || this.isWaiting) return;
     this.isScheduled = true;
     this.parts.timers.soon(() => {
       this.isScheduled = false;
@@ -103,10 +130,16 @@ export class Driver {
   }
 
   private runTurns(): void {
-    for (let i = 0; i < MAX_TURNS && this.inputs.length > 0 && !this.isStopped; i++) this.turn();
+    this.isRunning = true;
+    for (let i = 0; i < MAX_TURNS && this.inputs.length > 0; i++) {
+      if (this.isStopped || this.isWaiting) break;
+      this.turn(this.takeInputs());
+    }
+    this.isRunning = false;
+    for (const resolve of this.onTurns.splice(0)) resolve();
     if (this.isStopped) return;
     if (this.inputs.length > 0) this.schedule();
-    this.armTick();
+    if (!this.isWaiting) this.armTick();
   }
 
   private armTick(): void {
@@ -118,10 +151,14 @@ export class Driver {
 
   // -------------------------------------------------------------- one turn
 
-  private turn(): void {
+  private takeInputs(): readonly Input[] {
     const inputs =
       this.inputs.length > MAX_INPUTS ? this.inputs.splice(0, MAX_INPUTS) : this.inputs;
     if (inputs === this.inputs) this.inputs = [];
+    return inputs;
+  }
+
+  private turn(inputs: readonly Input[]): void {
     const turn = new Turn();
     const now = this.parts.clock.now();
     for (const input of inputs) {
@@ -131,13 +168,13 @@ export class Driver {
     const isDue = inputs.some((input) => input.kind === 'tick') || this.later.length >= MAX_LATER;
     if (turn.writes.length > 0 || isDue)
       for (const write of this.later.splice(0)) turn.persist(write);
-    if (this.held) this.hold(turn);
-    else if (turn.writes.length === 0 || this.commit(turn)) this.perform(turn);
+    if (this.held || this.flushing) this.hold(turn);
+    else this.commit(turn);
   }
 
-  /** A node that leaves does not wait for its disk, which may never work again. */
+  /** A node that leaves does not wait for a disk that may never work again. */
   private hold(turn: Turn): void {
-    if (turn.takeDrained()) this.parts.onDrained();
+    if (this.isRefused && turn.takeDrained()) this.parts.onDrained();
     if (this.held) this.held.append(turn);
     else this.held = turn;
   }
@@ -187,18 +224,55 @@ export class Driver {
     }
   }
 
-  private commit(turn: Turn): boolean {
+  private commit(turn: Turn): void {
+    if (turn.writes.length === 0) {
+      this.perform(turn);
+      return;
+    }
     try {
-      this.parts.store.commit(turn.writes);
+      this.parts.store.write(turn.writes);
     } catch (failure) {
+      this.isRefused = true;
       this.hold(turn);
       this.parts.onStoreFailure(failure);
       this.inputs.push({ kind: 'storeChanged', isWorking: false });
       this.armRetry();
-      return false;
+      return;
     }
-    this.inputs.unshift({ kind: 'committed', writes: turn.writes });
-    return true;
+    this.flush(turn);
+  }
+
+  private flush(turn: Turn): void {
+    this.flushing = turn;
+    if (turn.writes.every(isHousekeeping)) this.onFlushed(turn);
+    else this.parts.store.flush((failure) => this.onFlushed(turn, failure));
+    if (!this.flushing) return;
+    this.cancelTick();
+    this.cancelSlow = this.parts.timers.after(SLOW_FLUSH_MS, () => {
+      this.isSlow = true;
+      this.push({ kind: 'tick' });
+    });
+  }
+
+  private onFlushed(turn: Turn, failure?: Error): void {
+    if (this.isStopped) return;
+    this.cancelSlow();
+    this.flushing = undefined;
+    this.isSlow = false;
+    if (failure) {
+      // What was seen of the disk until now may not be there: only another start can tell.
+      this.stop();
+      throw failure;
+    }
+    this.perform(turn);
+    // By itself: its replies need not wait for what has come in meanwhile to be written.
+    this.turn([{ kind: 'committed', writes: turn.writes }]);
+    const { held } = this;
+    if (held && !this.isRefused) {
+      this.held = undefined;
+      this.commit(held);
+    }
+    if (!this.isRunning) this.runTurns();
   }
 
   private armRetry(): void {
@@ -209,16 +283,16 @@ export class Driver {
     const turn = this.held;
     if (!turn || this.isStopped) return;
     try {
-      this.parts.store.commit(turn.writes.length > 0 ? turn.writes : PROBE);
+      this.parts.store.write(turn.writes.length > 0 ? turn.writes : PROBE);
     } catch {
       // Told once, when it began; it still fails.
       this.armRetry();
       return;
     }
     this.held = undefined;
-    this.inputs.unshift({ kind: 'committed', writes: turn.writes });
+    this.isRefused = false;
     this.inputs.push({ kind: 'storeChanged', isWorking: true });
-    this.perform(turn);
+    this.flush(turn);
     this.schedule();
   }
 

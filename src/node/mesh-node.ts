@@ -13,6 +13,7 @@ import type { Load, MachineUse, NodeFacts, Offers } from '../core/facts.ts';
 import type { Leaving } from '../core/inputs.ts';
 import type { Ban } from '../core/record.ts';
 import { Commands } from './commands.ts';
+import { withDeadline } from './deadline.ts';
 import { Driver, realTimers } from './driver.ts';
 import { MeshFiles } from './files.ts';
 import { Finder } from './finder.ts';
@@ -53,6 +54,9 @@ import type {
 } from './service.ts';
 import { Submitter } from './submitter.ts';
 import { TerminalCalls } from './terminal-calls.ts';
+
+/** A node that ends does not wait longer for its disk. */
+const LAST_WRITES_MS = 5000;
 
 export interface MeshNodeParts {
   readonly boot: BootId;
@@ -273,9 +277,8 @@ export class MeshNode implements MeshService {
     this.inputs.stop();
     for (const handIn of this.handIns) handIn.stop();
     await this.parts.executor.stop(running);
-    // What ended at the last moment is reported by now, and nobody else knows of it: the turn that
-    // the report has asked for comes before this.
-    await new Promise((resolve) => setImmediate(resolve));
+    // What ended at the last moment is reported by now, and nobody else knows of it.
+    await withDeadline(this.driver.settled(), LAST_WRITES_MS);
     this.driver.stop();
     await this.parts.discovery?.stop();
     await this.parts.links.stop();

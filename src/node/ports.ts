@@ -35,9 +35,16 @@ export interface Store {
   /** What a node starts from. */
   restore(): StoredState;
   /**
-   * All writes in one transaction with fsync, or none.
+   * All writes in one transaction, or none; readable at once, and durable with the next `flush`.
    * @throws MeshError DISK_FULL or DATA_FAILED; the same writes may be tried again.
    */
+  write(writes: readonly Write[]): void;
+  /**
+   * Calls `done` once all that was written before is on the disk. One at a time.
+   * A failure is final: what was written may be lost, or not.
+   */
+  flush(done: (failure?: Error) => void): void;
+  /** Both in one: durable when it returns. @throws as `write` */
   commit(writes: readonly Write[]): void;
   /** @throws MeshError DATA_CORRUPT when the row cannot be read. */
   readRecord(job: JobId): JobRecord | undefined;

@@ -27,7 +27,7 @@ export function makeFolder(folder: string): void {
   if (isNew) chmodSync(folder, 0o700);
 }
 
-/** WAL and synchronous=FULL: a commit that has returned survives the loss of power. */
+/** WAL and synchronous=FULL, so that migrations and the boot's number survive the loss of power. */
 export function openDatabase(file: string): { client: Client; queries: Queries } {
   closeSync(openSync(file, 'a', 0o600));
   const client = new Database(file, { timeout: BUSY_TIMEOUT_MS });

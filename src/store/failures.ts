@@ -28,6 +28,15 @@ export function asStoreFailure(
   return new MeshError(known.code, `${known.what} (${cause}). ${known.next}`, { cause: thrown });
 }
 
+/** The fsync failed: of what it was for, part may be on the disk, and a second one would not tell. */
+export function notKept(failure: NodeJS.ErrnoException, file: string): MeshError {
+  return new MeshError(
+    'DATA_FAILED',
+    `The disk did not keep what was written to ${file} (${failure.code}: ${failure.message}). The node ends, so that its next start reads what is really there; see what the log of the system says of the disk first.`,
+    { cause: failure },
+  );
+}
+
 /** Drizzle wraps what the driver throws in the statements of a migration. */
 function withCode(thrown: unknown): { code: string; message: string } | undefined {
   for (let error = thrown; error instanceof Error; error = error.cause) {

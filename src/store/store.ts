@@ -2,10 +2,11 @@
  * The node's disk: one SQLite file per node, `worker_<node id>.db`, written by one process alone
  * and readable by anybody with the sqlite3 tool while it runs.
  *
- * - A turn of the driver is one transaction in a write-ahead log that is fsynced before `commit`
- *   returns (`synchronous=FULL`), so a hundred jobs share one fsync. No artificial delay is added.
- * - better-sqlite3 is synchronous on purpose: a commit takes 0.2 ms, and a turn that waited for
- *   another thread would let inputs in between the decision and the disk.
+ * - A turn of the driver is one transaction in a write-ahead log that is fsynced before anything of
+ *   the turn is seen, so a hundred jobs share one fsync. No artificial delay is added.
+ * - better-sqlite3 is synchronous on purpose: a transaction takes 0.1 ms, and a turn that waited for
+ *   another thread would let inputs in between the decision and the file. Only the fsync, which takes
+ *   the disk a millisecond or ten, is waited for beside the loop (sqlite-store.ts).
  * - drizzle gives the schema, the migrations (generated into `drizzle/`, applied at each start)
  *   and the queries; each hot one is prepared once.
  * - Nothing is checked in advance at a start: a check of all pages takes 5 s per gigabyte. Damage is

@@ -141,6 +141,14 @@ class MemoryStore implements Store {
   }
 
   commit(writes: readonly Write[]): void {
+    this.write(writes);
+  }
+
+  flush(done: () => void): void {
+    done();
+  }
+
+  write(writes: readonly Write[]): void {
     if (writes.length === 0) return;
     if (this.disk.isFull) throw diskFull();
     const undo: Undo = [];

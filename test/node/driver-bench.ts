@@ -31,6 +31,9 @@ export class DriverBench {
   readonly replies = new Map<JobId, Reply>();
   readonly started: AttemptOrder[] = [];
   readonly events: MeshEvent[] = [];
+  /** What is written stays on its way until `flushes`. */
+  isDiskBusy = false;
+  private flushed: ((failure?: Error) => void) | undefined;
   storeFailures = 0;
   drained = 0;
   private monoMs = 5000;
@@ -50,7 +53,8 @@ export class DriverBench {
     this.driver = new Driver({
       core: this.core,
       store: {
-        commit: (writes) => this.commit(store, writes),
+        write: (writes) => this.commit(store, writes),
+        flush: (done) => this.flush(done),
         readRecord: (job) => store.readRecord(job),
       },
       links: {
@@ -88,6 +92,19 @@ export class DriverBench {
   private commit(store: Store, writes: Parameters<Store['commit']>[0]): void {
     store.commit(writes);
     this.trace.push(`commit ${writes.length}`);
+  }
+
+  private flush(done: (failure?: Error) => void): void {
+    if (this.isDiskBusy) this.flushed = done;
+    else done();
+  }
+
+  /** The disk is done with what it was busy with. */
+  async flushes(failure?: Error): Promise<void> {
+    const { flushed } = this;
+    this.flushed = undefined;
+    flushed?.(failure);
+    await this.settle();
   }
 
   private send(to: NodeId, messages: readonly Message[]): void {

@@ -129,6 +129,85 @@ describe('a turn', () => {
   });
 });
 
+describe('a disk that is busy', () => {
+  test('lets nothing be seen before it is done, and what comes meanwhile is the next turn', async () => {
+    const bench = new DriverBench({ slots: 1 });
+    bench.isDiskBusy = true;
+    const first = bench.submit();
+    await bench.settle();
+    const others = [bench.submit(), bench.submit()];
+    await bench.settle();
+    assert.deepEqual(bench.trace, ['commit 3']);
+    await bench.flushes();
+    assert.deepEqual(bench.trace, ['commit 3', `run ${first}`, 'commit 2', 'reply submitted']);
+    await bench.flushes();
+    for (const job of [first, ...others])
+      assert.equal(bench.replies.get(job)?.kind, 'submitted', job);
+  });
+
+  test('does not hold up signs of life when it is slow, but all that hangs on it', async () => {
+    const bench = new DriverBench({ slots: 1 });
+    bench.link();
+    await bench.settle();
+    bench.isDiskBusy = true;
+    const first = bench.submit();
+    await bench.settle();
+    bench.clear();
+    const second = bench.submit();
+    await bench.advance(1500);
+    assert.ok(bench.trace.includes('send ping'), bench.trace.join(', '));
+    assert.deepEqual([...bench.replies.keys(), ...bench.started], []);
+    assert.equal(bench.driver.isStoreFailing, false);
+    bench.isDiskBusy = false;
+    await bench.flushes();
+    assert.deepEqual([...bench.replies.keys()].sort(), [first, second]);
+    assert.equal(bench.started[0]?.job, first);
+  });
+
+  test('that refuses what came while it was slow is tried again', async () => {
+    const bench = new DriverBench({ slots: 0 });
+    bench.isDiskBusy = true;
+    const first = bench.submit();
+    await bench.settle();
+    const second = bench.submit();
+    await bench.advance(1000);
+    bench.isDiskBusy = false;
+    bench.disk.isFull = true;
+    await bench.flushes();
+    assert.deepEqual(bench.replies.get(second), { kind: 'notAccepting', reason: 'disk' });
+    bench.disk.isFull = false;
+    await bench.advance(1100);
+    assert.equal(bench.replies.get(first)?.kind, 'submitted');
+    assert.equal(bench.core.load().accepting, true);
+    assert.equal(bench.disk.tables.records.size, 1);
+  });
+
+  test('that did not keep what it took ends this life: nothing is told of it', async () => {
+    const bench = new DriverBench();
+    bench.isDiskBusy = true;
+    bench.submit();
+    await bench.settle();
+    await assert.rejects(bench.flushes(new Error('EIO')), /EIO/);
+    bench.submit();
+    await bench.advance(2000);
+    assert.deepEqual([...bench.replies.keys(), ...bench.started], []);
+  });
+
+  test('is waited for by a node that ends', async () => {
+    const bench = new DriverBench({ slots: 0 });
+    bench.isDiskBusy = true;
+    bench.submit();
+    let isSettled = false;
+    const settled = bench.driver.settled().then(() => {
+      isSettled = true;
+    });
+    await bench.settle();
+    assert.equal(isSettled, false);
+    await bench.flushes();
+    await settled;
+  });
+});
+
 describe('a disk that takes no writes', () => {
   test('lets nothing be seen of a turn that could not be written', async () => {
     const bench = new DriverBench({ slots: 1 });

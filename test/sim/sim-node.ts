@@ -152,7 +152,8 @@ export class SimNode {
     return new Driver({
       core,
       store: {
-        commit: (writes) => this.commit(store, writes),
+        write: (writes) => this.commit(store, writes),
+        flush: (done) => done(),
         readRecord: (job) => store.readRecord(job),
       },
       links: {

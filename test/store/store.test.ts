@@ -89,6 +89,19 @@ describe('the database file', () => {
     );
   });
 
+  test('is flushed beside the loop, also when it is closed meanwhile', async (t) => {
+    const { store } = open(t);
+    const flush = () =>
+      new Promise<Error | undefined>((resolve) => store.flush((failure) => resolve(failure)));
+    store.write([put(record(1))]);
+    assert.equal(store.readRecord(jobId(1))?.job.state.tag, 'pending');
+    assert.equal(await flush(), undefined);
+    store.write([put(record(2))]);
+    const flushed = flush();
+    store.close();
+    assert.equal(await flushed, undefined);
+  });
+
   test('shows the instants of created_at to the millisecond', (t) => {
     const { store, file } = open(t);
     store.commit(Array.from({ length: 1000 }, (_, i) => put(record(i))));
