@@ -89,6 +89,20 @@ describe('output', () => {
     assert.deepEqual(await read(Number.NaN, Number.NaN), ['', false]);
   });
 
+  test('has no end for a reader when its node leaves and it goes on', async (t) => {
+    const { executor, reports } = await startBench(t);
+    const ordered = order('echo here; exec sleep 2');
+    executor.run(ordered);
+    await reports.running(ordered);
+    const read = (offset: number) =>
+      executor.outputs.read(ordered, 'stdout', { offset, maxBytes: 100, waitMs: DEADLINE_MS });
+    assert.equal((await read(0))?.bytes.length, 5);
+    const waiting = read(5);
+    await executor.stop('leave');
+    const chunk = await waiting;
+    assert.deepEqual([chunk?.bytes.length, chunk?.isEnd], [0, false]);
+  });
+
   test('reaches a reader that waits soon after it was printed', async (t) => {
     const { executor } = await startBench(t);
     const ordered = order('for i in 1 2 3; do date +%s%N; sleep 0.3; done');

@@ -12,7 +12,7 @@ export interface LiveOutputParts {
   readonly stdoutPath: string;
   readonly stderrPath: string;
   readonly limitBytes: number;
-  /** The files have their final form, or go on without this node. */
+  /** The files have their final form. */
   readonly onClosed: (bytes: number) => void;
 }
 
@@ -26,6 +26,8 @@ export class LiveOutput {
   private readonly files: Readonly<Record<OutputStream, OutputFile>>;
   private readonly waiting = new Set<() => void>();
   private isClosing = false;
+  /** Its node goes, and it does not. */
+  isLeft = false;
 
   get job(): JobId {
     return this.parts.job;
@@ -93,20 +95,24 @@ export class LiveOutput {
       closeFile(this.files.stdout),
       closeFile(this.files.stderr),
     ]);
-    this.letGo(stdout.totalBytes + stderr.totalBytes);
+    this.parts.onClosed(stdout.totalBytes + stderr.totalBytes);
+    this.wakeReaders();
     return { stdout, stderr };
   }
 
-  /** The attempt goes on without this node; the files stay as they are. Never rejects. */
+  /**
+   * The attempt goes on without this node; the files stay as they are. What is read until the node
+   * is gone is no end of it. Never rejects.
+   */
   async leave(): Promise<void> {
     this.isClosing = true;
+    this.isLeft = true;
     const files = Object.values(this.files);
     await Promise.all(files.map((file) => file.leave().catch(() => {})));
-    this.letGo(0);
+    this.wakeReaders();
   }
 
-  private letGo(bytes: number): void {
-    this.parts.onClosed(bytes);
+  private wakeReaders(): void {
     for (const settle of this.waiting) settle();
   }
 }

@@ -53,6 +53,7 @@ export class KeptOutputs implements Outputs {
   private readonly live = new Map<string, LiveOutput>();
   private readonly retention: Retention;
   private timer: NodeJS.Timeout | undefined;
+  private isClosed = false;
   /** Of attempts that ended since the last walk. */
   private endedBytes = 0;
 
@@ -79,7 +80,8 @@ export class KeptOutputs implements Outputs {
       if (!live) return readKept(path, from);
       const chunk = await readLive(path, from, this.options.limitBytes);
       const leftMs = deadline - performance.now();
-      if (chunk.bytes.length > 0 || leftMs <= 0 || range.signal?.aborted) {
+      const isWaiting = leftMs > 0 && !range.signal?.aborted && !live.isLeft;
+      if (chunk.bytes.length > 0 || !isWaiting) {
         return { ...chunk, isEnd: false, isTruncated: live.isCut(stream) };
       }
       await live.change(Math.min(pauseMs, leftMs), range.signal);
@@ -137,6 +139,7 @@ export class KeptOutputs implements Outputs {
   }
 
   async close(): Promise<void> {
+    this.isClosed = true;
     clearTimeout(this.timer);
     await this.retention.close();
   }
@@ -144,7 +147,7 @@ export class KeptOutputs implements Outputs {
   private async holdToLimit(): Promise<void> {
     const looks = await Promise.all([...this.live.values()].map((output) => output.look()));
     const pauseMs = Math.min(NEXT_LOOK_MS.rests, ...looks.map((growth) => NEXT_LOOK_MS[growth]));
-    const isNeeded = this.live.size > 0;
+    const isNeeded = this.live.size > 0 && !this.isClosed;
     this.timer = isNeeded ? setTimeout(() => void this.holdToLimit(), pauseMs) : undefined;
   }
 }
