@@ -225,9 +225,17 @@ export class Takeover {
     const { out, isBanned } = this.parts;
     const isThere = (node: NodeId): boolean => node === out.self || this.isUp(node);
     const isAloneWithout = (peer: NodeId): boolean => this.mayFollowAlone(header, peer);
-    // Whoever alone kept it before has every value that can have been decided since.
-    if (isOnly(header.oldRs, out.self)) return true;
+    if (this.isKeptBy(out.self, header)) return true;
     return isDecided(header, isThere, { self: out.self, isBanned, isAloneWithout });
+  }
+
+  /**
+   * Whoever alone kept it, and was followed by nobody, has every value that can have been decided
+   * since: the first one of a follower needs its word. Of what a follower has written it has that one
+   * at least, and perhaps not the next, which may have left the old set behind.
+   */
+  private isKeptBy(node: NodeId, header: RecordHeader): boolean {
+    return isOnly(header.oldRs, node) && ownerOf(header) === node;
   }
 
   /** Only the life that wrote what is here: what a later one did not lead again it may have ended. */
@@ -404,7 +412,7 @@ export class Takeover {
     };
     const hasPromised = (node: NodeId): boolean => candidacy.promises.has(node);
     const isWon = ({ header }: JobRecord): boolean =>
-      isOnly(header.oldRs, out.self) || isDecided(header, hasPromised, rights);
+      this.isKeptBy(out.self, header) || isDecided(header, hasPromised, rights);
     if (!bindingOf(records, candidacy.without).every(isWon)) return;
     if (!newest || !this.hasAskedAround(candidacy, records, isStranded)) return;
     if (replicasOf(newest.header).includes(out.self)) this.win(job, candidacy, newest, isAlone);

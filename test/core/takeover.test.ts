@@ -56,6 +56,23 @@ describe('a job whose owner died', () => {
     assert.equal(isAsked(bench, D), false);
   });
 
+  test('waits for its follower, where this node alone kept it before and was followed', () => {
+    // The follower may have moved it to the new pair without this node, and gone on.
+    const shared = { rs: [B, SELF], oldRs: [SELF] };
+    const followed = replica({ ...shared, epoch: epochOf(B, 2) }).restarted({
+      facts: { slots: 0 },
+    });
+    followed.advance(60_000);
+    assert.equal(owns(followed), false);
+    followed.link(B, { slots: 0 }, bootOf(2));
+    followed.replica(B).isSilent = true;
+    followed.advance(5000);
+    const epoch = asked(followed, B);
+    const ended = recordOf({ rs: shared.rs, epoch: epochOf(B, 2), version: 3, state: finalOf() });
+    promise(followed, B, { epoch, record: ended });
+    assert.equal(followed.record(JOB).job.state.tag, 'final');
+  });
+
   test('is asked for by the second replica a while later, and only when it lives itself', () => {
     const bench = replica({ rs: [B, C, SELF] });
     bench.kill(B);
