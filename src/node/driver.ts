@@ -272,7 +272,8 @@ export class Driver {
       this.held = undefined;
       this.commit(held);
     }
-    if (!this.isRunning) this.runTurns();
+    // Not at once: what the loop is about to hear shares the next turn.
+    if (!this.isRunning) this.schedule();
   }
 
   private armRetry(): void {
