@@ -35,6 +35,7 @@ interface Register {
   /** Attempts that must be the only ones, and were given out by a value that was decided once. */
   readonly assigned: Set<string>;
   final: FinalState | undefined;
+  finalAt?: Epoch;
 }
 
 type Disk = SimNode['disk'];
@@ -105,11 +106,20 @@ export class RegisterChecker {
     }
   }
 
-  /** What waited for its word may be decided without. */
+  /**
+   * What waited for its word may be decided without; not so what a higher epoch's decision has
+   * passed over: whoever still held that for decided would tell it, which is seen.
+   */
   private onBanned(node: NodeId): void {
     if (this.banned.has(node)) return;
     this.banned.add(node);
-    for (const job of this.registers.keys()) this.recheck(job);
+    for (const [job, births] of this.registers) {
+      const isOpen = ({ header }: JobRecord): boolean => {
+        const { finalAt } = births.get(header.birth) ?? {};
+        return !finalAt || compareEpochs(header.accepted.epoch, finalAt) >= 0;
+      };
+      this.recheck(job, this.isHolder, isOpen);
+    }
   }
 
   private onRecord(node: SimNode, { header, job }: JobRecord): void {
@@ -173,11 +183,17 @@ export class RegisterChecker {
   }
 
   /** What a disk holds now may be later than what is decided by it. */
-  private recheck(job: JobId, isHolder = this.isHolder): void {
+  private recheck(
+    job: JobId,
+    isHolder = this.isHolder,
+    isOpen: (record: JobRecord) => boolean = () => true,
+  ): void {
     for (const register of this.registers.get(job)?.values() ?? [])
-      for (const { header, job: body } of register.values.values())
-        if (body.state.tag === 'final')
+      for (const record of register.values.values()) {
+        const { header, job: body } = record;
+        if (body.state.tag === 'final' && isOpen(record))
           this.checkDecided(register, header, body.state.final, isHolder);
+      }
   }
 
   /** Its owner counts the votes it has had, also of a disk that is lost by now. */
@@ -202,6 +218,7 @@ export class RegisterChecker {
       );
     else {
       register.final = final;
+      register.finalAt = header.accepted.epoch;
       this.doubt(register);
       this.decided(register.job, register.birth, final);
     }
