@@ -266,17 +266,16 @@ export class RegisterChecker {
   }
 
   /**
-   * One of a pair has it and has marked that the other has not. Of two pairs one mark is enough:
-   * who has a value that names both pairs needs a word of both.
+   * One of a pair has it and has marked that the other has not. For the new one of two pairs the
+   * old one's mark will do: who has a value that names both needs a word of both.
    */
-  private isAlone(
-    set: readonly NodeId[],
-    [only]: readonly NodeId[],
-    { job, rs, oldRs }: RecordHeader,
-  ): boolean {
+  private isAlone(set: readonly NodeId[], having: readonly NodeId[], of: RecordHeader): boolean {
+    const [only] = having;
+    const { job, rs, oldRs } = of;
     if (set.length !== 2 || only === undefined) return false;
     const lacking = this.diskOf(only)?.tables.notes.get(job)?.lacking;
-    return lacking !== undefined && lacking !== only && [...rs, ...oldRs].includes(lacking);
+    const named = set === rs ? [...rs, ...oldRs] : set;
+    return lacking !== undefined && lacking !== only && named.includes(lacking);
   }
 
   private hasValue(id: NodeId, header: RecordHeader): boolean {
