@@ -131,6 +131,8 @@ export class Driver {
 
   private runTurns(): void {
     this.isRunning = true;
+    // With inputs without a pause its timer, which is set anew after each run, never fires.
+    if (this.isTickDue()) this.inputs.push({ kind: 'tick' });
     for (let i = 0; i < MAX_TURNS && this.inputs.length > 0; i++) {
       if (this.isStopped || this.isWaiting) break;
       this.turn(this.takeInputs());
@@ -142,11 +144,16 @@ export class Driver {
     if (!this.isWaiting) this.armTick();
   }
 
+  private isTickDue(): boolean {
+    const { core, clock } = this.parts;
+    return !this.isWaiting && core.nextWakeAt() <= clock.now().mono;
+  }
+
   private armTick(): void {
     const { core, clock, timers } = this.parts;
     this.cancelTick();
     const delayMs = Math.max(0, core.nextWakeAt() - clock.now().mono);
-    this.cancelTick = timers.after(delayMs, () => this.push({ kind: 'tick' }));
+    this.cancelTick = timers.after(delayMs, () => this.schedule());
   }
 
   // -------------------------------------------------------------- one turn
@@ -250,7 +257,7 @@ export class Driver {
     this.cancelTick();
     this.cancelSlow = this.parts.timers.after(SLOW_FLUSH_MS, () => {
       this.isSlow = true;
-      this.push({ kind: 'tick' });
+      this.schedule();
     });
   }
 

@@ -131,6 +131,12 @@ export class DriverBench {
     await Promise.resolve();
   }
 
+  /** Time passes, and no timer gets its chance. */
+  async pass(ms: number): Promise<void> {
+    this.monoMs += ms;
+    await this.settle();
+  }
+
   async advance(ms: number): Promise<void> {
     const end = this.monoMs + ms;
     await this.settle();

@@ -89,6 +89,18 @@ describe('a turn', () => {
     );
   });
 
+  test('is a tick, too, when one is due and inputs leave no pause for its timer', async () => {
+    const bench = new DriverBench({ slots: 0 });
+    bench.link();
+    await bench.settle();
+    bench.clear();
+    for (let i = 0; i < 50; i++) {
+      bench.submit();
+      await bench.pass(40);
+    }
+    assert.ok(bench.trace.includes('send ping'), bench.trace.join(', '));
+  });
+
   test('without writes touches no disk', async () => {
     const bench = new DriverBench();
     bench.link();
